@@ -1,0 +1,122 @@
+// Node-API: unpack, call, hand out promises. lib/native/types.ts is the typed mirror of this file.
+#include <napi.h>
+
+#include <memory>
+
+#include "addon/environment.h"
+#include "addon/guard.h"
+#include "addon/handles.h"
+#include "addon/job.h"
+#include "addon/reports.h"
+#include "addon/unpack.h"
+
+// libstdc++'s shared_ptr would read this symbol of glibc 2.32; our own keeps older systems working.
+#if defined(__linux__) && defined(__GLIBC__)
+extern "C" __attribute__((visibility("hidden"))) char __libc_single_threaded;
+char __libc_single_threaded = 0;
+#endif
+
+namespace longer::addon {
+
+namespace {
+
+Napi::Value create_runtime(const Napi::CallbackInfo& info) {
+  if (!info[0].IsNumber()) throw Napi::TypeError::New(info.Env(), "threads: expected a number");
+  return make_handle(info.Env(), std::make_shared<RuntimeBox>(info.Env(), info[0].As<Napi::Number>().Int32Value()));
+}
+
+Napi::Value create_state(const Napi::CallbackInfo& info) {
+  return make_handle(info.Env(), std::make_shared<StateBox>(info.Env(), stores_of(info[0]), backend_of(info[1])));
+}
+
+template <class Box>
+Napi::Value release(const Napi::CallbackInfo& info) {
+  handle_of<Box>(info[0]).box.reset();
+  return info.Env().Undefined();
+}
+
+template <void (State::*Transfer)(const std::string&, int64_t, const Tensor&)>
+Napi::Value transfer(const Napi::CallbackInfo& info) {
+  const auto box = box_of<StateBox>(info[0]);
+  if (!info[1].IsString()) throw Napi::TypeError::New(info.Env(), "store: expected a string");
+  if (!info[2].IsNumber()) throw Napi::TypeError::New(info.Env(), "offset: expected a number");
+  const Borrowed array = array_of(info[3], "array");
+  if (array.dtype == DType::bf16) throw Napi::TypeError::New(info.Env(), "array: expected a Float32Array, Float64Array or Int32Array");
+  Tensor tensor;
+  tensor.data = array.data;
+  tensor.dtype = array.dtype;
+  tensor.rank = 1;
+  tensor.dim[0] = array.count;
+  ((*box->state).*Transfer)(info[1].As<Napi::String>(), info[2].As<Napi::Number>().Int64Value(), tensor);
+  return info.Env().Undefined();
+}
+
+Napi::Value compile(const Napi::CallbackInfo& info) {
+  auto state = box_of<StateBox>(info[1]);
+  auto runtime = box_of<RuntimeBox>(info[2]);
+  return make_handle(info.Env(), std::make_shared<PlanBox>(graph_of(info[0]), std::move(state), std::move(runtime), backend_of(info[3])));
+}
+
+Napi::Value plan_memory(const Napi::CallbackInfo& info) {
+  return memory_report(info.Env(), box_of<PlanBox>(info[0])->executor.promise(sizes_of(info[1])));
+}
+
+// Unpacks a list of arrays for the values named; null means that nobody takes the output.
+std::vector<Borrowed> arrays_of(const Napi::Value& list, const CompiledGraph& graph, const std::vector<int>& values, const char* kind,
+                                Napi::Array& keep) {
+  if (!list.IsArray()) throw Napi::TypeError::New(list.Env(), std::string(kind) + "s: expected an array");
+  const Napi::Array given = list.As<Napi::Array>();
+  std::vector<Borrowed> arrays(given.Length());
+  for (uint32_t i = 0; i < given.Length(); ++i) {
+    const Napi::Value value = given.Get(i);
+    if (value.IsNull() || value.IsUndefined()) continue;
+    const std::string name = i < values.size() ? graph.values()[static_cast<size_t>(values[i])].name : std::to_string(i);
+    arrays[i] = array_of(value, std::string(kind) + " '" + name + "'");
+    keep.Set(keep.Length(), value);
+  }
+  return arrays;
+}
+
+Napi::Value run(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  auto plan = box_of<PlanBox>(info[0]);
+  const CompiledGraph& graph = plan->executor.graph();
+  auto request = std::make_unique<RunRequest>();
+  request->sizes = sizes_of(info[1]);
+  Napi::Array keep = Napi::Array::New(env);
+  request->inputs = arrays_of(info[2], graph, graph.inputs(), "input", keep);
+  request->outputs = arrays_of(info[3], graph, graph.outputs(), "output", keep);
+  if (info[4].IsObject()) {
+    const Napi::Object options = info[4].As<Napi::Object>();
+    request->profile = options.Get("profile").ToBoolean();
+    request->check_finite = options.Get("checkFinite").ToBoolean();
+  }
+  plan->executor.check(*request);
+  return Job::start(env, std::make_unique<Job>(Environment::of(env), std::move(plan), std::move(request), keep));
+}
+
+Napi::Object init(Napi::Env env, Napi::Object exports) {
+  const auto add = [&](const char* name, Napi::Value (*call)(const Napi::CallbackInfo&)) {
+    exports.Set(name, Napi::Function::New(env, call, name));
+  };
+  add("version", guarded<version>);
+  add("devices", guarded<devices>);
+  add("operations", guarded<operations>);
+  add("createRuntime", guarded<create_runtime>);
+  add("freeRuntime", guarded<release<RuntimeBox>>);
+  add("createState", guarded<create_state>);
+  add("freeState", guarded<release<StateBox>>);
+  add("readState", guarded<transfer<&State::read>>);
+  add("writeState", guarded<transfer<&State::write>>);
+  add("compile", guarded<compile>);
+  add("freePlan", guarded<release<PlanBox>>);
+  add("planMemory", guarded<plan_memory>);
+  add("run", guarded<run>);
+  return exports;
+}
+
+}  // namespace
+
+NODE_API_MODULE(longer_rec, init)
+
+}  // namespace longer::addon

@@ -1,0 +1,38 @@
+// One run on its way: made on the JavaScript thread, run on the runtime's, settled and destroyed on the first again.
+#pragma once
+#include <napi.h>
+
+#include <atomic>
+#include <memory>
+#include <string>
+
+#include "addon/environment.h"
+#include "addon/handles.h"
+
+namespace longer::addon {
+
+class Job final : public Task {
+ public:
+  // `arrays`: what the request borrows, kept from the collector until the job is destroyed.
+  Job(Environment& environment, std::shared_ptr<PlanBox> plan, std::unique_ptr<RunRequest> request, Napi::Array arrays);
+  ~Job() override;
+
+  static Napi::Value start(Napi::Env env, std::unique_ptr<Job> job);  // {promise, cancel()}
+
+  void post() { plan_->runtime->runtime->post(this); }
+  void cancel() { request_->cancelled.store(true, std::memory_order_relaxed); }
+  void run(Runtime& runtime) noexcept override;
+  void settle(napi_env env);
+
+ private:
+  Environment& environment_;
+  std::shared_ptr<PlanBox> plan_;
+  std::shared_ptr<RunRequest> request_;  // shared with cancel(), which may outlive the job
+  RunOutcome outcome_;
+  std::string error_, error_code_;
+  napi_env env_;
+  napi_ref arrays_ = nullptr;
+  napi_deferred deferred_ = nullptr;
+};
+
+}  // namespace longer::addon

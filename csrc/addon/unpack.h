@@ -1,0 +1,20 @@
+// From JavaScript values to what the library takes. Throws a TypeError with the name of the bad part.
+#pragma once
+#include <napi.h>
+
+#include <string>
+#include <vector>
+
+#include "plan/executor.h"
+
+namespace longer::addon {
+
+Backend backend_of(const Napi::Value& value);
+GraphDescription graph_of(const Napi::Value& spec);
+std::vector<StoreDescription> stores_of(const Napi::Value& list);
+std::vector<double> sizes_of(const Napi::Value& value);
+// The array's memory, borrowed: Float32Array, Float64Array, Int32Array or Uint16Array (bf16), at any offset, shared or
+// not. A detached one has no elements. `what` names it in errors.
+Borrowed array_of(const Napi::Value& value, const std::string& what);
+
+}  // namespace longer::addon

@@ -1,0 +1,31 @@
+// The kernels behind attention_ops().
+#pragma once
+#include "kernels/op.h"
+
+namespace longer {
+
+namespace reference {
+void attention(const Call& call);
+void attention_dx(const Call& call);
+void candidate_attention(const Call& call);
+void candidate_attention_dx(const Call& call);
+void group_attention(const Call& call);
+void group_attention_dx(const Call& call);
+}  // namespace reference
+
+namespace cpu {
+void attention(const Call& call);
+void attention_dx(const Call& call);
+void candidate_attention(const Call& call);
+void candidate_attention_dx(const Call& call);
+void group_attention(const Call& call);
+void group_attention_dx(const Call& call);
+int64_t attention_workspace(const Call& call);
+int64_t attention_dx_workspace(const Call& call);
+int64_t candidate_attention_workspace(const Call& call);
+int64_t candidate_attention_dx_workspace(const Call& call);
+int64_t group_attention_workspace(const Call& call);
+int64_t group_attention_dx_workspace(const Call& call);
+}  // namespace cpu
+
+}  // namespace longer

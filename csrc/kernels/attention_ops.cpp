@@ -1,0 +1,18 @@
+#include "kernels/attention_kernels.h"
+
+namespace longer {
+
+OpList attention_ops() {
+  static const Op ops[] = {
+      {"attention", reference::attention, cpu::attention, cpu::attention_workspace},
+      {"attention_dx", reference::attention_dx, cpu::attention_dx, cpu::attention_dx_workspace},
+      {"candidate_attention", reference::candidate_attention, cpu::candidate_attention, cpu::candidate_attention_workspace},
+      {"candidate_attention_dx", reference::candidate_attention_dx, cpu::candidate_attention_dx,
+       cpu::candidate_attention_dx_workspace},
+      {"group_attention", reference::group_attention, cpu::group_attention, cpu::group_attention_workspace},
+      {"group_attention_dx", reference::group_attention_dx, cpu::group_attention_dx, cpu::group_attention_dx_workspace},
+  };
+  return {ops, 6};
+}
+
+}  // namespace longer

@@ -1,0 +1,93 @@
+// The inner loops of attention, one table of functions an instruction set. All values are f32 in packed tiles:
+// a tile of rows is row-major with a stride of the head width rounded up to kPad, zeros in the padding.
+//
+// Every output element is one chain of operations over its own row's keys in ascending order, whatever the tile
+// sizes, the position in the tile and the other rows are; masked keys add exact zeros or are skipped.
+#pragma once
+#include <cstdint>
+
+namespace longer::cpu {
+
+constexpr int64_t kPad = 16;        // columns are padded to a multiple of this; the widest vector of any instruction set
+constexpr int64_t kKeyBlock = 64;   // keys taken at a time, and the stride of transposed tiles
+constexpr int64_t kRowChunk = 120;  // query rows that share one packing of the keys
+constexpr int64_t kRowTile = 6;     // query rows in registers
+
+inline constexpr int64_t padded(int64_t n) { return (n + kPad - 1) / kPad * kPad; }
+
+// Online softmax state of a chunk of query rows. q is multiplied by scale * log2(e).
+struct ForwardRows {
+  int64_t rows, width;
+  const float* q;
+  float* o;    // sum of p v, relative to the running maximum
+  float* top;  // running maximum of log2(e) * score
+  float* sum;  // kPad partial sums a row
+  float* p;    // scratch: kRowTile x kKeyBlock
+};
+
+struct KeyTile {
+  const float* k;             // kKeyBlock x padded width; backward only
+  const float* v;
+  int64_t v_stride;
+  const float* k_transposed;  // padded width x kKeyBlock, zeros beyond the keys
+  const float* v_transposed;  // backward only
+};
+
+struct BackwardRows {
+  int64_t rows, width;
+  const float* q;      // multiplied by scale * log2(e)
+  const float* d_o;
+  const float* lse;    // in units of log2
+  const float* delta;
+  float* dq;           // to be multiplied by scale
+  float* p;            // scratch: rows x kKeyBlock, each
+  float* ds;
+};
+
+// One head of one group of events, as the tensors hold it: `stride` elements from event to event. q, k, v and the
+// gradients are f32 or bf16 alike. scratch has group_scratch() floats.
+struct GroupTile {
+  int64_t events, width, stride;
+  bool is_bf16;
+  float scale;
+  const void *q, *k, *v, *d_o;
+  void *o, *dq, *dk, *dv;
+  float* scratch;
+};
+
+inline constexpr int64_t group_scratch(int64_t group, int64_t width) {
+  return 6 * padded(group) * padded(width) + 2 * padded(group) * padded(group);
+}
+
+struct AttentionTiles {
+  // dst[rows x padded] = factor * src; zero columns up to the padding and zero rows up to padded(rows)
+  void (*pack)(const void* src, bool is_bf16, int64_t stride, int64_t rows, int64_t width, float factor, float* dst);
+  void (*unpack)(const float* src, float factor, void* dst, bool is_bf16, int64_t stride, int64_t rows, int64_t width);
+  void (*unpack_add)(const float* src, float factor, float* dst, int64_t stride, int64_t rows, int64_t width);
+  // whole squares of kPad: src has padded(rows) rows and padded(width) columns
+  void (*transpose)(const float* src, int64_t src_stride, int64_t rows, int64_t width, float* dst, int64_t dst_stride);
+
+  void (*forward_start)(const ForwardRows&);
+  void (*forward_keys)(const ForwardRows&, const KeyTile&, const int32_t* visible);
+  // rows_each rows belong together and see their own keys up to themselves
+  void (*forward_own)(const ForwardRows&, int64_t rows_each, const float* own_k, const float* own_v);
+  // divides o by the sum; lse may be null
+  void (*forward_finish)(const ForwardRows&, float* lse, int64_t lse_stride);
+
+  void (*row_dots)(const float* a, const float* b, int64_t rows, int64_t width, float* dots);
+  // writes dq, adds to dk and dv (kKeyBlock x padded width)
+  void (*backward_keys)(const BackwardRows&, const KeyTile&, int64_t keys, const int32_t* visible, float* dk, float* dv);
+  // writes dq, own_dk and own_dv
+  void (*backward_own)(const BackwardRows&, int64_t rows_each, const float* own_k, const float* own_v, float* own_dk,
+                       float* own_dv);
+
+  void (*group_forward)(const GroupTile&);
+  void (*group_backward)(const GroupTile&);
+};
+
+const AttentionTiles& attention_tiles_generic();
+const AttentionTiles& attention_tiles_avx2();
+const AttentionTiles& attention_tiles_avx512();
+const AttentionTiles& attention_tiles();  // the one of active_isa()
+
+}  // namespace longer::cpu

@@ -1,0 +1,70 @@
+#include "kernels/candidate_attention.h"
+
+#include "kernels/attention_kernels.h"
+#include "kernels/cpu/flash.h"
+
+namespace longer::cpu {
+
+namespace {
+
+Flash flash_of(const CandidateAttentionArgs& a) {
+  FlashTensors t;
+  t.q = a.q;
+  t.k = a.k;
+  t.v = a.v;
+  t.o = a.o;
+  t.lse = a.lse;
+  t.d_o = a.d_o;
+  t.own_k = a.own_k;
+  t.own_v = a.own_v;
+  t.dq = a.dq;
+  t.dk = a.dk;
+  t.dv = a.dv;
+  t.own_dk = a.down_k;
+  t.own_dv = a.down_v;
+  t.heads = a.heads;
+  t.width = a.width;
+  t.head_width = a.head_width;
+  t.rows_each = a.rows_each;
+  t.scale = a.scale;
+  return Flash(t);
+}
+
+FlashRequest request_of(const CandidateAttentionArgs& a, int64_t b) {
+  const int32_t* c = a.candidate_offsets.i32() + b;
+  const int32_t* k = a.k_offsets.i32() + b;
+  return {c[0] * a.rows_each, (c[1] - c[0]) * a.rows_each, k[0], k[1] - k[0]};
+}
+
+}  // namespace
+
+int64_t candidate_attention_workspace(const Call& call) {
+  return flash_of(candidate_attention_args(call, false)).forward_bytes() * call.pool->size();
+}
+
+int64_t candidate_attention_dx_workspace(const Call& call) {
+  return flash_of(candidate_attention_args(call, true)).backward_bytes() * call.pool->size();
+}
+
+void candidate_attention(const Call& call) {
+  const CandidateAttentionArgs a = candidate_attention_args(call, false);
+  const Flash flash = flash_of(a);
+  const int64_t bytes = flash.forward_bytes();
+  for_each_head(*call.pool, a.requests, a.heads, a.q.dim[0] / kRowChunk + 1,
+                [&](int64_t b, int64_t head, int64_t part, int64_t parts, int worker) {
+                  const FlashRequest request = request_of(a, b);
+                  for (int64_t chunk = part; chunk < flash.chunks(request); chunk += parts)
+                    flash.forward(request, head, chunk, static_cast<char*>(call.workspace) + worker * bytes);
+                });
+}
+
+void candidate_attention_dx(const Call& call) {
+  const CandidateAttentionArgs a = candidate_attention_args(call, true);
+  const Flash flash = flash_of(a);
+  const int64_t bytes = flash.backward_bytes();
+  for_each_head(*call.pool, a.requests, a.heads, 1, [&](int64_t b, int64_t head, int64_t, int64_t, int worker) {
+    flash.backward(request_of(a, b), head, static_cast<char*>(call.workspace) + worker * bytes);
+  });
+}
+
+}  // namespace longer::cpu

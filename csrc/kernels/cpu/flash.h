@@ -1,0 +1,68 @@
+// Attention of one request and one head, block of keys by block of keys: what attention and candidate_attention share.
+//
+// The score matrix never exists: a worker holds kRowChunk x kKeyBlock scores at most. Rows are taken in chunks
+// counted from the request's first row and keys in blocks counted from its first key, so nothing about a request
+// depends on where it stands in the batch.
+#pragma once
+#include "kernels/cpu/attention_tiles.h"
+#include "kernels/op.h"
+
+namespace longer::cpu {
+
+// Query rows [first, first + rows), keys [key_first, key_first + keys); limits (if any) is indexed by the row. With
+// own rows, each rows_each rows of the request also see their own keys up to themselves.
+struct FlashRequest {
+  int64_t first, rows, key_first, keys;
+};
+
+struct FlashTensors {
+  Tensor q, k, v, o, lse, d_o, own_k, own_v;
+  Tensor dq, dk, dv, own_dk, own_dv;
+  const int32_t* limits = nullptr;
+  int64_t heads = 1, width = 0, head_width = 0, rows_each = 0;  // rows_each is 0 without own rows
+  double scale = 1;
+};
+
+class Flash {
+ public:
+  explicit Flash(const FlashTensors& tensors);
+
+  int64_t forward_bytes() const;   // of a worker
+  int64_t backward_bytes() const;  // of a worker
+  int64_t chunks(const FlashRequest& request) const { return (request.rows + chunk_ - 1) / chunk_; }
+
+  void forward(const FlashRequest& request, int64_t head, int64_t chunk, void* scratch) const;
+  void backward(const FlashRequest& request, int64_t head, void* scratch) const;
+
+ private:
+  struct Scratch;
+
+  Scratch carve(void* memory) const;
+  int64_t visible(const FlashRequest& request, int64_t row, int64_t rows, int64_t key, int32_t* counts) const;
+  KeyTile forward_keys(const FlashRequest& request, int64_t head, int64_t key, int64_t keys, int64_t rows, const Scratch& s) const;
+  KeyTile backward_keys(const FlashRequest& request, int64_t head, int64_t key, int64_t keys, const Scratch& s) const;
+  void pack_backward_rows(int64_t row, int64_t rows, int64_t head, const Scratch& s) const;
+  void pack(const Tensor& t, int64_t row, int64_t rows, int64_t head, float factor, float* dst) const;
+  void unpack(const float* src, float factor, const Tensor& t, int64_t row, int64_t rows, int64_t head) const;
+
+  const AttentionTiles& tiles_;
+  FlashTensors t_;
+  bool is_bf16_;
+  int64_t chunk_, cols_;
+};
+
+// Runs body(request, head, part, parts, worker) so that few requests still occupy every thread. The parts of a
+// request must not depend on each other.
+template <class Body>
+void for_each_head(ThreadPool& pool, int64_t requests, int64_t heads, int64_t most_parts, Body body) {
+  const int64_t tasks = requests * heads;
+  if (tasks == 0) return;
+  int64_t parts = (4 * pool.size() + tasks - 1) / tasks;
+  if (parts > most_parts) parts = most_parts;
+  if (parts < 1 || pool.size() == 1) parts = 1;
+  pool.parallel_for(tasks * parts, [&](int64_t task, int worker) {
+    body(task / parts / heads, task / parts % heads, task % parts, parts, worker);
+  });
+}
+
+}  // namespace longer::cpu

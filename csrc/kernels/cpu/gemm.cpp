@@ -1,0 +1,20 @@
+#include "kernels/cpu/gemm.h"
+
+#include "runtime/cpu_features.h"
+
+namespace longer::cpu {
+
+const GemmKernel& gemm_kernel(bool both_bf16) {
+#if defined(__x86_64__)
+  switch (active_isa()) {
+    case Isa::avx512bf16: return both_bf16 ? gemm_avx512bf16() : gemm_avx512();
+    case Isa::avx512: return gemm_avx512();
+    case Isa::avx2: return gemm_avx2();
+    case Isa::generic: break;
+  }
+#endif
+  (void)both_bf16;
+  return gemm_generic();
+}
+
+}  // namespace longer::cpu

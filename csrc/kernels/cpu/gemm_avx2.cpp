@@ -1,0 +1,14 @@
+#include "kernels/cpu/gemm.h"
+#include "kernels/cpu/vec_avx2.h"
+#include "kernels/cpu/vec_math.inl"
+#include "kernels/cpu/vec_values.inl"
+
+namespace {
+constexpr int64_t kRowTile = 6, kVectors = 2, kSmallRows = 3, kSmallVectors = 4;
+}
+
+#include "kernels/cpu/gemm_f32.inl"
+
+namespace longer::cpu {
+const GemmKernel& gemm_avx2() { return kernel; }
+}  // namespace longer::cpu

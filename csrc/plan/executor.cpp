@@ -1,0 +1,195 @@
+#include "plan/executor.h"
+
+#include <algorithm>
+#include <chrono>
+#include <new>
+
+#include "plan/convert.h"
+#include "plan/finite.h"
+#include "runtime/error.h"
+
+namespace longer {
+
+namespace {
+using Clock = std::chrono::steady_clock;
+
+double microseconds(Clock::time_point from, Clock::time_point to) {
+  return std::chrono::duration<double, std::micro>(to - from).count();
+}
+
+const char* array_name(DType t) {
+  switch (t) {
+    case DType::f32: return "Float32Array";
+    case DType::bf16: return "Uint16Array";
+    case DType::f64: return "Float64Array";
+    case DType::i32: return "Int32Array";
+  }
+  return "?";
+}
+
+// The reference backend converts: any of the float arrays does for f32 and f64, a Uint16Array only for bf16.
+bool fits(DType given, DType declared, Backend backend) {
+  if (given == declared) return true;
+  if (backend == Backend::cpu || declared == DType::i32) return false;
+  return given == DType::f32 || given == DType::f64;
+}
+}  // namespace
+
+Executor::Executor(GraphDescription graph, std::shared_ptr<State> state, std::shared_ptr<Runtime> runtime, Backend backend)
+    : state_(state), runtime_(std::move(runtime)), graph_(std::move(graph), std::move(state), backend) {
+  bound_.resize(graph_.values().size());
+  operands_.resize(static_cast<size_t>(graph_.most_operands()));
+}
+
+void Executor::check(const RunRequest& request) const {
+  graph_.check_sizes(request.sizes);
+  for (size_t v = 0; v < graph_.values().size(); ++v)
+    if (graph_.values()[v].place == Place::store) graph_.shape(static_cast<int>(v), request.sizes);  // stays inside its store
+  const auto check_list = [&](const std::vector<int>& values, const std::vector<Borrowed>& arrays, const char* kind) {
+    if (arrays.size() != values.size())
+      throw shape_error("expected " + std::to_string(values.size()) + " " + kind + "s, got " + std::to_string(arrays.size()));
+    for (size_t i = 0; i < values.size(); ++i) {
+      if (arrays[i].absent) continue;
+      const Value& value = graph_.values()[static_cast<size_t>(values[i])];
+      const std::string label = std::string(kind) + " '" + value.name + "': ";
+      if (!fits(arrays[i].dtype, value.dtype, graph_.backend()))
+        throw shape_error(label + "expected a " + array_name(value.dtype) + ", got a " + array_name(arrays[i].dtype));
+      const int64_t expected = graph_.shape(values[i], request.sizes).size();
+      if (arrays[i].count != expected)
+        throw shape_error(label + "expected " + std::to_string(expected) + " elements at these sizes, got " +
+                          std::to_string(arrays[i].count));
+    }
+  };
+  check_list(graph_.inputs(), request.inputs, "input");
+  check_list(graph_.outputs(), request.outputs, "output");
+  for (size_t i = 0; i < request.inputs.size(); ++i)
+    if (request.inputs[i].absent)
+      throw shape_error("input '" + graph_.values()[static_cast<size_t>(graph_.inputs()[i])].name + "' is missing");
+}
+
+Placement Executor::placement_of(const RunRequest& request) const {
+  Placement placement;
+  const auto converted = [&](int value, const Borrowed& array) { return array.dtype != graph_.held_dtype(value); };
+  for (size_t i = 0; i < request.inputs.size(); ++i)
+    placement.inputs.push_back(converted(graph_.inputs()[i], request.inputs[i]));
+  for (size_t i = 0; i < request.outputs.size(); ++i)
+    placement.outputs.push_back(request.outputs[i].absent || converted(graph_.outputs()[i], request.outputs[i]));
+  return placement;
+}
+
+const MemoryPlan& Executor::plan_for(const RunRequest& request) {
+  wanted_ = placement_of(request);
+  ++clock_;
+  Cached* oldest = &cache_[0];
+  for (Cached& cached : cache_) {
+    if (cached.plan.is_for(request.sizes, wanted_)) {
+      cached.used = clock_;
+      return cached.plan;
+    }
+    if (cached.used < oldest->used) oldest = &cached;
+  }
+  oldest->plan.build(graph_, request.sizes, wanted_, runtime_->pool());
+  oldest->used = clock_;
+  return oldest->plan;
+}
+
+MemoryPromise Executor::promise(const std::vector<double>& sizes) {
+  graph_.check_sizes(sizes);
+  Placement placement;
+  placement.inputs.assign(graph_.inputs().size(), 0);
+  placement.outputs.assign(graph_.outputs().size(), 0);
+  if (!promised_.is_for(sizes, placement)) promised_.build(graph_, sizes, placement, runtime_->pool());
+  return {promised_.arena_bytes(), promised_.largest(graph_, 10)};
+}
+
+void Executor::bind(const MemoryPlan& plan, const RunRequest& request, uint8_t* arena) {
+  for (size_t v = 0; v < bound_.size(); ++v) {
+    bound_[v] = plan.tensor(static_cast<int>(v));
+    const int64_t offset = plan.offset(static_cast<int>(v));
+    if (offset >= 0) bound_[v].data = arena + offset;
+    else if (graph_.values()[v].place == Place::store) bound_[v].data = graph_.store_data(static_cast<int>(v));
+  }
+  const auto borrow = [&](const std::vector<int>& values, const std::vector<Borrowed>& arrays) {
+    for (size_t i = 0; i < values.size(); ++i) {
+      Tensor& tensor = bound_[static_cast<size_t>(values[i])];
+      if (plan.offset(values[i]) >= 0) continue;
+      tensor.data = arrays[i].data ? arrays[i].data : arena;  // an empty array may have no memory of its own
+    }
+  };
+  borrow(graph_.inputs(), request.inputs);
+  borrow(graph_.outputs(), request.outputs);
+}
+
+void Executor::copy_in(const RunRequest& request) {
+  for (size_t i = 0; i < request.inputs.size(); ++i) {
+    const Tensor& to = bound_[static_cast<size_t>(graph_.inputs()[i])];
+    if (wanted_.inputs[i]) convert(request.inputs[i].data, request.inputs[i].dtype, to.data, to.dtype, to.size());
+  }
+  // An operation may work on an output in place, so a converted one starts as the caller has it.
+  for (size_t i = 0; i < request.outputs.size(); ++i) {
+    const Tensor& to = bound_[static_cast<size_t>(graph_.outputs()[i])];
+    if (wanted_.outputs[i] && !request.outputs[i].absent)
+      convert(request.outputs[i].data, request.outputs[i].dtype, to.data, to.dtype, to.size());
+  }
+}
+
+void Executor::copy_out(const RunRequest& request) {
+  for (size_t i = 0; i < request.outputs.size(); ++i) {
+    const Tensor& from = bound_[static_cast<size_t>(graph_.outputs()[i])];
+    if (wanted_.outputs[i] && !request.outputs[i].absent)
+      convert(from.data, from.dtype, request.outputs[i].data, request.outputs[i].dtype, from.size());
+  }
+}
+
+Call Executor::call_of(int n, const MemoryPlan& plan, uint8_t* arena) {
+  const Node& node = graph_.nodes()[static_cast<size_t>(n)];
+  Tensor* next = operands_.data();
+  for (const auto* list : {&node.inputs, &node.outputs})
+    for (int v : *list) *next++ = v < 0 ? Tensor{} : bound_[static_cast<size_t>(v)];
+  Call call;
+  call.in = operands_.data();
+  call.ins = static_cast<int>(node.inputs.size());
+  call.out = operands_.data() + call.ins;
+  call.outs = static_cast<int>(node.outputs.size());
+  call.attr = node.attrs.data();
+  call.attrs = static_cast<int>(node.attrs.size());
+  call.pool = &runtime_->pool();
+  const int64_t workspace = plan.workspace_offset(n);
+  if (workspace >= 0) call.workspace = arena + workspace;
+  return call;
+}
+
+void Executor::run(RunRequest& request, RunOutcome& outcome) {
+  const auto start = Clock::now();
+  outcome.cancelled = request.cancelled.load(std::memory_order_relaxed);
+  if (outcome.cancelled) return;
+  const MemoryPlan& plan = plan_for(request);
+  uint8_t* arena = runtime_->arena().reserve(plan.arena_bytes());
+  bind(plan, request, arena);
+  copy_in(request);
+
+  const int nodes = static_cast<int>(graph_.nodes().size());
+  if (request.profile) outcome.times.assign(static_cast<size_t>(nodes), 0.0);
+  for (int n = 0; n < nodes; ++n) {
+    if (request.cancelled.load(std::memory_order_relaxed)) {
+      outcome.cancelled = true;
+      break;
+    }
+    const Op& op = graph_.op(n);
+    const Call call = call_of(n, plan, arena);
+    const auto before = request.profile ? Clock::now() : Clock::time_point{};
+    try {
+      (graph_.backend() == Backend::reference ? op.reference : op.cpu)(call);
+    } catch (const std::bad_alloc&) {
+      throw memory_error(graph_.node_label(n) + ": out of memory");
+    } catch (const std::exception& error) {
+      throw Error("ERR_KERNEL", graph_.node_label(n) + ": " + error.what());
+    }
+    if (request.profile) outcome.times[static_cast<size_t>(n)] = microseconds(before, Clock::now());
+    if (request.check_finite && outcome.first_non_finite < 0 && !outputs_are_finite(op, call)) outcome.first_non_finite = n;
+  }
+  if (!outcome.cancelled) copy_out(request);
+  outcome.elapsed = microseconds(start, Clock::now());
+}
+
+}  // namespace longer

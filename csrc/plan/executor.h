@@ -1,0 +1,86 @@
+// Runs a compiled graph: one after another of its nodes, on the thread and the arena of a runtime.
+#pragma once
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "plan/graph.h"
+#include "plan/memory_plan.h"
+#include "runtime/worker.h"
+
+namespace longer {
+
+// Memory of the caller, element type and count as the caller has them.
+struct Borrowed {
+  void* data = nullptr;
+  DType dtype = DType::f32;
+  int64_t count = 0;
+  bool absent = true;  // an output that nobody takes
+};
+
+struct RunRequest {
+  std::vector<double> sizes;
+  std::vector<Borrowed> inputs, outputs;  // in the order of the graph's input and output values
+  bool profile = false;
+  bool check_finite = false;
+  std::atomic<bool> cancelled{false};  // looked at between nodes
+};
+
+struct RunOutcome {
+  double elapsed = 0;  // microseconds
+  bool cancelled = false;
+  std::vector<double> times;  // microseconds a node, when profiled
+  int first_non_finite = -1;
+};
+
+struct MemoryPromise {
+  int64_t arena = 0;
+  std::vector<std::pair<std::string, int64_t>> largest;
+};
+
+class Executor {
+ public:
+  Executor(GraphDescription graph, std::shared_ptr<State> state, std::shared_ptr<Runtime> runtime, Backend backend);
+
+  const CompiledGraph& graph() const { return graph_; }
+  Runtime& runtime() const { return *runtime_; }
+  State& state() const { return *state_; }
+
+  // Names, types and counts of a request against the graph; throws what the caller should read. Any thread.
+  void check(const RunRequest& request) const;
+  // What a run takes when the caller gives every output, and floats as f64 to the reference backend. Any one thread
+  // that is not the runtime's, alongside runs.
+  MemoryPromise promise(const std::vector<double>& sizes);
+  // On the runtime's thread, of a checked request.
+  void run(RunRequest& request, RunOutcome& outcome);
+
+ private:
+  static constexpr size_t kCachedPlans = 8;
+  struct Cached {
+    MemoryPlan plan;
+    uint64_t used = 0;
+  };
+
+  Placement placement_of(const RunRequest& request) const;
+  const MemoryPlan& plan_for(const RunRequest& request);
+  void bind(const MemoryPlan& plan, const RunRequest& request, uint8_t* arena);
+  void copy_in(const RunRequest& request);
+  void copy_out(const RunRequest& request);
+  Call call_of(int node, const MemoryPlan& plan, uint8_t* arena);
+
+  std::shared_ptr<State> state_;
+  std::shared_ptr<Runtime> runtime_;
+  CompiledGraph graph_;
+  std::array<Cached, kCachedPlans> cache_;  // least recently used goes first
+  uint64_t clock_ = 0;
+  Placement wanted_;
+  std::vector<Tensor> bound_;     // a value each, with data
+  std::vector<Tensor> operands_;  // of the node that runs
+  MemoryPlan promised_;
+};
+
+}  // namespace longer

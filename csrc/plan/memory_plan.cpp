@@ -1,0 +1,121 @@
+#include "plan/memory_plan.h"
+
+#include <algorithm>
+#include <limits>
+#include <numeric>
+
+#include "runtime/arena.h"
+#include "runtime/error.h"
+
+namespace longer {
+
+int64_t BlockPlacer::place(std::vector<Block>& blocks) {
+  by_size_.resize(blocks.size());
+  std::iota(by_size_.begin(), by_size_.end(), 0);
+  std::sort(by_size_.begin(), by_size_.end(), [&](int a, int b) {
+    const Block &x = blocks[static_cast<size_t>(a)], &y = blocks[static_cast<size_t>(b)];
+    return x.bytes != y.bytes ? x.bytes > y.bytes : a < b;
+  });
+  by_offset_.clear();
+  by_offset_.reserve(blocks.size());
+  int64_t peak = 0;
+  for (int index : by_size_) {
+    Block& block = blocks[static_cast<size_t>(index)];
+    block.offset = 0;
+    if (block.bytes == 0) continue;
+    int64_t end = 0;  // of what is placed so far, from the bottom
+    int64_t best = -1, tightest = std::numeric_limits<int64_t>::max();
+    for (int other_index : by_offset_) {
+      const Block& other = blocks[static_cast<size_t>(other_index)];
+      if (other.last < block.first || other.first > block.last) continue;
+      const int64_t gap = other.offset - end;
+      if (gap >= block.bytes && gap < tightest) {
+        tightest = gap;
+        best = end;
+      }
+      end = std::max(end, other.offset + other.bytes);
+    }
+    block.offset = best >= 0 ? best : end;
+    peak = std::max(peak, block.offset + block.bytes);
+    const auto at = std::upper_bound(by_offset_.begin(), by_offset_.end(), block.offset,
+                                     [&](int64_t offset, int i) { return offset < blocks[static_cast<size_t>(i)].offset; });
+    by_offset_.insert(at, index);
+  }
+  return peak;
+}
+
+void MemoryPlan::build(const CompiledGraph& graph, const std::vector<double>& sizes, const Placement& placement, ThreadPool& pool) {
+  built_ = false;
+  sizes_ = sizes;
+  placement_ = placement;
+  const size_t values = graph.values().size();
+  tensors_.resize(values);
+  for (size_t v = 0; v < values; ++v) tensors_[v] = graph.shape(static_cast<int>(v), sizes);
+  blocks_.clear();
+  add_values(graph);
+  add_workspaces(graph, pool);
+  bytes_ = placer_.place(blocks_);
+  built_ = true;
+}
+
+void MemoryPlan::add_values(const CompiledGraph& graph) {
+  const int end = static_cast<int>(graph.nodes().size());  // after the last node
+  value_block_.assign(graph.values().size(), -1);
+  const auto add = [&](int v, int first, int last) {
+    value_block_[static_cast<size_t>(v)] = static_cast<int>(blocks_.size());
+    blocks_.push_back({align_up(tensors_[static_cast<size_t>(v)].bytes()), first, last, 0});
+  };
+  for (int v = 0; v < static_cast<int>(graph.values().size()); ++v)
+    if (graph.values()[static_cast<size_t>(v)].place == Place::arena && graph.use(v).first >= 0)
+      add(v, graph.use(v).first, graph.use(v).last);
+  for (size_t i = 0; i < graph.inputs().size(); ++i)
+    if (placement_.inputs[i]) add(graph.inputs()[i], -1, graph.use(graph.inputs()[i]).last);
+  for (size_t i = 0; i < graph.outputs().size(); ++i)
+    if (placement_.outputs[i]) add(graph.outputs()[i], -1, end);
+}
+
+void MemoryPlan::add_workspaces(const CompiledGraph& graph, ThreadPool& pool) {
+  const int nodes = static_cast<int>(graph.nodes().size());
+  node_block_.assign(static_cast<size_t>(nodes), -1);
+  operands_.resize(static_cast<size_t>(graph.most_operands()));
+  if (graph.backend() == Backend::reference) return;
+  for (int n = 0; n < nodes; ++n) {
+    if (!graph.op(n).workspace) continue;
+    const Node& node = graph.nodes()[static_cast<size_t>(n)];
+    Tensor* next = operands_.data();
+    for (const auto* list : {&node.inputs, &node.outputs})
+      for (int v : *list) *next++ = v < 0 ? Tensor{} : tensors_[static_cast<size_t>(v)];
+    Call call;
+    call.in = operands_.data();
+    call.ins = static_cast<int>(node.inputs.size());
+    call.out = operands_.data() + call.ins;
+    call.outs = static_cast<int>(node.outputs.size());
+    call.attr = node.attrs.data();
+    call.attrs = static_cast<int>(node.attrs.size());
+    call.pool = &pool;
+    int64_t bytes = 0;
+    try {
+      bytes = graph.op(n).workspace(call);
+    } catch (const std::exception& error) {
+      throw Error("ERR_KERNEL", graph.node_label(n) + ": " + error.what());
+    }
+    if (bytes <= 0) continue;
+    node_block_[static_cast<size_t>(n)] = static_cast<int>(blocks_.size());
+    blocks_.push_back({align_up(bytes), n, n, 0});
+  }
+}
+
+std::vector<std::pair<std::string, int64_t>> MemoryPlan::largest(const CompiledGraph& graph, size_t count) const {
+  std::vector<std::pair<std::string, int64_t>> all;
+  for (size_t v = 0; v < value_block_.size(); ++v)
+    if (value_block_[v] >= 0) all.emplace_back(graph.values()[v].name, blocks_[static_cast<size_t>(value_block_[v])].bytes);
+  for (size_t n = 0; n < node_block_.size(); ++n)
+    if (node_block_[n] >= 0) all.emplace_back("workspace of " + graph.nodes()[n].name, blocks_[static_cast<size_t>(node_block_[n])].bytes);
+  const size_t kept = std::min(count, all.size());
+  std::partial_sort(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(kept), all.end(),
+                    [](const auto& a, const auto& b) { return a.second > b.second; });
+  all.resize(kept);
+  return all;
+}
+
+}  // namespace longer

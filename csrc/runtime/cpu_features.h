@@ -1,0 +1,21 @@
+// What the CPU can do, and which kernels are to be used.
+#pragma once
+
+namespace longer {
+
+struct CpuFeatures {
+  bool avx2 = false, fma = false;
+  bool avx512 = false;  // F, BW, DQ and VL together
+  bool avx512bf16 = false;
+};
+
+const CpuFeatures& cpu_features();
+
+enum class Isa { generic, avx2, avx512, avx512bf16 };
+
+// The best that the CPU has, or what LONGER_ISA=generic|avx2|avx512|avx512bf16 asks for.
+// Throws std::runtime_error for an unknown name or one that this CPU lacks.
+Isa active_isa();
+const char* isa_name(Isa isa);
+
+}  // namespace longer

@@ -1,0 +1,120 @@
+#include "runtime/thread_pool.h"
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace longer {
+
+namespace {
+constexpr int64_t kOpen = int64_t{1} << 32;
+// Covers the gap between two loops of one run; longer burns a core that somebody else may want.
+constexpr auto kSpinTime = std::chrono::microseconds(40);
+
+inline void pause_cpu() {
+#if defined(__x86_64__)
+  _mm_pause();
+#else
+  std::this_thread::yield();
+#endif
+}
+
+template <class Condition>
+bool spin_until(Condition condition) {
+  const auto end = std::chrono::steady_clock::now() + kSpinTime;
+  do {
+    for (int i = 0; i < 32; ++i) {
+      if (condition()) return true;
+      pause_cpu();
+    }
+  } while (std::chrono::steady_clock::now() < end);
+  return false;
+}
+}  // namespace
+
+ThreadPool::ThreadPool(int threads) : threads_(threads < 1 ? 1 : threads) {
+  workers_.reserve(static_cast<size_t>(threads_ - 1));
+  try {
+    for (int w = 1; w < threads_; ++w) workers_.emplace_back([this, w] { work(w); });
+  } catch (...) {  // the system's thread limit
+    stop();
+    throw;
+  }
+}
+
+ThreadPool::~ThreadPool() { stop(); }
+
+void ThreadPool::stop() {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    stopping_ = true;
+    generation_.fetch_add(1, std::memory_order_release);
+  }
+  wake_.notify_all();
+  for (auto& t : workers_) t.join();
+}
+
+void ThreadPool::drain(int worker) {
+  const int64_t tasks = tasks_;
+  try {
+    for (int64_t t; (t = next_.fetch_add(1, std::memory_order_relaxed)) < tasks;) thunk_(body_, t, worker);
+  } catch (...) {
+    next_.store(tasks, std::memory_order_relaxed);
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (!failure_) failure_ = std::current_exception();
+  }
+}
+
+void ThreadPool::run(int64_t tasks, Thunk thunk, void* body) {
+  tasks_ = tasks;
+  thunk_ = thunk;
+  body_ = body;
+  next_.store(0, std::memory_order_relaxed);
+  gate_.fetch_add(kOpen, std::memory_order_release);
+  int wake = 0;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    generation_.fetch_add(1, std::memory_order_release);
+    wake = static_cast<int>(std::min<int64_t>(sleepers_, tasks - 1));
+  }
+  for (; wake > 0; --wake) wake_.notify_one();
+
+  drain(0);
+  gate_.fetch_sub(kOpen, std::memory_order_acq_rel);
+  if (!spin_until([this] { return nobody_inside(); })) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    done_.wait(lock, [this] { return nobody_inside(); });
+  }
+  std::exception_ptr failure;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    failure = std::exchange(failure_, nullptr);
+  }
+  if (failure) std::rethrow_exception(failure);
+}
+
+void ThreadPool::work(int worker) {
+  uint64_t seen = 0;
+  for (;;) {
+    spin_until([&] { return generation_.load(std::memory_order_acquire) != seen; });
+    {
+      std::unique_lock<std::mutex> lock(mutex_);
+      ++sleepers_;
+      wake_.wait(lock, [&] { return generation_.load(std::memory_order_relaxed) != seen; });
+      --sleepers_;
+      seen = generation_.load(std::memory_order_relaxed);
+      if (stopping_) return;
+    }
+    if (gate_.fetch_add(1, std::memory_order_acq_rel) >= kOpen) drain(worker);
+    if (gate_.fetch_sub(1, std::memory_order_acq_rel) == 1) {  // the last one out of a shut gate
+      std::lock_guard<std::mutex> lock(mutex_);
+      done_.notify_one();
+    }
+  }
+}
+
+}  // namespace longer

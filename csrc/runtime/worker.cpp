@@ -1,0 +1,78 @@
+#include "runtime/worker.h"
+
+#include <algorithm>
+#include <exception>
+#include <future>
+
+#if defined(__linux__)
+#include <sched.h>
+#endif
+
+namespace longer {
+
+namespace {
+constexpr int kMostThreads = 1024;
+}
+
+int available_threads() {
+#if defined(__linux__)
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) == 0) return std::max(1, CPU_COUNT(&set));
+#endif
+  return static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+}
+
+Runtime::Runtime(int threads) : threads_(std::min(threads < 1 ? available_threads() : threads, kMostThreads)) {
+  std::promise<void> started;
+  auto ready = started.get_future();
+  thread_ = std::thread([this, &started] {
+    try {
+      pool_ = std::make_unique<ThreadPool>(threads_);
+    } catch (...) {
+      started.set_exception(std::current_exception());
+      return;
+    }
+    started.set_value();
+    loop();
+    pool_.reset();
+  });
+  try {
+    ready.get();
+  } catch (...) {
+    thread_.join();
+    throw;
+  }
+}
+
+Runtime::~Runtime() {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    stopping_ = true;
+  }
+  changed_.notify_one();
+  thread_.join();
+}
+
+void Runtime::post(Task* task) {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    queue_.push_back(task);
+  }
+  changed_.notify_one();
+}
+
+void Runtime::loop() {
+  for (;;) {
+    Task* task;
+    {
+      std::unique_lock<std::mutex> lock(mutex_);
+      changed_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
+      if (queue_.empty()) return;
+      task = queue_.front();
+      queue_.pop_front();
+    }
+    task->run(*this);
+  }
+}
+
+}  // namespace longer

@@ -1,0 +1,50 @@
+// A runtime: one thread of its own that runs tasks in the order posted, with a pool and an arena for them.
+#pragma once
+#include <condition_variable>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <thread>
+
+#include "runtime/arena.h"
+#include "runtime/thread_pool.h"
+
+namespace longer {
+
+class Runtime;
+
+// The poster owns the task and keeps it alive until run() has handed it back.
+class Task {
+ public:
+  virtual ~Task() = default;
+  virtual void run(Runtime& runtime) noexcept = 0;
+};
+
+int available_threads();  // the processors that this process may use
+
+class Runtime {
+ public:
+  explicit Runtime(int threads);  // 0: available_threads(). The runtime's own thread is one of them.
+  ~Runtime();                     // runs what is queued, then joins; not from the runtime's own thread
+  Runtime(const Runtime&) = delete;
+  Runtime& operator=(const Runtime&) = delete;
+
+  void post(Task* task);
+  int threads() const { return threads_; }
+  ThreadPool& pool() { return *pool_; }  // loops only from a task; its size from any thread
+  Arena& arena() { return arena_; }      // from a task; its capacity from any thread
+
+ private:
+  void loop();
+
+  int threads_;
+  std::unique_ptr<ThreadPool> pool_;
+  Arena arena_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<Task*> queue_;
+  bool stopping_ = false;
+  std::thread thread_;
+};
+
+}  // namespace longer

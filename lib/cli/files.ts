@@ -1,0 +1,37 @@
+import { readFile } from 'node:fs/promises';
+import { InvalidArgumentError } from 'commander';
+import { LongerError } from '../errors.ts';
+import { schemaFromJSON, type Schema } from '../schema/schema.ts';
+
+/** @throws LongerError ERR_SCHEMA naming the file */
+export async function readSchema(path: string): Promise<Schema> {
+  let json: unknown;
+  try {
+    json = JSON.parse(await readFile(path, 'utf8'));
+  } catch (cause) {
+    throw new LongerError('ERR_SCHEMA', `the schema cannot be read: ${(cause as Error).message}`, { place: path, remedy: "'longer prepare' writes one beside the data", cause });
+  }
+  return schemaFromJSON(json as Parameters<typeof schemaFromJSON>[0]);
+}
+
+export function wholeNumber(text: string): number {
+  const n = Number(text);
+  if (!Number.isSafeInteger(n) || n < 0) throw new InvalidArgumentError('expected a whole number');
+  return n;
+}
+
+export function positiveNumber(text: string): number {
+  const n = Number(text);
+  if (!(Number.isFinite(n) && n > 0)) throw new InvalidArgumentError('expected a positive number');
+  return n;
+}
+
+export function print(json: boolean | undefined, value: object, text: () => string): void {
+  process.stdout.write(`${json ? JSON.stringify(value, null, 2) : text()}\n`);
+}
+
+/** Columns aligned, first one left. */
+export function table(rows: readonly (readonly string[])[]): string {
+  const widths = rows[0]!.map((_, c) => Math.max(...rows.map((r) => r[c]?.length ?? 0)));
+  return rows.map((r) => r.map((cell, c) => (c === 0 ? cell.padEnd(widths[c]!) : cell.padStart(widths[c]!))).join('  ').trimEnd()).join('\n');
+}

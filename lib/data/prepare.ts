@@ -1,0 +1,296 @@
+import { once } from 'node:events';
+import { createWriteStream } from 'node:fs';
+import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { dirname, join, resolve, basename } from 'node:path';
+import { finished } from 'node:stream/promises';
+import { DuckDBInstance, type DuckDBConnection } from '@duckdb/node-api';
+import { LongerError } from '../errors.ts';
+import { describe, encode, encodeSide, joined, profile, profileValue, rows, tableName, tableSize, type Encoding } from './prepare_features.ts';
+import { partNames, type PartName, type PartStats, type PrepareOptions, type PrepareStats, type SplitRule } from './prepare_options.ts';
+import * as sql from './prepare_sql.ts';
+import type { Feature } from '../schema/features.ts';
+import { schemaFromJSON, type TableSpec } from '../schema/schema.ts';
+
+export type { PrepareOptions, PrepareStats } from './prepare_options.ts';
+
+/**
+ * Turns an event log into request datasets: train.parquet, valid.parquet and test.parquet (parts without requests are
+ * left out), schema.json, vocabulary.json and stats.json, in a directory that appears whole or not at all.
+ *
+ * A request is one user, one time and up to C candidates. Its time is that of its first event, and its history every
+ * event of the user at a strictly earlier time: events of equal time never stand in each other's history, nor does
+ * anything later, whatever the split. Order within a user is time, then seq, then place in the file; without a clock the
+ * time is the rank of seq (or of the row) within the user. Ids and categories become codes 1, 2, …; user and item codes
+ * are made from the training part alone, 0 is whatever it lacks.
+ *
+ * @throws LongerError ERR_CONFIG for options that do not fit together, ERR_DATA for a file or row that cannot be used.
+ */
+export async function prepare(options: PrepareOptions): Promise<PrepareStats> {
+  check(options);
+  const output = resolve(options.output);
+  if (options.overwrite !== true && (await readdir(output).catch(() => [])).length > 0)
+    throw new LongerError('ERR_CONFIG', 'the output directory is not empty', { place: output, remedy: 'Choose another one, or overwrite' });
+  const working = join(dirname(output), `.preparing-${process.pid}-${basename(output)}`);
+  await rm(working, { recursive: true, force: true });
+  await mkdir(join(working, 'dataset'), { recursive: true });
+  try {
+    const instance = await DuckDBInstance.create(join(working, 'work.duckdb'), {
+      ...(options.memoryLimit === undefined ? {} : { memory_limit: options.memoryLimit }),
+      ...(options.threads === undefined ? {} : { threads: String(options.threads) }),
+      temp_directory: join(working, 'spill'),
+    });
+    const connection = await instance.connect();
+    let stats: PrepareStats;
+    try {
+      stats = await new Preparation(connection, options, join(working, 'dataset')).run();
+    } finally {
+      connection.closeSync();
+      instance.closeSync();
+    }
+    await rm(output, { recursive: true, force: true });
+    await rename(join(working, 'dataset'), output);
+    return stats;
+  } catch (cause) {
+    if (cause instanceof LongerError) throw cause;
+    throw new LongerError('ERR_DATA', (cause as Error).message, { place: options.events, cause });
+  } finally {
+    await rm(working, { recursive: true, force: true });
+  }
+}
+
+/** A raw column and how it becomes numbers. */
+type Encoded = readonly [string, Encoding];
+
+function check(options: PrepareOptions): void {
+  const fail = (place: string, message: string): never => {
+    throw new LongerError('ERR_CONFIG', message, { place });
+  };
+  for (const [place, value, low] of [
+    ['candidates', options.candidates ?? 16, 1], ['evaluationCandidates', options.evaluationCandidates ?? 1, 1],
+    ['historyLength', options.historyLength ?? 1, 1], ['minHistory', options.minHistory ?? 0, 0], ['seed', options.seed ?? 1, 0],
+  ] as const) if (!Number.isSafeInteger(value) || value < low) fail(place, `expected a whole number of at least ${low}, got ${value}`);
+  const { split, label, columns, negatives } = options;
+  if (split.kind === 'time' && columns.time === undefined) fail('split', 'a split by time needs a time column; split by leave-last-fraction where the log has only an order');
+  if (split.kind === 'time' && 'fractions' in split && (split.fractions.some((f) => !(f >= 0)) || Math.abs(split.fractions.reduce((a, b) => a + b) - 1) > 1e-6))
+    fail('split.fractions', 'expected three parts that add up to 1');
+  if (split.kind === 'time' && !('fractions' in split) && !(split.testFrom >= (split.validFrom ?? -Infinity))) fail('split.validFrom', 'valid must begin before test');
+  if (split.kind !== 'time' && (!(split.valid >= 0) || !(split.test >= 0) || (split.kind === 'leave-last-fraction' && split.valid + split.test >= 1)))
+    fail('split', 'valid and test must be positive and leave something to train on');
+  if (label.kind === 'value' && (columns.value === undefined || !Number.isFinite(label.atLeast))) fail('label', 'a label by value needs a value column and a finite threshold');
+  if (label.kind === 'action' && columns.action === undefined) fail('label', 'a label by action needs an action column');
+  if (label.kind === 'all' && negatives?.kind !== 'popularity') fail('label', 'with every event positive, negatives must be sampled');
+  if (negatives?.kind === 'popularity' && (!Number.isSafeInteger(negatives.perPositive) || negatives.perPositive < 1)) fail('negatives.perPositive', 'expected a whole number of at least 1');
+}
+
+/** One run over one DuckDB connection. */
+class Preparation {
+  readonly #db: DuckDBConnection;
+  readonly #options: PrepareOptions;
+  readonly #directory: string;
+  readonly #leftOut: string[] = [];
+  /** Names of the vocabulary tables. */
+  readonly #vocabularies: string[] = [];
+
+  constructor(connection: DuckDBConnection, options: PrepareOptions, directory: string) {
+    this.#db = connection;
+    this.#options = options;
+    this.#directory = directory;
+  }
+
+  async run(): Promise<PrepareStats> {
+    const o = this.#options;
+    const { clock, badRows } = await this.#load();
+    const part = sql.partSql(o.split, o.split.kind === 'time' ? await this.#bounds(o.split) : null);
+    await this.#db.run(`CREATE VIEW training AS SELECT * FROM (SELECT *, ${part} AS part FROM ordered) WHERE part = 0`);
+    await this.#codes('user', 'u');
+    await this.#codes('item', 'i');
+    const names = { user: o.columns.user, item: o.columns.item };
+    const item = await this.#side('item', o.items, names.item, o.itemFeatures);
+    const user = await this.#side('user', o.users, names.user, o.userFeatures);
+    const event = await this.#eventEncodings();
+    const itemColumns: sql.TokenColumn[] = [{ name: 'item', sql: 'coalesce(ic.code, 0)' }, ...item.map(([c, e]) => joined('si', c, e))];
+    const itemJoins = `LEFT JOIN codes_item ic ON o.i = ic.key ${item.length > 0 ? 'LEFT JOIN side_item si ON o.i = si.key' : ''}`;
+    const encoded = event.map(([x, e], i) => ({ name: e.name, ...encode('o', x, 'ordered', e, `ev${i}`) }));
+    const historyColumns: sql.TokenColumn[] = [...itemColumns, ...encoded];
+    const duplicate = historyColumns.map((c) => c.name).find((n, i, all) => n === 'time' || all.indexOf(n) !== i);
+    if (duplicate !== undefined) throw new LongerError('ERR_CONFIG', `two event features are called ${JSON.stringify(duplicate)}`, { place: 'eventFeatures' });
+    const sampled = o.negatives?.kind === 'popularity';
+    await this.#db.run(sql.createTokens(historyColumns, `${itemJoins} ${encoded.map((c) => c.join).join(' ')}`, part));
+    await this.#db.run(sql.createHistories(historyColumns));
+    const size = o.candidates ?? 16;
+    await this.#db.run(sql.createPicked(o.grouping ?? 'run', size, o.evaluationCandidates ?? size, sampled));
+    if (o.negatives?.kind === 'popularity') for (const step of sql.sampleNegatives(o.negatives, o.seed ?? 1)) await this.#db.run(step);
+    await this.#db.run(sql.createRequests(itemColumns, itemJoins, o.seed ?? 1, sampled, o.minHistory ?? 0));
+    const length = o.historyLength ?? 2000;
+    const output: sql.OutputColumns = {
+      user: [{ name: 'user', sql: 'coalesce(uc.code, 0)' }, ...user.map(([c, e]) => joined('su', c, e))],
+      userJoins: `LEFT JOIN codes_user uc ON r.u = uc.key ${user.length > 0 ? 'LEFT JOIN side_user su ON r.u = su.key' : ''}`,
+      history: historyColumns, candidate: itemColumns, task: o.task ?? 'label',
+    };
+    const parts: Partial<Record<PartName, PartStats>> = {};
+    for (const [index, name] of partNames.entries()) {
+      const found = await this.#partStats(index, length);
+      if (found === null) continue;
+      parts[name] = found;
+      await this.#db.run(sql.copyPart(index, join(this.#directory, `${name}.parquet`), length, output));
+    }
+    if (parts.train === undefined) throw new LongerError('ERR_DATA', 'no request is left to train on', { place: o.events, remedy: 'Look at the split and at minHistory' });
+    await this.#writeJson('schema.json', await this.#schema(clock, user, item, event));
+    await this.#writeVocabulary();
+    const [count] = await rows(this.#db, 'SELECT count(*) AS events, count(DISTINCT u) AS users, count(DISTINCT i) AS items FROM tokens');
+    const stats: PrepareStats = {
+      events: count!['events'] as number, users: count!['users'] as number, items: count!['items'] as number,
+      clock: clock ? 'seconds' : 'order', badRows, parts, leftOut: this.#leftOut,
+    };
+    await this.#writeJson('stats.json', stats);
+    return stats;
+  }
+
+  /** Widths of the tables are a starting point to edit: 32 for items, 16 for users and large categories, 8 for small ones. */
+  async #schema(clock: boolean, user: readonly Encoded[], item: readonly Encoded[], event: readonly Encoded[]) {
+    const tables: Record<string, TableSpec> = {
+      user: { size: await tableSize(this.#db, 'codes_user'), width: 16 },
+      item: { size: await tableSize(this.#db, 'codes_item'), width: 32 },
+    };
+    const features = (id: string | null, list: readonly Encoded[]): Record<string, Feature> => {
+      const described: Record<string, Feature> = id === null ? {} : { [id]: { type: 'id', table: id } };
+      for (const [, encoding] of list) {
+        const { feature, table } = describe(encoding);
+        described[encoding.name] = feature;
+        if (table !== null) tables[table[0]] = table[1];
+      }
+      return described;
+    };
+    return schemaFromJSON({
+      version: 1, tables, user: features('user', user), event: { ...features('item', item), ...features(null, event) },
+      candidate: features('item', item), labels: { [this.#options.task ?? 'label']: { weight: 1 } }, time: clock,
+    });
+  }
+
+  /** Reads the log into raw and ordered. */
+  async #load(): Promise<{ clock: boolean; badRows: number }> {
+    const { events, columns, eventFeatures = [], label, skipBad = false } = this.#options;
+    const types = await this.#columnTypes(events);
+    for (const name of [...Object.values(columns), ...eventFeatures])
+      if (!types.has(name)) throw new LongerError('ERR_DATA', `has no column ${JSON.stringify(name)}; its columns are ${[...types.keys()].join(', ')}`, { place: events });
+    const number = (name: string | undefined): string => (name === undefined ? 'NULL' : `TRY_CAST(${sql.identifier(name)} AS DOUBLE)`);
+    await this.#db.run(sql.createRaw(events, {
+      user: columns.user, item: columns.item, features: eventFeatures,
+      time: columns.time === undefined ? 'NULL' : sql.seconds(columns.time, types.get(columns.time)!),
+      seq: number(columns.seq), value: number(columns.value),
+      action: columns.action === undefined ? 'NULL' : sql.identifier(columns.action),
+    }));
+    const written = columns.time === undefined ? 'false' : 'true';
+    const [filled] = await rows(this.#db, `SELECT count(*) AS n, ${written} AND count(t) > 0 AS clock FROM raw`);
+    const clock = filled!['clock'] as boolean;
+    if (!clock && this.#options.split.kind === 'time')
+      throw new LongerError('ERR_DATA', 'no row has a time, so it cannot be split by time', { place: events, remedy: 'Split by leave-last-fraction or leave-last-n' });
+    const bad = sql.badReason(clock, !clock && columns.seq !== undefined, label.kind === 'value');
+    const [first] = await rows(this.#db, `SELECT count(*) AS n, min(line) AS line, arg_min(${bad}, line) AS reason FROM raw WHERE (${bad}) IS NOT NULL`);
+    const badRows = first!['n'] as number;
+    if (badRows > 0 && !skipBad)
+      throw new LongerError('ERR_DATA', `${badRows} rows cannot be used, the first for want of a ${String(first!['reason'])}`, {
+        place: `${events}, row ${String(first!['line'])}`, remedy: 'Mend the rows, or skip them (skipBad)',
+      });
+    await this.#db.run(sql.createOrdered(clock, columns.seq !== undefined, label, bad));
+    return { clock, badRows };
+  }
+
+  async #columnTypes(path: string): Promise<Map<string, string>> {
+    try {
+      const found = await rows(this.#db, `DESCRIBE SELECT * FROM ${sql.source(path)}`);
+      return new Map(found.map((r) => [String(r['column_name']), String(r['column_type'])]));
+    } catch (cause) {
+      throw new LongerError('ERR_DATA', `cannot be read: ${(cause as Error).message.split('\n')[0]}`, { place: path, cause });
+    }
+  }
+
+  async #bounds(split: SplitRule & { kind: 'time' }): Promise<{ valid: number; test: number }> {
+    if (!('fractions' in split)) return { valid: split.validFrom ?? split.testFrom, test: split.testFrom };
+    const [train, valid] = split.fractions;
+    const at = (share: number): string => (share >= 1 ? `1e308` : `quantile_disc(t, ${share})`);
+    const [found] = await rows(this.#db, `SELECT ${at(train)} AS valid, ${at(Math.min(1, train + valid + (split.fractions[2] === 0 ? 1 : 0)))} AS test FROM ordered`);
+    return { valid: Number(found!['valid']), test: Number(found!['test']) };
+  }
+
+  async #codes(name: 'user' | 'item', column: string): Promise<void> {
+    const codes = `codes_${name}`;
+    await this.#db.run(sql.createCodes(codes, `SELECT ${column} AS key, count(*) AS n FROM training GROUP BY ${column}`, 'n DESC, key'));
+    this.#vocabularies.push(codes);
+  }
+
+  async #side(side: 'user' | 'item', path: string | undefined, key: string, asked: readonly string[] | undefined): Promise<(readonly [string, Encoding])[]> {
+    if (path === undefined) return [];
+    const types = await this.#columnTypes(path);
+    for (const name of [key, ...(asked ?? [])])
+      if (!types.has(name)) throw new LongerError('ERR_DATA', `has no column ${JSON.stringify(name)}; its columns are ${[...types.keys()].join(', ')}`, { place: path });
+    await this.#db.run(`CREATE TABLE raw_${side} AS SELECT COLUMNS(*)::VARCHAR FROM ${sql.source(path)}`);
+    const encodings: [string, Encoding][] = [];
+    for (const column of asked ?? [...types.keys()].filter((c) => c !== key)) {
+      const name = column === side ? `${column}_` : column;
+      const codes = `codes_${side}_${column}`;
+      const encoding = await profile(this.#db, `raw_${side}`, column, name, codes, asked !== undefined);
+      if (encoding === null) this.#leftOut.push(`${side}.${column}`);
+      else encodings.push([column, encoding]);
+      if (encoding?.kind === 'category' || encoding?.kind === 'set') this.#vocabularies.push(codes);
+    }
+    await encodeSide(this.#db, `raw_${side}`, key, `side_${side}`, encodings);
+    return encodings;
+  }
+
+  /** Encodings of value, action and further columns of the log, by their column in ordered. */
+  async #eventEncodings(): Promise<[string, Encoding][]> {
+    const { columns, eventFeatures = [] } = this.#options;
+    const encodings: [string, Encoding][] = [];
+    const add = (column: string, encoding: Encoding | null, codes: string): void => {
+      if (encoding === null) return;
+      encodings.push([column, encoding]);
+      if (encoding.kind === 'category' || encoding.kind === 'set') this.#vocabularies.push(codes);
+    };
+    if (columns.value !== undefined) add('value', await profileValue(this.#db, 'training', 'value', columns.value, 'codes_event_value'), 'codes_event_value');
+    if (columns.action !== undefined) {
+      const [kinds] = await rows(this.#db, 'SELECT count(DISTINCT action) AS n FROM training');
+      if ((kinds!['n'] as number) > 1) add('action', await profile(this.#db, 'training', 'action', columns.action, 'codes_event_action', true), 'codes_event_action');
+    }
+    for (const f of eventFeatures)
+      add(`x_${f}`, await profile(this.#db, 'training', `x_${f}`, f, `codes_event_x_${f}`, true), `codes_event_x_${f}`);
+    return encodings;
+  }
+
+  async #partStats(part: number, length: number): Promise<PartStats | null> {
+    const [s] = (await rows(this.#db, sql.partStatsSql(part, length))) as Record<string, number>[];
+    if (s!['requests'] === 0) return null;
+    return {
+      requests: s!['requests']!, candidates: s!['candidates']!, positives: s!['positives']!, users: s!['users']!,
+      history: { mean: s!['mean']!, median: s!['median']!, max: s!['most']! }, unknownItems: s!['unknown']! / s!['candidates']!,
+    };
+  }
+
+  async #writeJson(name: string, value: unknown): Promise<void> {
+    await writeFile(join(this.#directory, name), `${JSON.stringify(value, null, 2)}\n`);
+  }
+
+  /** { table: [key of code 1, key of code 2, …] }, streamed: a vocabulary may be larger than a string can be. */
+  async #writeVocabulary(): Promise<void> {
+    const out = createWriteStream(join(this.#directory, 'vocabulary.json'));
+    const lines = async function* (this: Preparation): AsyncGenerator<string> {
+      yield '{';
+      let first = true;
+      for (const codes of this.#vocabularies) {
+        yield `${first ? '' : ','}\n${JSON.stringify(tableName(codes))}: [`;
+        first = false;
+        const result = await this.#db.stream(`SELECT key FROM ${sql.identifier(codes)} ORDER BY code`);
+        let comma = '';
+        for (let chunk = await result.fetchChunk(); chunk !== null && chunk.rowCount > 0; chunk = await result.fetchChunk()) {
+          yield comma + chunk.getColumnValues(0).map((key) => JSON.stringify(key)).join(',');
+          comma = ',';
+        }
+        yield ']';
+      }
+      yield '\n}\n';
+    };
+    for await (const text of lines.call(this)) if (!out.write(text)) await once(out, 'drain');
+    out.end();
+    await finished(out);
+  }
+}

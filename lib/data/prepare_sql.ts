@@ -1,0 +1,172 @@
+import type { LabelRule, NegativeRule, SplitRule } from './prepare_options.ts';
+
+/** SQL of `prepare`, one function a step, in DuckDB's dialect. Tables are named in the order they are made. */
+
+export const identifier = (name: string): string => `"${name.replaceAll('"', '""')}"`;
+export const literal = (text: string): string => `'${text.replaceAll("'", "''")}'`;
+
+/** A file as a relation: Parquet by its ending, anything else as CSV with a header, all columns text so that ids stay as written. */
+export function source(path: string): string {
+  return /\.(parquet|pq)$/i.test(path)
+    ? `read_parquet(${literal(path)})`
+    : `read_csv(${literal(path)}, header = true, all_varchar = true, nullstr = '')`;
+}
+
+/** Seconds, from a number or a timestamp; NULL where it is neither. */
+export function seconds(column: string, type: string): string {
+  const c = identifier(column);
+  if (/^(TIMESTAMP|DATE)/i.test(type)) return `epoch(CAST(${c} AS TIMESTAMP))`;
+  if (/^VARCHAR/i.test(type)) return `coalesce(TRY_CAST(${c} AS DOUBLE), epoch(TRY_CAST(${c} AS TIMESTAMP)))`;
+  return `CAST(${c} AS DOUBLE)`;
+}
+
+/** A number in [0, 1) from text: 53 bits of its MD5, the same in every version. */
+export const uniform = (text: string): string => `(CAST(md5_number_lower(${text}) >> 11 AS DOUBLE) / 9007199254740992.0)`;
+
+export interface RawColumns {
+  readonly user: string;
+  readonly item: string;
+  /** SQL expressions, or NULL. */
+  readonly time: string;
+  readonly seq: string;
+  readonly value: string;
+  readonly action: string;
+  readonly features: readonly string[];
+}
+
+/** raw(line, u, i, t, seq, value, action, x_<feature>): the log as it stands, rows numbered in file order. */
+export function createRaw(path: string, c: RawColumns): string {
+  return `CREATE TABLE raw AS SELECT row_number() OVER () AS line,
+    nullif(CAST(${identifier(c.user)} AS VARCHAR), '') AS u, nullif(CAST(${identifier(c.item)} AS VARCHAR), '') AS i,
+    CAST(${c.time} AS DOUBLE) AS t, CAST(${c.seq} AS DOUBLE) AS seq, CAST(${c.value} AS DOUBLE) AS value, CAST(${c.action} AS VARCHAR) AS action
+    ${c.features.map((f) => `, nullif(CAST(${identifier(f)} AS VARCHAR), '') AS ${identifier(`x_${f}`)}`).join('')}
+    FROM ${source(path)}`;
+}
+
+/** Why a row cannot be used, as a CASE over raw; NULL for a good row. */
+export function badReason(clock: boolean, needsSeq: boolean, needsValue: boolean): string {
+  return `CASE WHEN u IS NULL THEN 'user' WHEN i IS NULL THEN 'item'
+    ${clock ? `WHEN t IS NULL OR NOT isfinite(t) THEN 'time'` : ''}
+    ${needsSeq ? `WHEN seq IS NULL OR isnan(seq) THEN 'seq'` : ''}
+    ${needsValue ? `WHEN value IS NULL OR isnan(value) THEN 'value'` : ''} END`;
+}
+
+export function labelSql(rule: LabelRule): string {
+  if (rule.kind === 'value') return `CAST(value >= ${rule.atLeast} AS INTEGER)`;
+  if (rule.kind === 'action') return `CAST(coalesce(action IN (${rule.positive.map(literal).join(', ')}), false) AS INTEGER)`;
+  return '1';
+}
+
+/**
+ * ordered: good rows with `t` (seconds, or the rank of seq or of the row within the user), `pos` (1, 2, … within the user by
+ * t, seq, line), `before` (events of the user at a strictly earlier t), `total` (events of the user), `label`.
+ */
+export function createOrdered(clock: boolean, seq: boolean, label: LabelRule, bad: string): string {
+  const t = clock ? 't' : `CAST(dense_rank() OVER (PARTITION BY u ORDER BY ${seq ? 'seq' : 'line'}) AS DOUBLE)`;
+  return `CREATE TABLE ordered AS SELECT *, ${labelSql(label)} AS label,
+    row_number() OVER (PARTITION BY u ORDER BY t, seq, line) AS pos,
+    rank() OVER (PARTITION BY u ORDER BY t) - 1 AS before,
+    count(*) OVER (PARTITION BY u) AS total
+    FROM (SELECT * REPLACE (${t} AS t) FROM raw WHERE (${bad}) IS NULL)`;
+}
+
+/** 0 train, 1 valid, 2 test, over ordered. Bounds are those of a split by time. */
+export function partSql(split: SplitRule, bounds: { readonly valid: number; readonly test: number } | null): string {
+  if (split.kind === 'time') return `CASE WHEN t >= ${bounds!.test} THEN 2 WHEN t >= ${bounds!.valid} THEN 1 ELSE 0 END`;
+  const count = (n: number): string => (split.kind === 'leave-last-n' ? String(n) : `round_even(total * ${n}, 0)`);
+  return `CASE WHEN pos > total - ${count(split.test)} THEN 2 WHEN pos > total - ${count(split.test)} - ${count(split.valid)} THEN 1 ELSE 0 END`;
+}
+
+/** A vocabulary table (key, code), codes 1, 2, … ; 0 is left for what is not in it. */
+export function createCodes(name: string, keys: string, order: string): string {
+  return `CREATE TABLE ${identifier(name)} AS SELECT key, CAST(row_number() OVER (ORDER BY ${order}) AS INTEGER) AS code FROM (${keys})`;
+}
+
+export interface TokenColumn {
+  /** Name in the output, under `history.` and (item side only) `candidates.`. */
+  readonly name: string;
+  /** Expression over ordered (alias o), with the joins below. */
+  readonly sql: string;
+}
+
+/** tokens: one row an event with its encoded features, `part` 0..2. */
+export function createTokens(columns: readonly TokenColumn[], joins: string, part: string): string {
+  return `CREATE TABLE tokens AS SELECT o.u, o.i, o.t, o.pos, o.before, o.label, o.part
+    ${columns.map((c) => `, ${c.sql} AS ${identifier(`f_${c.name}`)}`).join('')}
+    FROM (SELECT *, ${part} AS part FROM ordered) o ${joins}`;
+}
+
+/** histories: one row a user with all events' features as lists, oldest first. */
+export function createHistories(columns: readonly TokenColumn[]): string {
+  return `CREATE TABLE histories AS SELECT u, list(t ORDER BY pos) AS t
+    ${columns.map((c) => `, list(${identifier(`f_${c.name}`)} ORDER BY pos) AS ${identifier(`f_${c.name}`)}`).join('')}
+    FROM tokens GROUP BY u`;
+}
+
+/** picked(request, u, part, i, t, pos, before, label): the events that are candidates, with the request they belong to. */
+export function createPicked(grouping: 'run' | 'time', train: number, evaluation: number, positivesOnly: boolean): string {
+  const size = `(CASE WHEN part = 0 THEN ${train} ELSE ${evaluation} END)`;
+  const group = grouping === 'time' ? 'u, part, t' : 'u, part';
+  return `CREATE TABLE picked AS SELECT dense_rank() OVER (ORDER BY u, part, ${grouping === 'time' ? 't, ' : ''}run) AS request, * FROM (
+    SELECT u, part, i, t, pos, before, label, (row_number() OVER (PARTITION BY ${group} ORDER BY pos) - 1) // ${size} AS run
+    FROM tokens ${positivesOnly ? 'WHERE label = 1' : ''})`;
+}
+
+/**
+ * Adds sampled items to picked, each item once a request. Every positive has 2 n + 8 draws; a request falls short of n a
+ * positive only where so many draws do not hit enough different items.
+ */
+export function sampleNegatives(rule: NegativeRule & { kind: 'popularity' }, seed: number): string[] {
+  const n = rule.perPositive;
+  const tries = n * 2 + 8;
+  return [
+    `CREATE TABLE popularity AS SELECT i, (sum(w) OVER (ORDER BY i ROWS UNBOUNDED PRECEDING) - w) / sum(w) OVER () AS start
+      FROM (SELECT i, power(count(*), ${rule.exponent ?? 1}) AS w FROM tokens WHERE part = 0 AND label = 1 GROUP BY i)`,
+    `CREATE TABLE draws AS SELECT d.*, p.i FROM (
+        SELECT request, u, part, t, pos, before, j, ${uniform(`concat(${seed}, ':', u, ':', pos, ':', j)`)} AS x
+        FROM picked, range(${tries}) AS r(j)) d ASOF JOIN popularity p ON d.x >= p.start`,
+    `INSERT INTO picked SELECT request, u, part, i, t, pos, before, 0 AS label, 0 AS run FROM (
+        SELECT d.*, row_number() OVER (PARTITION BY d.request ORDER BY j, pos) AS nth FROM (
+          SELECT * FROM draws QUALIFY row_number() OVER (PARTITION BY request, i ORDER BY j, pos) = 1) d
+          ANTI JOIN picked k ON d.request = k.request AND d.i = k.i) n
+      JOIN (SELECT request, count(*) AS positives FROM picked GROUP BY request) c USING (request)
+      WHERE nth <= ${n} * positives`,
+  ];
+}
+
+/** requests: one row a request with its candidates as lists. Sampled candidates stand in a seeded random order. */
+export function createRequests(columns: readonly TokenColumn[], joins: string, seed: number, sampled: boolean, minHistory: number): string {
+  const order = sampled ? uniform(`concat(${seed}, ':', o.request, ':', o.i)`) : 'o.pos';
+  return `CREATE TABLE requests AS SELECT o.request, o.u, o.part, min(o.t) AS t, min(o.pos) AS pos, min(o.before) AS before,
+      list(o.label ORDER BY ${order}) AS labels
+      ${columns.map((c) => `, list(${c.sql} ORDER BY ${order}) AS ${identifier(`c_${c.name}`)}`).join('')},
+      md5(concat(${seed}, ':', o.u, ':', min(o.pos))) AS shuffle
+    FROM picked o ${joins} GROUP BY o.request, o.u, o.part HAVING min(o.before) >= ${minHistory}`;
+}
+
+export interface OutputColumns {
+  readonly user: readonly TokenColumn[];
+  readonly userJoins: string;
+  readonly history: readonly TokenColumn[];
+  readonly candidate: readonly TokenColumn[];
+  readonly task: string;
+}
+
+/** Writes one part. The history of a request is the newest `length` of the user's events at a strictly earlier time. */
+export function copyPart(part: number, path: string, length: number, c: OutputColumns): string {
+  const slice = (list: string): string => `list_slice(h.${list}, greatest(1, r.before - ${length} + 1), r.before)`;
+  return `COPY (SELECT concat(r.u, ':', r.pos) AS id, r.u AS user_id
+    ${c.user.map((f) => `, ${f.sql} AS ${identifier(`user.${f.name}`)}`).join('')}, r.t AS time
+    ${c.history.map((f) => `, ${slice(identifier(`f_${f.name}`))} AS ${identifier(`history.${f.name}`)}`).join('')}, ${slice('t')} AS "history.time"
+    ${c.candidate.map((f) => `, r.${identifier(`c_${f.name}`)} AS ${identifier(`candidates.${f.name}`)}`).join('')}, r.labels AS ${identifier(`labels.${c.task}`)}
+    FROM requests r JOIN histories h ON r.u = h.u ${c.userJoins}
+    WHERE r.part = ${part} ORDER BY ${part === 0 ? 'r.shuffle, r.request' : 'r.request'})
+    TO ${literal(path)} (FORMAT parquet, COMPRESSION snappy, ROW_GROUP_SIZE 2048)`;
+}
+
+/** One row: requests, candidates, positives, users, history mean, median and max. */
+export function partStatsSql(part: number, length: number): string {
+  return `SELECT count(*) AS requests, coalesce(sum(len(labels)), 0) AS candidates, coalesce(sum(list_sum(labels)), 0) AS positives,
+    count(DISTINCT u) AS users, avg(least(before, ${length})) AS mean, median(least(before, ${length})) AS median, max(least(before, ${length})) AS most,
+    coalesce(sum(len(list_filter(c_item, lambda x: x = 0))), 0) AS unknown FROM requests WHERE part = ${part}`;
+}

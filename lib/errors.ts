@@ -1,0 +1,39 @@
+/** Stable codes: match on these, not on messages. */
+export type LongerErrorCode =
+  | 'ERR_SCHEMA'
+  | 'ERR_DATA'
+  | 'ERR_SHAPE'
+  | 'ERR_CONFIG'
+  | 'ERR_CHECKPOINT'
+  | 'ERR_NATIVE_LOAD'
+  | 'ERR_DEVICE'
+  | 'ERR_MEMORY'
+  | 'ERR_DISPOSED'
+  | 'ERR_NUMERIC'
+  | 'ERR_ABORTED'
+  | 'ERR_GRAPH';
+
+export interface ErrorDetails {
+  /** File and row, feature, setting or operation. */
+  readonly place?: string;
+  /** What to do about it. */
+  readonly remedy?: string;
+  readonly cause?: unknown;
+}
+
+/** The one error class of the library. The message reads "<place>: <message>. <remedy>". */
+export class LongerError extends Error {
+  readonly code: LongerErrorCode;
+  readonly place: string | undefined;
+  readonly remedy: string | undefined;
+
+  constructor(code: LongerErrorCode, message: string, details: ErrorDetails = {}) {
+    const { place, remedy, cause } = details;
+    const full = `${place === undefined ? '' : `${place}: `}${message}${remedy === undefined ? '' : `. ${remedy}`}`;
+    super(full, cause === undefined ? undefined : { cause });
+    this.name = 'LongerError';
+    this.code = code;
+    this.place = place;
+    this.remedy = remedy;
+  }
+}

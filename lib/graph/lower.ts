@@ -1,0 +1,103 @@
+import { LongerError } from '../errors.ts';
+import type { GraphSpec, StoreSpec, ValueSpec } from '../native/types.ts';
+import { constantOf, type Dim } from './dim.ts';
+import { type Graph, type Value } from './graph.ts';
+
+/** A place in persistent memory. */
+export interface Placement {
+  readonly store: string;
+  /** Elements. */
+  readonly offset: number;
+}
+
+/**
+ * Where parameters live: every dense one in the flat store `dense`, every embedding table in a store of its own. A name
+ * has the same place in every graph of a model, so that training, prefill and scoring share the memory.
+ */
+export class ParameterLayout {
+  readonly dense = new Map<string, { offset: number; shape: number[]; value: Value }>();
+  readonly tables = new Map<string, { shape: number[]; value: Value }>();
+  readonly denseSize: number;
+
+  constructor(parameters: Iterable<Value>) {
+    let offset = 0;
+    for (const value of parameters) {
+      const shape = value.dims.map(constantOf);
+      if (value.parameter?.sparse) this.tables.set(value.name, { shape, value });
+      else {
+        this.dense.set(value.name, { offset, shape, value });
+        offset += Math.ceil(shape.reduce((a, b) => a * b, 1) / 16) * 16; // 64-byte steps
+      }
+    }
+    this.denseSize = offset;
+  }
+
+  stores(): StoreSpec[] {
+    return [
+      { name: 'dense', dtype: 'f32', size: this.denseSize },
+      ...[...this.tables].map(([name, t]) => ({ name: tableStore(name), dtype: 'f32' as const, size: t.shape[0]! * t.shape[1]! })),
+    ];
+  }
+
+  place(name: string): Placement {
+    const dense = this.dense.get(name);
+    if (dense) return { store: 'dense', offset: dense.offset };
+    if (this.tables.has(name)) return { store: tableStore(name), offset: 0 };
+    throw new LongerError('ERR_GRAPH', `the parameter '${name}' is not part of this model`);
+  }
+
+  /** Trained numbers, dense and sparse. */
+  count(): number {
+    let n = 0;
+    for (const { shape } of [...this.dense.values(), ...this.tables.values()]) n += shape.reduce((a, b) => a * b, 1);
+    return n;
+  }
+}
+
+export const tableStore = (name: string): string => `table.${name}`;
+
+/** The form that the addon compiles. `placed` puts temporaries into persistent memory (gradients into one flat buffer). */
+export function lower(graph: Graph, layout: ParameterLayout, placed: ReadonlyMap<Value, Placement> = new Map()): GraphSpec {
+  const symbols = new Map<string, number>();
+  const dim = (d: Dim): ValueSpec['dims'][number] => ({
+    constant: d.constant,
+    terms: [...d.terms].map(([name, c]) => {
+      if (!symbols.has(name)) symbols.set(name, symbols.size);
+      return [symbols.get(name)!, c] as const;
+    }),
+  });
+  const outputNames = new Map<Value, string>();
+  for (const [name, v] of graph.outputs) outputNames.set(v, name);
+
+  const used = new Set<Value>(graph.inputs.values());
+  for (const node of graph.nodes) for (const v of [...node.inputs, ...node.outputs]) if (v) used.add(v);
+  // Inputs that no node reads are not asked for.
+  const read = new Set<Value>();
+  for (const node of graph.nodes) for (const v of node.inputs) if (v) read.add(v);
+
+  const index = new Map<Value, number>();
+  const values: ValueSpec[] = [];
+  for (const v of [...used].sort((a, b) => a.id - b.id)) {
+    if (v.kind === 'input' && !read.has(v)) continue;
+    index.set(v, values.length);
+    values.push({ name: outputNames.get(v) ?? v.name, dtype: v.dtype, dims: v.dims.map(dim), ...placeOf(v, layout, placed, outputNames) });
+  }
+  const at = (v: Value | null): number => (v ? index.get(v)! : -1);
+  return {
+    values,
+    nodes: graph.nodes.map((n) => ({ op: n.op.name, name: n.name, inputs: n.inputs.map(at), outputs: n.outputs.map(at), attrs: n.attrs })),
+    symbols: [...symbols.keys()],
+  };
+}
+
+function placeOf(
+  v: Value,
+  layout: ParameterLayout,
+  placed: ReadonlyMap<Value, Placement>,
+  outputs: ReadonlyMap<Value, string>,
+): Pick<ValueSpec, 'place' | 'store' | 'offset'> {
+  const spot = placed.get(v) ?? (v.kind === 'parameter' ? layout.place(v.name) : v.store && { store: v.store.name, offset: v.store.offset });
+  if (spot) return { place: 'store', ...spot };
+  if (v.kind === 'input') return { place: 'input' };
+  return { place: outputs.has(v) ? 'output' : 'arena' };
+}

@@ -1,0 +1,32 @@
+import { fixed } from '../dim.ts';
+import { expectWidth, type Graph, type OpDefinition, rowsOf, type Value, widthOf } from '../graph.ts';
+
+export type NormKind = 'layer' | 'rms';
+
+const definition: OpDefinition = {
+  name: 'norm',
+  optionalOutputs: [1, 2],
+  fullOutputs: [1, 2],
+  fullInputs: [1, 2],
+  gradient(node, [dy], { graph }) {
+    const [x, gamma, beta] = node.inputs;
+    const [, mean, rstd] = node.outputs;
+    const dx = graph.like(x!, 'dx');
+    const dgamma = graph.temporary('dgamma', 'f32', [fixed(widthOf(gamma!))]);
+    const dbeta = beta ? graph.temporary('dbeta', 'f32', [fixed(widthOf(beta))]) : null;
+    graph.emit(normDxDefinition, [x!, gamma!, mean ?? null, rstd!, dy!, null], [dx, dgamma, dbeta], [node.attrs[0]!]);
+    return [dx, dgamma, dbeta];
+  },
+};
+
+export const normDxDefinition: OpDefinition = { name: 'norm_dx', fullOutputs: [1, 2], fullInputs: [1, 2, 3], optionalOutputs: [2] };
+
+/** LayerNorm (gain and bias) or RMSNorm (gain) over the last dim. */
+export function norm(graph: Graph, x: Value, gamma: Value, beta: Value | null, kind: NormKind, eps = 1e-5): Value {
+  expectWidth('norm', gamma, widthOf(x));
+  const y = graph.like(x, 'norm');
+  const mean = kind === 'layer' ? graph.temporary('mean', 'f32', [rowsOf(x)]) : null;
+  const rstd = graph.temporary('rstd', 'f32', [rowsOf(x)]);
+  graph.emit(definition, [x, gamma, beta], [y, mean, rstd], [kind === 'layer' ? 0 : 1, eps]);
+  return y;
+}

@@ -1,0 +1,70 @@
+import { symbol } from '../../graph/dim.ts';
+import { type Graph, type Value } from '../../graph/graph.ts';
+import { concat } from '../../graph/ops/concat.ts';
+import { pairFeatures, pairPool } from '../../graph/ops/pairs.ts';
+import { segmentPool } from '../../graph/ops/segment_pool.ts';
+import { gatherRows } from '../../graph/ops/gather_rows.ts';
+import type { Schema } from '../../schema/schema.ts';
+import { type BaselineConfig } from '../config.ts';
+import { candidateAsEvent, eventVector, sideVector } from '../features.ts';
+import { type Cache, headLogits } from '../head.ts';
+import { indexInput, matrix, mlp, offsetsInput } from '../layers.ts';
+
+/**
+ * The baselines of the paper's table on the same schema (spec 7.1): Base has no history; SumPooling adds up the event
+ * tokens; DIN weighs them by the candidate (Zhou et al. 2018: activation unit over [c, e, c-e, c*e], no softmax).
+ */
+const R = symbol('requests');
+
+export function baselineUserSide(graph: Graph, schema: Schema, c: BaselineConfig): Cache {
+  const user = sideVector(graph, schema, 'user');
+  const context = sideVector(graph, schema, 'context');
+  const parts = [user, context].filter((v) => v !== null);
+  const cache: Cache = {};
+  if (c.kind !== 'base') {
+    const tokens = graph.border(eventTokens(graph, schema, c));
+    if (c.kind === 'din') cache['events'] = tokens;
+    parts.push(segmentPool(graph, tokens, offsetsInput(graph, 'event.offsets', R), c.kind === 'din' ? 'mean' : 'sum'));
+  }
+  cache['request'] = parts.length > 0 ? concat(graph, ...parts) : constantRows(graph);
+  return cache;
+}
+
+export function baselineCandidateSide(graph: Graph, schema: Schema, c: BaselineConfig, cache: Cache): Value {
+  const features = sideVector(graph, schema, 'candidate')!;
+  let mine = features;
+  if (c.kind === 'din') {
+    const shared = candidateAsEvent(graph, schema, eventOptions(c));
+    const token = shared ? mlp(graph, 'token', shared, [2 * c.width, c.width]) : mlp(graph, 'candidate_token', features, [2 * c.width, c.width]);
+    mine = concat(graph, features, token, dinPool(graph, c, token, cache['events']!));
+  }
+  return headLogits(graph, schema, c.head.hidden, mine, cache['request']!);
+}
+
+function dinPool(graph: Graph, c: BaselineConfig, token: Value, events: Value): Value {
+  const offsets = {
+    candidates: offsetsInput(graph, 'candidate.offsets', R),
+    events: offsetsInput(graph, 'event.offsets', R),
+    pairs: offsetsInput(graph, 'pair.offsets', R),
+  };
+  return graph.scope('din', () => {
+    const pairs = pairFeatures(graph, token, events, offsets, symbol('pairs'));
+    const weights = mlp(graph, 'din_unit', pairs, [...c.unit, 1], 'sigmoid');
+    return pairPool(graph, weights, events, token, offsets);
+  });
+}
+
+function eventTokens(graph: Graph, schema: Schema, c: BaselineConfig): Value {
+  return graph.scope('tokens', () => mlp(graph, 'token', eventVector(graph, schema, eventOptions(c)), [2 * c.width, c.width]));
+}
+
+const eventOptions = (c: BaselineConfig) => ({ maxHistory: c.maxHistory, timeGap: c.timeGap, position: true });
+
+/** A request without any feature gives one learned row. */
+function constantRows(graph: Graph): Value {
+  return gatherRows(graph, indexInput(graph, 'zero.requests', R), matrix(graph, 'request.constant', 1, 8));
+}
+
+export function baselineCacheRows(name: string): ReturnType<typeof symbol> {
+  return name === 'events' ? symbol('events') : R;
+}

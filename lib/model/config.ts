@@ -1,0 +1,139 @@
+import { LongerError } from '../errors.ts';
+
+/** Which merged tokens of the history ask in the hybrid attention (spec 4.1); k counts merged tokens. */
+export type QuerySelection =
+  | { readonly kind: 'recent'; readonly k: number }
+  | { readonly kind: 'uniform'; readonly k: number }
+  | { readonly kind: 'learnable'; readonly k: number }
+  | { readonly kind: 'recent+uniform'; readonly recent: number; readonly uniform: number }
+  | { readonly kind: 'all' };
+
+/** The model of the paper. Defaults are its main configuration (spec 0): d=32, K=8, one inner block, k=100, 1+1 layers, m=2. */
+export interface LongerConfig {
+  readonly kind: 'longer';
+  /** Longest history kept, newest events. */
+  readonly maxHistory: number;
+  /** Width d of an event token. */
+  readonly width: number;
+  /** Token merge factor K; the model's width is D = K * d. */
+  readonly merge: number;
+  readonly inner: { readonly blocks: number; readonly heads: number };
+  readonly queries: QuerySelection;
+  /** Self-causal layers N after the cross layer. */
+  readonly selfLayers: number;
+  readonly heads: number;
+  readonly visibility: 'paper' | 'anchored';
+  /** Global tokens beside user/context and candidate: a token of one user id feature, learnable CLS tokens. */
+  readonly globals: { readonly uid: string | null; readonly cls: number };
+  readonly norm: 'layer' | 'rms';
+  readonly ffn: 'gelu' | 'swiglu';
+  readonly gate: boolean;
+  readonly dropout: number;
+  readonly timeGap: { readonly buckets: number; readonly width: number };
+  /** How the candidate becomes a token: through the history's own token MLP plus a residual of its own, or by its own MLP. */
+  readonly candidateEncoder: 'shared' | 'own';
+  readonly head: { readonly kind: 'pooled' | 'flatten'; readonly hidden: readonly number[] };
+  readonly attentionGain: number;
+}
+
+export interface BaselineConfig {
+  readonly kind: 'base' | 'sum-pooling' | 'din';
+  readonly maxHistory: number;
+  readonly width: number;
+  readonly timeGap: { readonly buckets: number; readonly width: number };
+  readonly head: { readonly kind: 'pooled'; readonly hidden: readonly number[] };
+  /** Hidden widths of DIN's activation unit. */
+  readonly unit: readonly number[];
+}
+
+export type ModelConfig = LongerConfig | BaselineConfig;
+
+export const longerDefaults: LongerConfig = {
+  kind: 'longer',
+  maxHistory: 2000,
+  width: 32,
+  merge: 8,
+  inner: { blocks: 1, heads: 2 },
+  queries: { kind: 'recent', k: 100 },
+  selfLayers: 1,
+  heads: 4,
+  visibility: 'paper',
+  globals: { uid: null, cls: 0 },
+  norm: 'layer',
+  ffn: 'gelu',
+  gate: false,
+  dropout: 0,
+  timeGap: { buckets: 64, width: 16 },
+  candidateEncoder: 'shared',
+  head: { kind: 'pooled', hidden: [256, 128] },
+  attentionGain: 1.6,
+};
+
+const baselineDefaults = {
+  maxHistory: 2000,
+  width: 32,
+  timeGap: { buckets: 64, width: 16 },
+  head: { kind: 'pooled', hidden: [256, 128] },
+  unit: [64, 32],
+} as const;
+
+/** Models by the names of the paper's table (spec 7.2). */
+export const presets = {
+  longer: () => longerDefaults,
+  transformer: () => ({ ...longerDefaults, merge: 1, inner: { blocks: 0, heads: 1 }, queries: { kind: 'all' }, heads: 2 }) satisfies LongerConfig,
+  base: () => ({ kind: 'base', ...baselineDefaults }) satisfies BaselineConfig,
+  'sum-pooling': () => ({ kind: 'sum-pooling', ...baselineDefaults }) satisfies BaselineConfig,
+  din: () => ({ kind: 'din', ...baselineDefaults }) satisfies BaselineConfig,
+  'din-recent50': () => ({ kind: 'din', ...baselineDefaults, maxHistory: 50 }) satisfies BaselineConfig,
+} as const;
+
+export type PresetName = keyof typeof presets;
+
+/** Widest number of history rows that ask, after merging. */
+export function queryCount(config: LongerConfig): number {
+  const groups = Math.ceil(config.maxHistory / config.merge);
+  switch (config.queries.kind) {
+    case 'all':
+      return groups;
+    case 'recent+uniform':
+      return Math.min(groups, config.queries.recent + config.queries.uniform);
+    case 'learnable':
+      return config.queries.k;
+    default:
+      return Math.min(groups, config.queries.k);
+  }
+}
+
+/** @throws LongerError ERR_CONFIG that names the setting, for a value that no model can be built from. */
+export function checkConfig(config: ModelConfig): void {
+  const fail = (place: string, message: string): never => {
+    throw new LongerError('ERR_CONFIG', message, { place: `model.${place}` });
+  };
+  const whole = (place: string, value: number, low: number): void => {
+    if (!Number.isSafeInteger(value) || value < low) fail(place, `expected a whole number of at least ${low}, got ${value}`);
+  };
+  whole('maxHistory', config.maxHistory, 0);
+  whole('width', config.width, 1);
+  whole('timeGap.buckets', config.timeGap.buckets, 2);
+  whole('timeGap.width', config.timeGap.width, 1);
+  config.head.hidden.forEach((w, i) => { whole(`head.hidden[${i}]`, w, 1); });
+  if (config.kind !== 'longer') {
+    config.unit.forEach((w, i) => { whole(`unit[${i}]`, w, 1); });
+    return;
+  }
+  whole('merge', config.merge, 1);
+  whole('inner.blocks', config.inner.blocks, 0);
+  whole('inner.heads', config.inner.heads, 1);
+  whole('selfLayers', config.selfLayers, 0);
+  whole('heads', config.heads, 1);
+  whole('globals.cls', config.globals.cls, 0);
+  if (config.queries.kind === 'recent+uniform') {
+    whole('queries.recent', config.queries.recent, 1);
+    whole('queries.uniform', config.queries.uniform, 1);
+  } else if (config.queries.kind !== 'all') whole('queries.k', config.queries.k, 1);
+  if ((config.width * config.merge) % config.heads !== 0)
+    fail('heads', `the width after merging, ${config.width * config.merge}, is not divisible by ${config.heads} heads`);
+  if (config.width % config.inner.heads !== 0) fail('inner.heads', `the event width ${config.width} is not divisible by ${config.inner.heads} heads`);
+  if (!(config.dropout >= 0 && config.dropout < 1)) fail('dropout', `expected a rate in [0, 1), got ${config.dropout}`);
+  if (!(config.attentionGain > 0)) fail('attentionGain', `expected a positive number, got ${config.attentionGain}`);
+}

@@ -1,0 +1,123 @@
+import type { Batch } from '../data/batch.ts';
+import type { Symbols } from '../graph/dim.ts';
+import type { NumericArray } from '../native/types.ts';
+import type { ModelConfig } from './config.ts';
+import { timeBoundaries } from './features.ts';
+import { anchorCount, candidateRowCount, historyRows } from './visibility.ts';
+
+/** A batch in the form that a model's graphs read: sizes by symbol, arrays by input name. */
+export interface ModelInputs {
+  readonly sizes: Record<string, number>;
+  readonly arrays: Map<string, NumericArray>;
+}
+
+const boundariesOf = new Map<number, Float64Array>();
+
+/** Adds to the batch's columns what the model derives from its counts: offsets, row indices, limits. */
+export function layoutBatch(config: ModelConfig, batch: Batch): ModelInputs {
+  const arrays = new Map<string, NumericArray>(batch.columns);
+  const { requests, events, candidates } = batch;
+  const sizes: Record<string, number> = { requests, events, candidates };
+  for (const [name, column] of batch.columns) if (column instanceof Int32Array && batch.columns.has(`${name}.offsets`)) sizes[`${name}.ids`] = column.length;
+
+  let boundaries = boundariesOf.get(config.timeGap.buckets);
+  if (!boundaries) boundariesOf.set(config.timeGap.buckets, (boundaries = timeBoundaries(config.timeGap.buckets)));
+  arrays.set('time.boundaries', boundaries);
+  arrays.set('zero.requests', new Int32Array(requests));
+  const request = new Int32Array(candidates);
+  for (let r = 0, c = 0; r < requests; ++r) for (let i = 0; i < batch.candidateCounts[r]!; ++i) request[c++] = r;
+  arrays.set('candidate.request', request);
+
+  if (config.kind !== 'longer') {
+    const pairs = new Int32Array(requests + 1);
+    for (let r = 0; r < requests; ++r) pairs[r + 1] = pairs[r]! + batch.eventCounts[r]! * batch.candidateCounts[r]!;
+    arrays.set('pair.offsets', pairs);
+    sizes['pairs'] = pairs[requests]!;
+    return { sizes, arrays };
+  }
+
+  const h = historyRows(config, batch);
+  sizes['groups'] = h.groupOffsets[requests]!;
+  sizes['sequence'] = h.sequenceOffsets[requests]!;
+  arrays.set('group.offsets', h.groupOffsets);
+  arrays.set('key.offsets', h.keyOffsets);
+  arrays.set('query.offsets', h.queryOffsets);
+  arrays.set('query.index', h.queryIndex);
+  arrays.set('cross.limits', h.crossLimits);
+  arrays.set('self.limits', h.selfLimits);
+  arrays.set('sequence.index', h.sequenceIndex);
+  arrays.set('sequence.offsets', h.sequenceOffsets);
+  arrays.set('one.offsets', Int32Array.from({ length: requests + 1 }, (_, r) => r));
+
+  const anchors = anchorCount(config);
+  if (anchors > 0) anchorArrays(arrays, requests, anchors, config.globals, h);
+  globalArrays(arrays, batch, request, config);
+  return { sizes, arrays };
+}
+
+function anchorArrays(
+  arrays: Map<string, NumericArray>,
+  requests: number,
+  anchors: number,
+  globals: { readonly uid: string | null; readonly cls: number },
+  h: ReturnType<typeof historyRows>,
+): void {
+  // Sources end to end: user tokens [R], uid tokens [R] where there are, CLS tokens [cls].
+  const uid = globals.uid === null ? 0 : 1;
+  const index = new Int32Array(requests * anchors);
+  const slot = new Int32Array(requests * anchors);
+  const query = new Int32Array(requests * anchors);
+  const offsets = new Int32Array(requests + 1);
+  const keys = new Int32Array(h.keyOffsets[requests]!);
+  for (let r = 0; r < requests; ++r) {
+    for (let a = 0; a < anchors; ++a) {
+      const i = r * anchors + a;
+      index[i] = a <= uid ? a * requests + r : (1 + uid) * requests + (a - 1 - uid);
+      slot[i] = a;
+      query[i] = h.queryOffsets[r]! + a;
+      keys[h.keyOffsets[r]! + a] = i;
+    }
+    offsets[r + 1] = (r + 1) * anchors;
+    for (let g = h.groupOffsets[r]!, k = h.keyOffsets[r]! + anchors; g < h.groupOffsets[r + 1]!; ++g, ++k) keys[k] = requests * anchors + g;
+  }
+  arrays.set('anchor.index', index);
+  arrays.set('anchor.slot', slot);
+  arrays.set('anchor.query', query);
+  arrays.set('anchor.offsets', offsets);
+  arrays.set('key.index', keys);
+}
+
+/** Rows of each candidate as stored: candidate, CLS tokens, uid, user/context last (paper); the candidate alone (anchored). */
+function globalArrays(
+  arrays: Map<string, NumericArray>,
+  batch: Batch,
+  request: Int32Array,
+  config: Extract<ModelConfig, { kind: 'longer' }>,
+): void {
+  const m = candidateRowCount(config);
+  const { candidates: C, requests: R } = batch;
+  const uid = config.globals.uid === null ? 0 : 1;
+  const index = new Int32Array(C * m);
+  const slot = new Int32Array(C * m);
+  // Sources end to end: candidate tokens [C], user tokens [R], uid tokens [R] where there are, CLS tokens [cls].
+  for (let c = 0, i = 0; c < C; ++c) {
+    index[i] = c;
+    slot[i++] = 0;
+    if (m === 1) continue;
+    for (let t = 0; t < config.globals.cls; ++t) {
+      index[i] = C + (1 + uid) * R + t;
+      slot[i++] = 1 + t;
+    }
+    if (uid === 1) {
+      index[i] = C + R + request[c]!;
+      slot[i++] = m - 2;
+    }
+    index[i] = C + request[c]!;
+    slot[i++] = m - 1;
+  }
+  const rowOffsets = new Int32Array(R + 1);
+  for (let r = 0; r < R; ++r) rowOffsets[r + 1] = rowOffsets[r]! + m * batch.candidateCounts[r]!;
+  arrays.set('global.index', index);
+  arrays.set('global.slot', slot);
+  arrays.set('candidate.row_offsets', rowOffsets);
+}

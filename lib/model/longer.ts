@@ -1,0 +1,226 @@
+import { symbol, times, plus, type Dim } from '../graph/dim.ts';
+import { type Graph, type Init, type Value, widthOf } from '../graph/graph.ts';
+import { add } from '../graph/ops/add.ts';
+import { attention } from '../graph/ops/attention.ts';
+import { candidateAttention } from '../graph/ops/candidate_attention.ts';
+import { concat } from '../graph/ops/concat.ts';
+import { embed } from '../graph/ops/embed.ts';
+import { gatherRows } from '../graph/ops/gather_rows.ts';
+import { groupAttention } from '../graph/ops/group_attention.ts';
+import { merge } from '../graph/ops/merge.ts';
+import { segmentPool } from '../graph/ops/segment_pool.ts';
+import type { Schema } from '../schema/schema.ts';
+import { block, type BlockStyle } from './block.ts';
+import { type LongerConfig, queryCount } from './config.ts';
+import { candidateAsEvent, eventVector, type EventOptions, sideVector } from './features.ts';
+import { dense, indexInput, matrix, mlp, normalise, normalInit, offsetsInput } from './layers.ts';
+import { type Cache, headLogits } from './head.ts';
+import { anchorCount, candidateRowCount } from './visibility.ts';
+
+/** Symbols of the history side; docs/architecture.md lists them. */
+const R = symbol('requests');
+const G = symbol('groups');
+const C = symbol('candidates');
+const S = symbol('sequence'); // asking rows of the sequence, without anchors
+
+const style = (c: LongerConfig): BlockStyle => ({ norm: c.norm, ffn: c.ffn, gate: c.gate, dropout: c.dropout, attentionGain: c.attentionGain });
+const eventOptions = (c: LongerConfig): EventOptions => ({ maxHistory: c.maxHistory, timeGap: c.timeGap, position: true });
+
+/** Event tokens x_t = MLP([e_t + pos_t ; timeDiff_t]), width d (spec 2.4). */
+function eventTokens(graph: Graph, schema: Schema, c: LongerConfig): Value {
+  return graph.scope('tokens', () => graph.border(tokenMlp(graph, eventVector(graph, schema, eventOptions(c)), c)));
+}
+
+function tokenMlp(graph: Graph, x: Value, c: LongerConfig): Value {
+  return mlp(graph, 'token', x, [2 * c.width, c.width]);
+}
+
+/** InnerTransformer blocks inside each group and the merge to one row of K*d a group, with the outer residual (spec 3). */
+function mergedTokens(graph: Graph, x: Value, c: LongerConfig): Value {
+  const eventOffsets = offsetsInput(graph, 'event.offsets', R);
+  const groupOffsets = offsetsInput(graph, 'group.offsets', R);
+  let inner = x;
+  for (let i = 0; i < c.inner.blocks; ++i)
+    inner = graph.scope(`inner${i}`, () => {
+      const b = block(graph, `inner${i}`, c.width, style(c));
+      const n = b.normed(inner);
+      const { k, v } = b.keys(n);
+      return b.finish(inner, n, groupAttention(graph, b.query(n), k, v, eventOffsets, c.inner.heads, c.merge));
+    });
+  // concat(x) + flatten(inner(x)) = flatten(x + inner(x)): one sum before the merge serves both.
+  const joined = c.inner.blocks > 0 ? add(graph, x, inner) : x;
+  return graph.border(merge(graph, joined, eventOffsets, groupOffsets, G, c.merge));
+}
+
+/** Tokens of the user's side, a row a request each: user/context, and one of the user id where the model has it. */
+function userTokens(graph: Graph, schema: Schema, c: LongerConfig): { features: Value | null; user: Value; uid: Value | null } {
+  return graph.scope('user', () => {
+    const D = c.width * c.merge;
+    const user = sideVector(graph, schema, 'user');
+    const context = sideVector(graph, schema, 'context');
+    const parts = [user, context].filter((v) => v !== null);
+    const features = parts.length > 0 ? concat(graph, ...parts) : null;
+    // Without user and context features the token is its slot's learned vector alone.
+    const token = features
+      ? mlp(graph, 'user_token', features, [D, D])
+      : gatherRows(graph, indexInput(graph, 'zero.requests', R), matrix(graph, 'user_token.constant', 1, D));
+    let uid: Value | null = null;
+    if (c.globals.uid !== null) {
+      const field = schema.sides.user.fields.find((f) => f.name === c.globals.uid)!;
+      const table = graph.parameter(`table.${field.table}`, [schema.tables[field.table]!.size, field.width], {
+        init: { kind: 'normal', std: 0.1 },
+        decay: false,
+        sparse: true,
+      });
+      const id = embed(graph, R, field.width, [{ table, ids: graph.input(`user.${field.name}`, 'i32', [R]), column: 0 }]);
+      uid = dense(graph, 'uid_token', id, D);
+    }
+    return { features, user: token, uid };
+  });
+}
+
+function clsTokens(graph: Graph, c: LongerConfig): Value | null {
+  return c.globals.cls > 0 ? matrix(graph, 'cls', c.globals.cls, c.width * c.merge, { kind: 'normal', std: 0.5 }) : null;
+}
+
+/** Global tokens get a learned vector for their place (spec 2.1). `slotIndex` names the place of each row. */
+function withSlots(graph: Graph, rows: Value, slotIndex: Value, count: number): Value {
+  const slots = matrix(graph, 'slots', count, widthOf(rows), { kind: 'normal', std: 0.1 });
+  return add(graph, rows, gatherRows(graph, slotIndex, slots));
+}
+
+/**
+ * Everything that no candidate can change, once a request (spec 6, step 1): keys and values of every layer, the pooled
+ * history, and what the user gives to the candidates' rows.
+ */
+export function userSide(graph: Graph, schema: Schema, c: LongerConfig): Cache {
+  const D = c.width * c.merge;
+  const anchors = anchorCount(c);
+  const keyRows = plus(times(R, anchors), G);
+  const queryRows = plus(times(R, anchors), S);
+  const { features, user, uid } = userTokens(graph, schema, c);
+  const cls = clsTokens(graph, c);
+  const history = mergedTokens(graph, eventTokens(graph, schema, c), c);
+
+  let keysFrom = history;
+  if (anchors > 0)
+    keysFrom = graph.scope('anchors', () => {
+      const sources = [user, uid, cls].filter((v) => v !== null);
+      const tokens = gatherRows(graph, indexInput(graph, 'anchor.index', times(R, anchors)), ...sources);
+      const placed = withSlots(graph, tokens, indexInput(graph, 'anchor.slot', times(R, anchors)), anchors);
+      return graph.border(gatherRows(graph, indexInput(graph, 'key.index', keyRows), placed, history));
+    });
+
+  const rows = {
+    qOffsets: offsetsInput(graph, 'query.offsets', R),
+    keyOffsets: offsetsInput(graph, 'key.offsets', R),
+    crossLimits: graph.input('cross.limits', 'i32', [queryRows]),
+    selfLimits: graph.input('self.limits', 'i32', [queryRows]),
+  };
+  const queryIndex = indexInput(graph, 'query.index', queryRows);
+  const askFrom =
+    c.queries.kind === 'learnable'
+      ? [keysFrom, matrix(graph, 'queries', queryCount(c), D, { kind: 'normal', std: 0.5 })]
+      : [keysFrom];
+  let x = graph.border(gatherRows(graph, queryIndex, ...askFrom));
+
+  const cache: Record<string, Value> = {};
+  for (let layer = 0; layer <= c.selfLayers; ++layer)
+    x = graph.scope(`layer${layer}`, () => {
+      const b = block(graph, `layer${layer}`, D, style(c));
+      const normed = b.normed(x);
+      const { k, v } = b.keys(layer === 0 ? b.normed(keysFrom) : normed);
+      cache[`k${layer}`] = k;
+      cache[`v${layer}`] = v;
+      const a = attention(
+        graph,
+        b.query(normed),
+        k,
+        v,
+        layer === 0
+          ? { qOffsets: rows.qOffsets, kOffsets: rows.keyOffsets, limits: rows.crossLimits }
+          : { qOffsets: rows.qOffsets, kOffsets: rows.qOffsets, limits: rows.selfLimits },
+        c.heads,
+      );
+      return b.finish(x, normed, a);
+    });
+
+  graph.scope('history_out', () => {
+    const out = normalise(graph, 'final_norm', x, c.norm);
+    const sequenceOffsets = offsetsInput(graph, 'sequence.offsets', R);
+    const sequence = anchors > 0 ? gatherRows(graph, indexInput(graph, 'sequence.index', S), out) : out;
+    const parts =
+      c.head.kind === 'flatten'
+        ? [merge(graph, sequence, sequenceOffsets, offsetsInput(graph, 'one.offsets', R), R, queryCount(c))]
+        : [segmentPool(graph, sequence, sequenceOffsets, 'mean')];
+    if (anchors > 0) {
+      const anchorRows = gatherRows(graph, indexInput(graph, 'anchor.query', times(R, anchors)), out);
+      parts.push(merge(graph, anchorRows, offsetsInput(graph, 'anchor.offsets', R), offsetsInput(graph, 'one.offsets', R), R, anchors));
+    }
+    cache['request'] = concat(graph, ...parts, ...(features ? [features] : []));
+  });
+  if (c.visibility === 'paper') {
+    cache['user'] = user;
+    if (uid) cache['uid'] = uid;
+  }
+  return cache;
+}
+
+/** Rows per request of each cached value, for the score graph's inputs. */
+export function cacheRows(c: LongerConfig): (name: string) => Dim {
+  const anchors = anchorCount(c);
+  return (name) => {
+    if (name === 'k0' || name === 'v0') return plus(times(R, anchors), G);
+    return /^[kv]\d+$/.test(name) ? plus(times(R, anchors), S) : R;
+  };
+}
+
+/** What is left for each candidate (spec 6, step 2): its own rows through every layer against the cached keys, and the head. */
+export function candidateSide(graph: Graph, schema: Schema, c: LongerConfig, cache: Cache): Value {
+  const D = c.width * c.merge;
+  const m = candidateRowCount(c);
+  const rows = times(C, m);
+  const candidateOffsets = offsetsInput(graph, 'candidate.offsets', R);
+  const features = graph.scope('candidate', () => sideVector(graph, schema, 'candidate'));
+
+  const token = graph.scope('candidate_token', () => {
+    const shared = c.candidateEncoder === 'shared' ? candidateAsEvent(graph, schema, eventOptions(c)) : null;
+    const own = mlp(graph, 'candidate_token', features!, [D, D], 'gelu', normalInit(D, shared ? 0.1 : 1));
+    if (!shared) return own;
+    // The candidate as an event token, repeated over the K places of a merged token: content matches from the start.
+    const tiled: Init = { kind: 'identity-tiles' };
+    const asEvent = tokenMlp(graph, shared, c);
+    return dense(graph, 'candidate_tile', asEvent, D, { init: tiled, residual: own });
+  });
+
+  let x = graph.scope('globals', () => {
+    const sources = [token];
+    if (c.visibility === 'paper') {
+      const cls = clsTokens(graph, c);
+      sources.push(cache['user']!);
+      if (cache['uid']) sources.push(cache['uid']);
+      if (cls) sources.push(cls);
+    }
+    const stacked = m === 1 ? token : gatherRows(graph, indexInput(graph, 'global.index', rows), ...sources);
+    const slots = matrix(graph, 'candidate_slots', m, D, { kind: 'normal', std: 0.1 });
+    return graph.border(add(graph, stacked, gatherRows(graph, indexInput(graph, 'global.slot', rows), slots)));
+  });
+
+  const keyOffsets = offsetsInput(graph, 'key.offsets', R);
+  const queryOffsets = offsetsInput(graph, 'query.offsets', R);
+  for (let layer = 0; layer <= c.selfLayers; ++layer)
+    x = graph.scope(`candidate_layer${layer}`, () => {
+      const b = block(graph, `layer${layer}`, D, style(c));
+      const normed = b.normed(x);
+      const own = b.keys(normed);
+      const keys = { k: cache[`k${layer}`]!, v: cache[`v${layer}`]!, candidateOffsets, kOffsets: layer === 0 ? keyOffsets : queryOffsets };
+      return b.finish(x, normed, candidateAttention(graph, b.query(normed), own.k, own.v, keys, c.heads, m));
+    });
+
+  return graph.scope('head', () => {
+    const out = normalise(graph, 'final_norm', x, c.norm);
+    const flat = m === 1 ? out : merge(graph, out, offsetsInput(graph, 'candidate.row_offsets', R), candidateOffsets, C, m);
+    const mine = features ? concat(graph, flat, features) : flat;
+    return headLogits(graph, schema, c.head.hidden, mine, cache['request']!);
+  });
+}

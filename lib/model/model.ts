@@ -1,0 +1,153 @@
+import type { Batch } from '../data/batch.ts';
+import { LongerError } from '../errors.ts';
+import { type Dim, fixed, symbol, type Symbols } from '../graph/dim.ts';
+import { Graph, type Value } from '../graph/graph.ts';
+import { ParameterLayout, tableStore } from '../graph/lower.ts';
+import { prune } from '../graph/passes/prune.ts';
+import type { State } from '../native/plan.ts';
+import type { Schema } from '../schema/schema.ts';
+import { baselineCacheRows, baselineCandidateSide, baselineUserSide } from './baselines/baselines.ts';
+import { checkConfig, type LongerConfig, type ModelConfig } from './config.ts';
+import { type Cache } from './head.ts';
+import { initialValues } from './init.ts';
+import { layoutBatch, type ModelInputs } from './layout.ts';
+import { cacheRows, candidateSide, userSide } from './longer.ts';
+import { anchorCount, candidateRowCount } from './visibility.ts';
+
+/** Name, rows and width of a value that prefill gives and score takes. */
+export interface CacheEntry {
+  readonly name: string;
+  readonly rows: Dim;
+  readonly width: number;
+}
+
+/**
+ * A model as described: its schema, its configuration and the graphs made from both. The graphs share parameters by
+ * name, so that training, full evaluation, prefill and cached scoring are the same mathematics.
+ */
+export class ModelDescription {
+  readonly schema: Schema;
+  readonly config: ModelConfig;
+  /** Where every parameter lives. */
+  readonly layout: ParameterLayout;
+  readonly cache: readonly CacheEntry[];
+
+  /** @throws LongerError ERR_CONFIG for a setting that no model can be built from. */
+  constructor(schema: Schema, config: ModelConfig) {
+    checkConfig(config);
+    if (schema.sides.candidate.fields.length === 0 && schema.sides.candidate.numericCount === 0)
+      throw new LongerError('ERR_SCHEMA', 'a candidate needs at least one feature', { place: 'schema.candidate' });
+    if (config.kind === 'longer' && config.globals.uid !== null) {
+      const name = config.globals.uid;
+      if (!schema.sides.user.fields.some((f) => f.name === name && f.kind === 'id'))
+        throw new LongerError('ERR_CONFIG', `there is no single-valued user feature '${name}'`, { place: 'model.globals.uid' });
+    }
+    this.schema = schema;
+    this.config = config;
+    const graph = new Graph();
+    const cache = this.#userSide(graph);
+    this.#candidateSide(graph, cache);
+    this.layout = new ParameterLayout(graph.parameters.values());
+    const rows = config.kind === 'longer' ? cacheRows(config) : baselineCacheRows;
+    this.cache = Object.entries(cache).map(([name, value]) => ({ name, rows: rows(name), width: value.dims[1]!.constant }));
+  }
+
+  /** History and candidates in one pass: output `logits` [candidates, tasks]. */
+  full(): { graph: Graph; logits: Value } {
+    const graph = new Graph();
+    const logits = this.#candidateSide(graph, this.#userSide(graph));
+    return { graph, logits };
+  }
+
+  /** The candidate-independent part, once a request: outputs `cache.<name>`. */
+  prefill(): Graph {
+    const graph = new Graph();
+    for (const [name, value] of Object.entries(this.#userSide(graph))) graph.output(`cache.${name}`, value);
+    return prune(graph);
+  }
+
+  /** Candidates against the cache: inputs `cache.<name>`, output `logits` [candidates, tasks]. */
+  score(): Graph {
+    const graph = new Graph();
+    const cache = Object.fromEntries(this.cache.map((e) => [e.name, graph.input(`cache.${e.name}`, 'f32', [e.rows, fixed(e.width)])]));
+    graph.output('logits', this.#candidateSide(graph, cache));
+    return prune(graph);
+  }
+
+  /** Sizes and arrays of a batch for any of the graphs. */
+  inputs(batch: Batch): ModelInputs {
+    return layoutBatch(this.config, batch);
+  }
+
+  /** Writes the first values of all parameters. */
+  initialise(state: State, seed: number): void {
+    for (const [name, data] of initialValues(this.layout, seed)) {
+      const { store, offset } = this.layout.place(name);
+      state.write(store, offset, data);
+    }
+  }
+
+  /** All parameters by name, as checkpoints hold them. */
+  parameters(state: State): Map<string, { data: Float32Array; shape: number[] }> {
+    const result = new Map<string, { data: Float32Array; shape: number[] }>();
+    for (const [name, { shape }] of [...this.layout.dense, ...this.layout.tables]) {
+      const data = new Float32Array(shape.reduce((a, b) => a * b, 1));
+      const { store, offset } = this.layout.place(name);
+      state.read(store, offset, data);
+      result.set(name, { data, shape: [...shape] });
+    }
+    return result;
+  }
+
+  /** @throws LongerError ERR_CHECKPOINT where a parameter is missing or of another shape; nothing is written then. */
+  load(state: State, tensors: ReadonlyMap<string, { data: Float32Array | Int32Array | Float64Array; shape: readonly number[] }>): void {
+    const all = [...this.layout.dense, ...this.layout.tables];
+    for (const [name, { shape }] of all) {
+      const tensor = tensors.get(name);
+      if (!tensor) throw new LongerError('ERR_CHECKPOINT', `the checkpoint has no tensor '${name}'`, { remedy: 'It was saved by a model of another configuration' });
+      if (tensor.shape.join() !== shape.join())
+        throw new LongerError('ERR_CHECKPOINT', `the tensor '${name}' has shape [${tensor.shape.join(', ')}], the model needs [${shape.join(', ')}]`);
+    }
+    for (const [name] of all) {
+      const { store, offset } = this.layout.place(name);
+      state.write(store, offset, tensors.get(name)!.data);
+    }
+  }
+
+  /** What a run will cost, without running: spec 4.2's convention, 2 FLOPs a multiply-add, no causal discount. */
+  cost(historyLength: number): { parameters: number; flopsPerRequest: number; flopsPerCandidate: number; kvBytesPerUser: number } {
+    const sizes = this.sizesOf(1, historyLength, 1);
+    const kv = this.cache
+      .filter((e) => /^[kv]\d+$/.test(e.name))
+      .reduce((sum, e) => sum + 4 * e.width * [...e.rows.terms].reduce((n, [s, c]) => n + c * (sizes[s] ?? 0), e.rows.constant), 0);
+    return { parameters: this.layout.count(), flopsPerRequest: this.prefill().flops(sizes), flopsPerCandidate: this.score().flops(sizes), kvBytesPerUser: kv };
+  }
+
+  /** Sizes of a batch of equal requests. */
+  sizesOf(requests: number, historyLength: number, candidates: number): Symbols {
+    const counts = new Int32Array(requests).fill(Math.min(historyLength, this.config.maxHistory));
+    const batch = { requests, events: counts.reduce((a, b) => a + b, 0), candidates: requests * candidates, eventCounts: counts, candidateCounts: new Int32Array(requests).fill(candidates), columns: new Map(), encoded: [] };
+    const { sizes } = layoutBatch(this.config, batch);
+    for (const side of ['user', 'context', 'event', 'candidate'] as const)
+      for (const f of this.schema.sides[side].fields)
+        if (f.kind === 'ids') sizes[`${side}.${f.name}.ids`] = side === 'event' ? batch.events : side === 'candidate' ? batch.candidates : requests;
+    return sizes;
+  }
+
+  #userSide(graph: Graph): Cache {
+    return this.config.kind === 'longer' ? userSide(graph, this.schema, this.config) : baselineUserSide(graph, this.schema, this.config);
+  }
+
+  #candidateSide(graph: Graph, cache: Cache): Value {
+    return this.config.kind === 'longer'
+      ? candidateSide(graph, this.schema, this.config, cache)
+      : baselineCandidateSide(graph, this.schema, this.config, cache);
+  }
+}
+
+/** Global rows of a LONGER model: m of the paper. */
+export function globalCount(config: LongerConfig): number {
+  return anchorCount(config) + candidateRowCount(config);
+}
+
+export { symbol, tableStore };

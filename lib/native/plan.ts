@@ -1,0 +1,212 @@
+import { availableParallelism } from 'node:os';
+import { LongerError } from '../errors.ts';
+import { loadNative } from './load.ts';
+import type { Backend, GraphSpec, MemoryReport, NumericArray, PlanHandle, RunOptions, RunResult, RuntimeHandle, StateHandle, StoreSpec, ValueSpec } from './types.ts';
+
+/** The addon's errors carry a code in plain Errors: the same as one of ours. */
+function translated(cause: unknown): unknown {
+  if (!(cause instanceof Error) || cause instanceof LongerError) return cause;
+  const code = (cause as { code?: unknown }).code;
+  if (code === 'ERR_SHAPE' || code === 'ERR_MEMORY' || code === 'ERR_DISPOSED' || code === 'ERR_GRAPH') return new LongerError(code, cause.message, { cause });
+  if (code === 'ERR_BUSY' || code === 'ERR_KERNEL') return new LongerError('ERR_GRAPH', cause.message, { cause });
+  return cause;
+}
+
+function native<T>(call: () => T): T {
+  try {
+    return call();
+  } catch (cause) {
+    throw translated(cause);
+  }
+}
+
+const disposed = (what: string): LongerError => new LongerError('ERR_DISPOSED', `the ${what} was disposed`);
+
+/** A native thread with its thread pool; plans of one runtime run one after another. */
+export class Runtime implements Disposable {
+  readonly threads: number;
+  #handle: RuntimeHandle | undefined;
+
+  /** @param options.threads default: the CPUs that this process may use. Results do not depend on it. */
+  constructor(options: { readonly threads?: number | undefined } = {}) {
+    const threads = options.threads ?? availableParallelism();
+    if (!Number.isSafeInteger(threads) || threads < 1 || threads > 1024)
+      throw new LongerError('ERR_CONFIG', `expected a whole number from 1 to 1024, got ${threads}`, { place: 'threads' });
+    this.threads = threads;
+    this.#handle = native(() => loadNative().createRuntime(threads));
+  }
+
+  /** @internal */
+  get handle(): RuntimeHandle {
+    if (!this.#handle) throw disposed('runtime');
+    return this.#handle;
+  }
+
+  dispose(): void {
+    this[Symbol.dispose]();
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#handle) loadNative().freeRuntime(this.#handle);
+    this.#handle = undefined;
+  }
+}
+
+/** Persistent memory by name, zeroed at first. */
+export class State implements Disposable {
+  readonly backend: Backend;
+  readonly stores: ReadonlyMap<string, StoreSpec>;
+  #handle: StateHandle | undefined;
+
+  constructor(stores: readonly StoreSpec[], backend: Backend = 'cpu') {
+    this.backend = backend;
+    this.stores = new Map(stores.map((s) => [s.name, s]));
+    try {
+      this.#handle = loadNative().createState(stores, backend);
+    } catch (cause) {
+      const error = translated(cause);
+      if (error instanceof LongerError && error.code === 'ERR_MEMORY')
+        throw new LongerError('ERR_MEMORY', `${stores.reduce((n, s) => n + 4 * s.size, 0)} bytes of parameters and optimizer state could not be had`, {
+          remedy: 'Make the largest embedding tables smaller',
+          cause,
+        });
+      throw error;
+    }
+  }
+
+  /** @internal */
+  get handle(): StateHandle {
+    if (!this.#handle) throw disposed('state');
+    return this.#handle;
+  }
+
+  /** Copies elements from `offset` out of a store. Refused while a run that writes the state has not settled. */
+  read<T extends Float32Array | Float64Array | Int32Array>(store: string, offset: number, into: T): T {
+    native(() => { loadNative().readState(this.handle, store, offset, into); });
+    return into;
+  }
+
+  /** Copies elements into a store from `offset` on. Refused while a run that uses the state has not settled. */
+  write(store: string, offset: number, from: Float32Array | Float64Array | Int32Array): void {
+    native(() => { loadNative().writeState(this.handle, store, offset, from); });
+  }
+
+  dispose(): void {
+    this[Symbol.dispose]();
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#handle) loadNative().freeState(this.#handle);
+    this.#handle = undefined;
+  }
+}
+
+const arrayTypes = { f32: Float32Array, f64: Float64Array, i32: Int32Array, bf16: Uint16Array } as const;
+
+export interface PlanRunOptions extends RunOptions {
+  /** Stops between operations; the promise rejects with the signal's reason. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** A compiled graph. */
+export class Plan implements Disposable {
+  readonly graph: GraphSpec;
+  readonly inputs: readonly ValueSpec[];
+  readonly outputs: readonly ValueSpec[];
+  #handle: PlanHandle | undefined;
+  readonly #backend: Backend;
+
+  constructor(graph: GraphSpec, state: State, runtime: Runtime) {
+    this.graph = graph;
+    this.inputs = graph.values.filter((v) => v.place === 'input');
+    this.outputs = graph.values.filter((v) => v.place === 'output');
+    this.#backend = state.backend;
+    try {
+      this.#handle = loadNative().compile(graph, state.handle, runtime.handle, state.backend);
+    } catch (cause) {
+      const error = translated(cause);
+      if (error instanceof LongerError) throw error;
+      throw new LongerError('ERR_GRAPH', cause instanceof Error ? cause.message : String(cause), { cause });
+    }
+  }
+
+  /** Arena bytes that a run at these sizes needs, and its largest values, without running. */
+  memory(sizes: Readonly<Record<string, number>>): MemoryReport {
+    return native(() => loadNative().planMemory(this.#live(), this.#sizes(sizes)));
+  }
+
+  /** Elements of an input or output at these sizes. */
+  elements(value: ValueSpec, sizes: Readonly<Record<string, number>>): number {
+    return value.dims.reduce((n, d) => n * d.terms.reduce((m, [s, c]) => m + c * (sizes[this.graph.symbols[s]!] ?? 0), d.constant), 1);
+  }
+
+  /**
+   * Runs the graph on the native thread. The arrays are borrowed until the promise settles: do not write or transfer them.
+   *
+   * @param inputs arrays by name; names that the graph does not read are ignored
+   * @param outputs arrays to write by name; an output that is not named is not returned
+   * @throws LongerError ERR_SHAPE for a missing array or one of the wrong type or length; ERR_MEMORY; ERR_NUMERIC never
+   */
+  async run(
+    sizes: Readonly<Record<string, number>>,
+    inputs: ReadonlyMap<string, NumericArray>,
+    outputs: ReadonlyMap<string, NumericArray> = new Map(),
+    options: PlanRunOptions = {},
+  ): Promise<RunResult> {
+    const { signal, ...runOptions } = options;
+    signal?.throwIfAborted();
+    const given = this.inputs.map((v) => this.#expect(v, inputs.get(v.name), sizes));
+    const wanted = this.outputs.map((v) => (outputs.has(v.name) ? this.#expect(v, outputs.get(v.name), sizes) : null));
+    const job = native(() => loadNative().run(this.#live(), this.#sizes(sizes), given, wanted, runOptions));
+    const stop = (): void => { job.cancel(); };
+    signal?.addEventListener('abort', stop, { once: true });
+    try {
+      const result = await job.promise;
+      if (result.cancelled) throw signal?.reason ?? new LongerError('ERR_ABORTED', 'the run was cancelled');
+      return result;
+    } catch (cause) {
+      if (cause instanceof Error && (cause as { code?: unknown }).code === 'ERR_MEMORY' && this.#handle)
+        throw new LongerError('ERR_MEMORY', 'the arena of this batch could not be had', {
+          place: this.memory(sizes).largest.map((v) => `${v.name} ${(v.bytes / 2 ** 20).toFixed(1)} MiB`).slice(0, 3).join(', '),
+          remedy: 'Use smaller batches (maxEvents) or the recompute policy "block"',
+          cause,
+        });
+      throw signal?.aborted && cause === signal.reason ? cause : translated(cause);
+    } finally {
+      signal?.removeEventListener('abort', stop);
+    }
+  }
+
+  dispose(): void {
+    this[Symbol.dispose]();
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#handle) loadNative().freePlan(this.#handle);
+    this.#handle = undefined;
+  }
+
+  #live(): PlanHandle {
+    if (!this.#handle) throw disposed('plan');
+    return this.#handle;
+  }
+
+  #sizes(sizes: Readonly<Record<string, number>>): Float64Array {
+    return Float64Array.from(this.graph.symbols, (name) => {
+      const n = sizes[name];
+      if (n === undefined || !Number.isSafeInteger(n) || n < 0) throw new LongerError('ERR_SHAPE', `expected a size, got ${n}`, { place: name });
+      return n;
+    });
+  }
+
+  #expect(value: ValueSpec, array: NumericArray | undefined, sizes: Readonly<Record<string, number>>): NumericArray {
+    const place = value.name;
+    if (!array) throw new LongerError('ERR_SHAPE', 'the array is missing', { place });
+    const type = arrayTypes[value.dtype];
+    const converts = this.#backend === 'reference' && value.dtype === 'f32' && array instanceof Float64Array;
+    if (!(array instanceof type) && !converts) throw new LongerError('ERR_SHAPE', `expected a ${type.name}, got a ${array.constructor.name}`, { place });
+    const n = this.elements(value, sizes);
+    if (array.length !== n) throw new LongerError('ERR_SHAPE', `expected ${n} elements, got ${array.length}`, { place });
+    return array;
+  }
+}

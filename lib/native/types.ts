@@ -1,0 +1,109 @@
+/** The typed mirror of csrc/addon: what crosses the boundary, and nothing else. */
+
+export type DTypeName = 'f32' | 'bf16' | 'f64' | 'i32';
+export type NumericArray = Float32Array | Float64Array | Int32Array | Uint16Array;
+
+/** constant + sum of coefficient * size of symbol. */
+export interface DimSpec {
+  readonly constant: number;
+  readonly terms: readonly (readonly [symbol: number, coefficient: number])[];
+}
+
+export interface ValueSpec {
+  readonly name: string;
+  readonly dtype: DTypeName;
+  readonly dims: readonly DimSpec[];
+  /** arena: planned by lifetime; input and output: memory of the caller; store: persistent, by store name and element offset. */
+  readonly place: 'arena' | 'input' | 'output' | 'store';
+  readonly store?: string;
+  readonly offset?: number;
+}
+
+export interface NodeSpec {
+  readonly op: string;
+  readonly name: string;
+  /** Indices into values; -1 for an absent optional value. */
+  readonly inputs: readonly number[];
+  readonly outputs: readonly number[];
+  readonly attrs: readonly number[];
+}
+
+/** Nodes run in the order given. */
+export interface GraphSpec {
+  readonly symbols: readonly string[];
+  readonly values: readonly ValueSpec[];
+  readonly nodes: readonly NodeSpec[];
+}
+
+export interface StoreSpec {
+  readonly name: string;
+  readonly dtype: 'f32' | 'i32';
+  /** Elements. */
+  readonly size: number;
+}
+
+export type Backend = 'cpu' | 'reference';
+
+declare const handle: unique symbol;
+export interface RuntimeHandle { readonly [handle]: 'runtime' }
+export interface StateHandle { readonly [handle]: 'state' }
+export interface PlanHandle { readonly [handle]: 'plan' }
+
+export interface MemoryReport {
+  /** Bytes of the arena at these sizes: values and workspaces. */
+  readonly arena: number;
+  /** The largest single values: name and bytes, descending, at most 10. */
+  readonly largest: readonly { name: string; bytes: number }[];
+}
+
+export interface RunOptions {
+  /** Time of every node in microseconds is returned. */
+  readonly profile?: boolean;
+  /** Every float output is scanned; the first bad node is named in the result. */
+  readonly checkFinite?: boolean;
+}
+
+export interface RunResult {
+  /** Microseconds of the whole run on the native thread. */
+  readonly elapsed: number;
+  readonly cancelled: boolean;
+  /** Microseconds a node, when profiled. */
+  readonly times?: Float64Array;
+  /** Index of the first node with a NaN or Inf in an output, when asked; -1 for none. */
+  readonly firstNonFinite: number;
+}
+
+export interface Job {
+  readonly promise: Promise<RunResult>;
+  cancel(): void;
+}
+
+export interface DeviceReport {
+  readonly cpu: { isa: string; avx2: boolean; avx512: boolean; avx512bf16: boolean; threads: number };
+  readonly cuda: { built: boolean; usable: boolean; reason: string; driverVersion: number; runtimeVersion: number; devices: string[] };
+}
+
+export interface NativeAddon {
+  version(): string;
+  devices(): DeviceReport;
+  /** Names of all operations that the kernels implement. */
+  operations(): string[];
+  createRuntime(threads: number): RuntimeHandle;
+  freeRuntime(runtime: RuntimeHandle): void;
+  /** Persistent memory by name, zeroed. For backend 'reference' every f32 store is held as f64. */
+  createState(stores: readonly StoreSpec[], backend: Backend): StateHandle;
+  freeState(state: StateHandle): void;
+  /** Copies out of (into) a store, elements from `offset`; converts between f32 and f64 where the arrays differ. */
+  readState(state: StateHandle, store: string, offset: number, into: Float32Array | Float64Array | Int32Array): void;
+  writeState(state: StateHandle, store: string, offset: number, from: Float32Array | Float64Array | Int32Array): void;
+  compile(graph: GraphSpec, state: StateHandle, runtime: RuntimeHandle, backend: Backend): PlanHandle;
+  freePlan(plan: PlanHandle): void;
+  /** What a run at these sizes (by symbol) will need, without running. */
+  planMemory(plan: PlanHandle, sizes: Float64Array): MemoryReport;
+  /**
+   * Queues one run on the runtime's own thread. `inputs` and `outputs` are in the order of the graph's input and
+   * output values; the arrays are borrowed (not copied) until the promise settles, and must have exactly the
+   * sizes that the symbols give. A null output is computed into the arena and not returned.
+   */
+  run(plan: PlanHandle, sizes: Float64Array, inputs: readonly NumericArray[], outputs: readonly (NumericArray | null)[], options: RunOptions): Job;
+}

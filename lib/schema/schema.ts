@@ -1,0 +1,190 @@
+import { createHash } from 'node:crypto';
+import { LongerError } from '../errors.ts';
+import type { Feature, Features, Id, IdFeature, IdsFeature, NumericFeature } from './features.ts';
+import { nearest } from './suggest.ts';
+
+export const sides = ['user', 'context', 'event', 'candidate'] as const;
+export type Side = (typeof sides)[number];
+
+export interface TableSpec {
+  /** Rows. */
+  readonly size: number;
+  readonly width: number;
+  readonly hash?: boolean;
+}
+
+export interface SchemaSpec {
+  readonly tables?: Readonly<Record<string, TableSpec>>;
+  readonly user?: Features;
+  readonly context?: Features;
+  readonly event: Features;
+  readonly candidate: Features;
+  /** Binary labels (tasks) with their weight in the loss. */
+  readonly labels: Readonly<Record<string, { readonly weight?: number }>>;
+  /** Events and requests carry a time in seconds. Without, a history has an order only. */
+  readonly time: boolean;
+}
+
+type ValueOf<F> = F extends IdFeature<infer O>
+  ? O extends true ? Id | null : Id
+  : F extends IdsFeature
+    ? readonly Id[]
+    : F extends NumericFeature<infer O> ? (O extends true ? number | null : number) : never;
+type RowOf<F> = F extends Features ? { readonly [K in keyof F]: ValueOf<F[K]> } : unknown;
+type Column<T> = readonly T[] | (T extends number | bigint | string ? Int32Array | Float64Array | BigInt64Array : never);
+type ColumnsOf<F> = F extends Features ? { readonly [K in keyof F]: Column<ValueOf<F[K]>> } : unknown;
+type TimeOf<S extends SchemaSpec> = S['time'] extends false ? unknown : { readonly time: number };
+type TimesOf<S extends SchemaSpec> = S['time'] extends false ? unknown : { readonly time: readonly number[] | Float64Array };
+
+export type EventOf<S extends SchemaSpec> = RowOf<S['event']> & TimeOf<S>;
+export type CandidateOf<S extends SchemaSpec> = RowOf<S['candidate']>;
+
+/** A request as the schema types it: one user, one context, one time, a history (oldest first), candidates, labels. */
+export type RequestOf<S extends SchemaSpec> = TimeOf<S> & {
+  readonly id?: string;
+  /** Groups requests of one user for GAUC. Default: the first user id feature. */
+  readonly userKey?: string;
+  readonly history: readonly EventOf<S>[] | (ColumnsOf<S['event']> & TimesOf<S>);
+  readonly candidates: readonly CandidateOf<S>[] | ColumnsOf<S['candidate']>;
+  /** 0, 1 or null (no label) a candidate. */
+  readonly labels?: { readonly [K in keyof S['labels']]: ArrayLike<number | null> };
+} & (S['user'] extends Features ? { readonly user: RowOf<S['user']> } : unknown) &
+  (S['context'] extends Features ? { readonly context: RowOf<S['context']> } : unknown);
+
+/** An embedding field of one side, as models walk it. */
+export interface Field {
+  readonly name: string;
+  readonly table: string;
+  readonly width: number;
+  readonly kind: 'id' | 'ids';
+  readonly pooling: 'sum' | 'mean';
+  readonly hash: boolean;
+  readonly optional: boolean;
+  /** Of a bucketised number; its bucket is the id. */
+  readonly boundaries?: readonly number[];
+}
+
+export interface SideDescription {
+  readonly fields: readonly Field[];
+  readonly numeric: readonly { readonly name: string; readonly mean: number; readonly std: number; readonly optional: boolean }[];
+  readonly numericCount: number;
+}
+
+export class Schema<S extends SchemaSpec = SchemaSpec> {
+  readonly spec: S;
+  readonly tables: Readonly<Record<string, TableSpec>>;
+  readonly sides: Readonly<Record<Side, SideDescription>>;
+  readonly tasks: readonly { readonly name: string; readonly weight: number }[];
+  readonly time: boolean;
+  /** sha256 of the canonical JSON form. */
+  readonly hash: string;
+
+  constructor(spec: S) {
+    checkKeys(spec, ['tables', 'user', 'context', 'event', 'candidate', 'labels', 'time'], 'schema');
+    const tables: Record<string, TableSpec> = {};
+    for (const [name, t] of Object.entries(spec.tables ?? {})) {
+      checkKeys(t, ['size', 'width', 'hash'], `tables.${name}`);
+      checkSize(t.size, `tables.${name}.size`);
+      checkSize(t.width, `tables.${name}.width`);
+      tables[name] = t;
+    }
+    this.spec = spec;
+    this.sides = Object.fromEntries(sides.map((side) => [side, describe(side, spec[side] ?? {}, tables)])) as Record<Side, SideDescription>;
+    this.tables = tables;
+    this.tasks = Object.entries(spec.labels ?? {}).map(([name, { weight = 1 }]) => ({ name, weight }));
+    if (this.tasks.length === 0) throw new LongerError('ERR_SCHEMA', 'at least one label is needed', { place: 'schema.labels' });
+    if (this.sides.event.fields.length === 0) throw new LongerError('ERR_SCHEMA', 'an event needs at least one id feature', { place: 'schema.event' });
+    this.time = spec.time;
+    this.hash = createHash('sha256').update(canonical(spec)).digest('hex');
+  }
+
+  toJSON(): { version: 1 } & S {
+    return { version: 1, ...this.spec };
+  }
+}
+
+/** @throws LongerError ERR_SCHEMA naming the feature and what is wrong */
+export function defineSchema<const S extends SchemaSpec>(spec: S): Schema<S> {
+  return new Schema(spec);
+}
+
+/** A schema from its JSON form. @throws LongerError ERR_SCHEMA */
+export function schemaFromJSON(json: object): Schema {
+  const { version, ...spec } = json as { version?: unknown };
+  if (version !== 1) throw new LongerError('ERR_SCHEMA', `version 1 is expected, got ${JSON.stringify(version)}`, { place: 'schema.version' });
+  return new Schema(spec as unknown as SchemaSpec);
+}
+
+function describe(side: Side, features: Features, tables: Record<string, TableSpec>): SideDescription {
+  const fields: Field[] = [];
+  const numeric: { name: string; mean: number; std: number; optional: boolean }[] = [];
+  for (const [name, f] of Object.entries(features)) {
+    const place = `${side}.${name}`;
+    if (name === 'time' || name.includes('.')) throw new LongerError('ERR_SCHEMA', `a feature cannot be named '${name}'`, { place });
+    checkKeys(f, allowed(f, place), place);
+    const optional = f.optional ?? false;
+    if (f.type === 'numeric' && !f.boundaries) {
+      const { mean = 0, std = 1 } = f;
+      if (!(Number.isFinite(mean) && std > 0)) throw new LongerError('ERR_SCHEMA', 'mean must be a number and std positive', { place });
+      numeric.push({ name, mean, std, optional });
+      continue;
+    }
+    if (f.type === 'numeric') {
+      const boundaries = f.boundaries!;
+      if (boundaries.some((b, i) => !Number.isFinite(b) || (i > 0 && b <= boundaries[i - 1]!))) throw new LongerError('ERR_SCHEMA', 'boundaries must ascend', { place });
+      const width = f.width ?? 8;
+      tables[place] = { size: boundaries.length + 1, width };
+      fields.push({ name, table: place, width, kind: 'id', pooling: 'sum', hash: false, optional, boundaries });
+      continue;
+    }
+    const table = f.table ?? place;
+    if (f.table === undefined) {
+      checkSize(f.size, `${place}.size`);
+      checkSize(f.width, `${place}.width`);
+      tables[place] = { size: f.size!, width: f.width!, ...(f.hash ? { hash: true } : {}) };
+    }
+    const spec = tables[table];
+    if (!spec) {
+      const guess = nearest(table, Object.keys(tables));
+      throw new LongerError('ERR_SCHEMA', `there is no table '${table}'${guess ? `; did you mean '${guess}'?` : ''}`, { place });
+    }
+    fields.push({ name, table, width: spec.width, kind: f.type, pooling: f.type === 'ids' ? f.pooling : 'sum', hash: spec.hash ?? false, optional });
+  }
+  return { fields, numeric, numericCount: numeric.length };
+}
+
+function allowed(f: Feature, place: string): string[] {
+  const keys: Record<string, string[]> = {
+    id: ['type', 'table', 'size', 'width', 'hash', 'optional'],
+    ids: ['type', 'table', 'size', 'width', 'hash', 'pooling', 'optional'],
+    numeric: ['type', 'mean', 'std', 'boundaries', 'width', 'optional'],
+  };
+  const found = keys[f.type];
+  if (!found) throw new LongerError('ERR_SCHEMA', `unknown feature type ${JSON.stringify(f.type)}; expected id, ids or numeric`, { place });
+  return found;
+}
+
+function checkKeys(object: object, known: readonly string[], place: string): void {
+  for (const key of Object.keys(object)) {
+    if (known.includes(key)) continue;
+    const guess = nearest(key, known);
+    throw new LongerError('ERR_SCHEMA', `unknown key '${key}'${guess ? `; did you mean '${guess}'?` : ''}`, { place });
+  }
+}
+
+function checkSize(value: unknown, place: string): void {
+  if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 1 || value >= 2 ** 31)
+    throw new LongerError('ERR_SCHEMA', `expected a whole number from 1 to 2^31 - 1, got ${String(value)}`, { place });
+}
+
+/** JSON with sorted keys. */
+function canonical(value: unknown): string {
+  if (Array.isArray(value)) return `[${value.map(canonical).join(',')}]`;
+  if (typeof value === 'object' && value !== null)
+    return `{${Object.entries(value)
+      .filter(([, v]) => v !== undefined)
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([k, v]) => `${JSON.stringify(k)}:${canonical(v)}`)
+      .join(',')}}`;
+  return JSON.stringify(value);
+}

@@ -1,0 +1,84 @@
+import { defineSchema } from '../lib/schema/schema.ts';
+import { id, ids, numeric } from '../lib/schema/features.ts';
+import { encodeRequest, type EncodedRequest } from '../lib/schema/encode.ts';
+import { type Batch, packBatch } from '../lib/data/batch.ts';
+import { type LongerConfig, longerDefaults } from '../lib/model/config.ts';
+
+/** A schema with every kind of feature. */
+export const richSchema = defineSchema({
+  tables: { item: { size: 50, width: 6 }, user: { size: 40, width: 4, hash: true } },
+  user: { user_id: id('user'), age: numeric({ mean: 30, std: 10 }), likes: ids('item', { pooling: 'mean' }) },
+  context: { hour: id(24, 3) },
+  event: { item: id('item'), action: id(3, 2), dwell: numeric({ boundaries: [1, 10, 100], width: 2 }) },
+  candidate: { item: id('item'), price: numeric({ mean: 1, std: 2 }) },
+  labels: { click: {}, buy: { weight: 0.5 } },
+  time: true,
+});
+
+/** Small numbers from a seed. */
+export function random(seed: number): () => number {
+  let s = seed | 0;
+  return () => {
+    s = (s + 0x6d2b79f5) | 0;
+    let t = Math.imul(s ^ (s >>> 15), 1 | s);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
+  };
+}
+
+/** Requests of `richSchema` with the given history lengths and candidate counts. */
+export function requests(lengths: readonly number[], candidates: readonly number[], seed = 1): EncodedRequest[] {
+  const next = random(seed);
+  const int = (n: number): number => Math.floor(next() * n);
+  return lengths.map((length, r) => {
+    let time = 1000;
+    const history = Array.from({ length }, () => ({ item: int(50), action: int(3), dwell: next() * 200, time: (time += int(500)) }));
+    const C = candidates[r % candidates.length]!;
+    return encodeRequest(richSchema, {
+      id: `r${r}`,
+      user: { user_id: `u${int(1000)}`, age: 20 + int(40), likes: Array.from({ length: int(4) }, () => int(50)) },
+      context: { hour: int(24) },
+      time: time + int(1000),
+      history,
+      candidates: Array.from({ length: C }, () => ({ item: int(50), price: next() * 3 })),
+      labels: { click: Array.from({ length: C }, () => int(2)), buy: Array.from({ length: C }, (_, i) => (i % 3 === 2 ? null : int(2))) },
+    });
+  });
+}
+
+export function batchOf(encoded: readonly EncodedRequest[], maxHistory: number): Batch {
+  return packBatch(richSchema, encoded, { maxHistory });
+}
+
+export const tiny: LongerConfig = {
+  ...longerDefaults,
+  maxHistory: 24,
+  width: 4,
+  merge: 2,
+  inner: { blocks: 1, heads: 2 },
+  queries: { kind: 'recent', k: 4 },
+  heads: 2,
+  timeGap: { buckets: 16, width: 2 },
+  head: { kind: 'pooled', hidden: [6] },
+};
+
+/** Every option of the model at least once. */
+export const variants: Readonly<Record<string, LongerConfig>> = {
+  paper: tiny,
+  'paper, uid and cls': { ...tiny, globals: { uid: 'user_id', cls: 2 } },
+  anchored: { ...tiny, visibility: 'anchored', globals: { uid: 'user_id', cls: 1 } },
+  'merge 1': { ...tiny, merge: 1, heads: 1 },
+  'merge 4, no inner': { ...tiny, merge: 4, inner: { blocks: 0, heads: 1 } },
+  'three inner blocks': { ...tiny, inner: { blocks: 3, heads: 1 } },
+  uniform: { ...tiny, queries: { kind: 'uniform', k: 3 } },
+  learnable: { ...tiny, queries: { kind: 'learnable', k: 3 } },
+  'learnable, anchored': { ...tiny, queries: { kind: 'learnable', k: 3 }, visibility: 'anchored' },
+  'recent and uniform': { ...tiny, queries: { kind: 'recent+uniform', recent: 2, uniform: 2 } },
+  'no self layer': { ...tiny, selfLayers: 0 },
+  'two self layers': { ...tiny, selfLayers: 2 },
+  'rms norm, swiglu': { ...tiny, norm: 'rms', ffn: 'swiglu' },
+  gate: { ...tiny, gate: true },
+  'flat head': { ...tiny, head: { kind: 'flatten', hidden: [6] } },
+  'flat head, anchored': { ...tiny, head: { kind: 'flatten', hidden: [6] }, visibility: 'anchored' },
+  'own candidate encoder': { ...tiny, candidateEncoder: 'own' },
+};

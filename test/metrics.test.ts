@@ -1,0 +1,94 @@
+import fc from 'fast-check';
+import t from 'tap';
+import { areaUnderCurve, rankingAtK, sortedOrder } from '../lib/train/metrics.ts';
+import { MetricSet } from '../lib/train/metric_set.ts';
+
+const sample = fc.record({ p: fc.integer({ min: 0, max: 8 }).map((x) => x / 8), y: fc.integer({ min: 0, max: 1 }) });
+
+function pairwiseAuc(list: readonly { p: number; y: number }[]): number {
+  let pairs = 0;
+  let won = 0;
+  for (const a of list) for (const b of list) if (a.y === 1 && b.y === 0) {
+    pairs++;
+    won += a.p > b.p ? 1 : a.p === b.p ? 0.5 : 0;
+  }
+  return won / pairs;
+}
+
+await t.test('AUC equals counting all pairs, ties one half', (t) => {
+  fc.assert(fc.property(fc.array(sample, { minLength: 1, maxLength: 40 }), (list) => {
+    const scores = Float32Array.from(list, (s) => s.p);
+    const auc = areaUnderCurve(scores, Uint8Array.from(list, (s) => s.y), sortedOrder(scores));
+    const expected = pairwiseAuc(list);
+    return Object.is(auc, expected) || Math.abs(auc - expected) < 1e-12;
+  }));
+  t.end();
+});
+
+await t.test('the order sorts any floats and is stable', (t) => {
+  fc.assert(fc.property(fc.array(fc.float({ noNaN: true }), { maxLength: 60 }), (list) => {
+    const scores = Float32Array.from(list);
+    const expected = [...scores.keys()].sort((a, b) => scores[a]! - scores[b]! || a - b);
+    // Infinity - Infinity is NaN, which `||` turns into the stable order.
+    t.strictSame([...sortedOrder(scores)], expected);
+  }), { numRuns: 50 });
+  t.end();
+});
+
+await t.test('HR and NDCG are means over all orders of tied candidates', (t) => {
+  const permutations = (list: number[]): number[][] =>
+    list.length === 0 ? [[]] : list.flatMap((x, i) => permutations(list.toSpliced(i, 1)).map((rest) => [x, ...rest]));
+  fc.assert(fc.property(fc.array(sample, { minLength: 1, maxLength: 5 }), fc.integer({ min: 1, max: 6 }), (list, k) => {
+    const got = rankingAtK(list.map((s) => s.p), list.map((s) => s.y), [k]);
+    const total = list.reduce((a, s) => a + s.y, 0);
+    if (total === 0) return got === null;
+    const orders = permutations([...list.keys()]).filter((o) => o.every((x, i) => i === 0 || list[o[i - 1]!]!.p >= list[x]!.p));
+    let ideal = 0;
+    for (let r = 0; r < Math.min(k, total); r++) ideal += 1 / Math.log2(r + 2);
+    let hit = 0;
+    let ndcg = 0;
+    for (const o of orders) {
+      const first = o.slice(0, k).map((x) => list[x]!.y);
+      hit += Math.max(...first);
+      ndcg += first.reduce((a, y, r) => a + y / Math.log2(r + 2), 0) / ideal;
+    }
+    return Math.abs(got![0]!.hit - hit / orders.length) < 1e-12 && Math.abs(got![0]!.ndcg - ndcg / orders.length) < 1e-12;
+  }));
+  t.end();
+});
+
+await t.test('a set of metrics, by hand', (t) => {
+  const set = new MetricSet({ ks: [1] });
+  set.add(['a', 'b'], [0.75, 0.25, 0.5, 0.5], [1, 0, 1, 1], [0, 2, 4]);
+  set.add(['a'], [0.5, 0.25], [NaN, 0], Float32Array.of(0, 2));
+  const { values, intervals, ...counts } = set.result();
+  t.strictSame(counts, { samples: 5, positives: 3, users: 2, usersWithBothClasses: 1, rankedRequests: 2 });
+  const loss = (-Math.log(0.75) * 3 - Math.log(0.5) * 2) / 5;
+  t.equal(values.auc, 1);
+  t.equal(values.gauc, 1, 'user b has one class');
+  t.ok(Math.abs(values.logLoss! - loss) < 1e-12);
+  t.ok(Math.abs(values.ne! - loss / -(0.6 * Math.log(0.6) + 0.4 * Math.log(0.4))) < 1e-12);
+  t.ok(Math.abs(values.calibration! - 2.25 / 3) < 1e-12);
+  t.equal(values['hr@1'], 1);
+  t.ok(intervals.logLoss![0] <= values.logLoss! && values.logLoss! <= intervals.logLoss![1]);
+  t.strictSame(set.result().intervals, intervals, 'seeded');
+  t.throws(() => { set.add(['a'], [1.5], [1], [0, 1]); }, { code: 'ERR_DATA' });
+  t.throws(() => { set.add(['a'], [0.5], [2], [0, 1]); }, { code: 'ERR_DATA' });
+  t.throws(() => { set.add(['a'], [0.5], [1], [0, 2]); }, { code: 'ERR_DATA' });
+  t.ok(Number.isNaN(new MetricSet().result().values.auc), 'nothing added');
+  t.end();
+});
+
+await t.test('a million samples', (t) => {
+  const n = 1_000_000;
+  const size = 10;
+  const p = Float32Array.from({ length: n }, (_, i) => ((i * 7919) % 10007) / 10007);
+  const y = Uint8Array.from(p, (x, i) => ((i * 31) % 101) / 101 < x ? 1 : 0);
+  const offsets = Int32Array.from({ length: n / size + 1 }, (_, i) => i * size);
+  const set = new MetricSet({ replicates: 50 });
+  set.add(Array.from({ length: n / size }, (_, i) => `u${i % 5000}`), p, y, offsets);
+  const { values, intervals } = set.result();
+  t.ok(Math.abs(values.auc! - 5 / 6) < 0.01);
+  t.ok(intervals.auc![0] < values.auc! && values.auc! < intervals.auc![1] && intervals.auc![1] - intervals.auc![0] < 0.01);
+  t.end();
+});

@@ -1,0 +1,178 @@
+import t from 'tap';
+import type { Batch } from '../lib/data/batch.ts';
+import { type ModelConfig, presets } from '../lib/model/config.ts';
+import { ModelDescription } from '../lib/model/model.ts';
+import { Plan, Runtime, State } from '../lib/native/plan.ts';
+import type { Backend } from '../lib/native/types.ts';
+import { Ranker } from '../lib/rank/ranker.ts';
+import { trainDefaults } from '../lib/train/options.ts';
+import { decayMask, trainStep, type StepOptions } from '../lib/train/step.ts';
+import { fullPlan, Trainer } from '../lib/train/trainer.ts';
+import { batchOf, requests, richSchema, tiny, variants } from './helpers.ts';
+
+const small = { maxHistory: 24, width: 4, timeGap: { buckets: 16, width: 2 }, head: { kind: 'pooled', hidden: [6] }, unit: [5] } as const;
+const all: Record<string, ModelConfig> = {
+  ...variants,
+  base: { ...presets.base(), ...small },
+  'sum pooling': { ...presets['sum-pooling'](), ...small },
+  din: { ...presets.din(), ...small },
+  transformer: { ...presets.transformer(), maxHistory: 24, width: 4, heads: 2, timeGap: { buckets: 16, width: 2 }, head: { kind: 'pooled', hidden: [6] } },
+};
+const lengths = [5, 0, 24, 1, 30, 8];
+const candidates = [2, 1, 3, 0];
+
+interface Compiled {
+  readonly state: State;
+  readonly plan: Plan;
+}
+
+const still: StepOptions = { ...trainDefaults, clip: { dense: 0, sparse: 0 } };
+
+/** A training step that updates nothing: its gradients can be read. */
+function step(model: ModelDescription, runtime: Runtime, backend: Backend, options: StepOptions = still): Compiled {
+  const compiled = trainStep(model, options);
+  const state = new State([...model.layout.stores(), ...compiled.stores], backend);
+  model.initialise(state, 7);
+  state.write('dense.decay', 0, decayMask(model.layout));
+  return { state, plan: new Plan(compiled.spec, state, runtime) };
+}
+
+async function run(c: Compiled, model: ModelDescription, batch: Batch, backend: Backend): Promise<{ loss: number; logits: Float64Array | Float32Array }> {
+  const { sizes, arrays } = model.inputs(batch);
+  arrays.set('hyper', new Float32Array(8));
+  arrays.set('dropout.seed', Int32Array.of(1, 1));
+  const make = (n: number): Float64Array | Float32Array => (backend === 'reference' ? new Float64Array(n) : new Float32Array(n));
+  const loss = make(1);
+  const logits = make(batch.candidates * richSchema.tasks.length);
+  await c.plan.run(sizes, arrays, new Map([['loss', loss], ['logits', logits]]));
+  return { loss: loss[0]!, logits };
+}
+
+const runtime = new Runtime({ threads: 2 });
+t.teardown(() => { runtime.dispose(); });
+
+await t.test('gradients of the whole model equal finite differences in double', async (t) => {
+  for (const [name, config] of Object.entries(all)) {
+    const model = new ModelDescription(richSchema, config);
+    const batch = batchOf(requests(lengths, candidates, 3), config.maxHistory);
+    const c = step(model, runtime, 'reference');
+    await run(c, model, batch, 'reference');
+    let worst = 0;
+    for (const [parameter, { offset, shape }] of model.layout.dense) {
+      const n = shape.reduce((a, b) => a * b, 1);
+      const grads = c.state.read('dense.grad', offset, new Float64Array(n));
+      const values = c.state.read('dense', offset, new Float64Array(n));
+      // A direction through the whole parameter: every element counts.
+      const direction = values.map((_, i) => Math.sin(1 + 3 * i));
+      const eps = 1e-5;
+      const at = async (sign: number): Promise<number> => {
+        c.state.write('dense', offset, values.map((v, i) => v + sign * eps * direction[i]!));
+        return (await run(c, model, batch, 'reference')).loss;
+      };
+      const numeric = ((await at(1)) - (await at(-1))) / (2 * eps);
+      c.state.write('dense', offset, values);
+      const exact = grads.reduce((s, g, i) => s + g * direction[i]!, 0);
+      const error = Math.abs(numeric - exact) / Math.max(1e-3, Math.abs(exact));
+      if (error > worst) worst = error;
+      if (error > 1e-4) t.fail(`${name}: ${parameter}: ${exact} against ${numeric}`);
+    }
+    t.ok(worst < 1e-4, `${name}: ${worst}`);
+    c.plan.dispose();
+    c.state.dispose();
+  }
+});
+
+await t.test('the cpu agrees with the reference, forward and gradient', async (t) => {
+  for (const [name, config] of Object.entries(all)) {
+    const model = new ModelDescription(richSchema, config);
+    const batch = batchOf(requests(lengths, candidates, 4), config.maxHistory);
+    const [a, b] = [step(model, runtime, 'cpu'), step(model, runtime, 'reference')];
+    const [ra, rb] = [await run(a, model, batch, 'cpu'), await run(b, model, batch, 'reference')];
+    t.ok(ra.logits.every((x, i) => Math.abs(x - rb.logits[i]!) < 2e-5), `${name}: logits`);
+    const ga = a.state.read('dense.grad', 0, new Float32Array(model.layout.denseSize));
+    const gb = b.state.read('dense.grad', 0, new Float64Array(model.layout.denseSize));
+    const scale = gb.reduce((m, x) => Math.max(m, Math.abs(x)), 0);
+    t.ok(ga.every((x, i) => Math.abs(x - gb[i]!) < 2e-5 * Math.max(1, scale)), `${name}: gradients`);
+    for (const c of [a, b]) {
+      c.plan.dispose();
+      c.state.dispose();
+    }
+  }
+});
+
+await t.test('full = prefill + score, alone = in a batch, 1 thread = 3 threads: the same bits', async (t) => {
+  const three = new Runtime({ threads: 3 });
+  const one = new Runtime({ threads: 1 });
+  for (const [name, config] of Object.entries(all)) {
+    const model = new ModelDescription(richSchema, config);
+    const state = new State(model.layout.stores());
+    model.initialise(state, 5);
+    const encoded = requests(lengths, candidates, 6);
+    const logitsOf = async (rt: Runtime, subset = encoded): Promise<Float32Array> => {
+      const plan = fullPlan(model, state, rt);
+      const batch = batchOf(subset, config.maxHistory);
+      const { sizes, arrays } = model.inputs(batch);
+      const logits = new Float32Array(batch.candidates * 2);
+      await plan.run(sizes, arrays, new Map([['logits', logits]]));
+      plan.dispose();
+      return logits;
+    };
+    const full = await logitsOf(three);
+    t.same(await logitsOf(one), full, `${name}: threads`);
+    const ranker = new Ranker(model, state, three);
+    const cached = await ranker.score(await ranker.prefill(encoded));
+    t.same(cached, full, `${name}: prefill + score`);
+    let at = 0;
+    for (const [i, e] of encoded.entries()) {
+      const n = e.candidates * 2;
+      t.same(await logitsOf(three, [e]), full.slice(at, at + n), `${name}: request ${i} alone`);
+      at += n;
+    }
+    ranker.dispose();
+    state.dispose();
+  }
+  three.dispose();
+  one.dispose();
+});
+
+await t.test('recompute changes no bit and shrinks the arena', async (t) => {
+  const model = new ModelDescription(richSchema, { ...tiny, maxHistory: 200, queries: { kind: 'recent', k: 50 } });
+  const batch = batchOf(requests([200, 150, 100], [4], 8), 200);
+  const plain = step(model, runtime, 'cpu');
+  const want = await run(plain, model, batch, 'cpu');
+  const grads = plain.state.read('dense.grad', 0, new Float32Array(model.layout.denseSize));
+  const { sizes } = model.inputs(batch);
+  const before = plain.plan.memory(sizes).arena;
+  for (const policy of ['selective', 'block'] as const) {
+    const c = step(model, runtime, 'cpu', { ...still, recompute: policy });
+    t.same(await run(c, model, batch, 'cpu'), want, policy);
+    t.same(c.state.read('dense.grad', 0, new Float32Array(model.layout.denseSize)), grads, `${policy}: gradients`);
+    t.ok(c.plan.memory(sizes).arena < before, `${policy}: ${c.plan.memory(sizes).arena} of ${before}`);
+  }
+  plain.plan.dispose();
+});
+
+await t.test('a memory budget chooses what to drop', async (t) => {
+  const model = new ModelDescription(richSchema, { ...tiny, maxHistory: 200, queries: { kind: 'recent', k: 50 } });
+  const sizes = model.sizesOf(1, 200, 1);
+  const arena = (recompute: StepOptions['recompute']): number => {
+    const trainer = new Trainer(model, { ...trainDefaults, recompute, batch: { maxEvents: 200, maxRequests: 1 } }, runtime);
+    const bytes = trainer.plan.memory(sizes).arena;
+    trainer.dispose();
+    return bytes;
+  };
+  const [most, least] = [arena('none'), arena('block')];
+  const budget = Math.round((most + least) / 2);
+  const chosen = arena({ budget });
+  t.ok(chosen <= budget && chosen > 0, `${chosen} within ${budget} of ${most}`);
+});
+
+await t.test('training lowers the loss', async (t) => {
+  const model = new ModelDescription(richSchema, tiny);
+  const trainer = new Trainer(model, { ...trainDefaults, schedule: { warmup: 5, kind: 'constant', floor: 1 } }, runtime);
+  const batch = batchOf(requests([10, 20, 24, 7], [4], 9), tiny.maxHistory);
+  const losses: number[] = [];
+  for (let i = 0; i < 60; ++i) losses.push((await trainer.train(batch)).loss);
+  t.ok(losses.at(-1)! < 0.5 * losses[0]!, `${losses[0]} -> ${losses.at(-1)}`);
+  trainer.dispose();
+});

@@ -1,0 +1,218 @@
+// The thread pool, the placer and the executor without JavaScript. Small, so that it can run under sanitizers.
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <numeric>
+#include <random>
+#include <thread>
+
+#include "plan/executor.h"
+#include "runtime/error.h"
+
+using namespace longer;
+
+#define CHECK(condition)                                                          \
+  do {                                                                            \
+    if (!(condition)) {                                                           \
+      std::fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);        \
+      std::exit(1);                                                               \
+    }                                                                             \
+  } while (false)
+
+template <class Body>
+std::string message_of(Body&& body) {
+  try {
+    body();
+  } catch (const std::exception& error) {
+    return error.what();
+  }
+  return "";
+}
+
+// Short loops in quick succession and with pauses: a late worker must never run a task of a loop that is over.
+void pool_runs_every_task_once() {
+  std::mt19937 random(1);
+  for (int threads : {1, 2, 3, 7}) {
+    ThreadPool pool(threads);
+    for (int round = 0; round < 1500; ++round) {
+      const int64_t tasks = 1 + static_cast<int64_t>(random() % 40);
+      std::vector<int> hits(static_cast<size_t>(tasks), 0);
+      pool.parallel_for(tasks, [&](int64_t t, int worker) {
+        CHECK(worker >= 0 && worker < threads);
+        ++hits[static_cast<size_t>(t)];
+      });
+      for (int h : hits) CHECK(h == 1);
+      if (round % 300 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(2));  // workers fall asleep
+    }
+  }
+}
+
+void pool_carries_exceptions() {
+  ThreadPool pool(3);
+  for (int round = 0; round < 100; ++round) {
+    const std::string message = message_of([&] {
+      pool.parallel_for(20, [&](int64_t t, int) {
+        if (t == round % 20) throw std::runtime_error("task");
+      });
+    });
+    CHECK(message == "task");
+    std::atomic<int> done{0};
+    pool.parallel_for(20, [&](int64_t, int) { ++done; });
+    CHECK(done == 20);
+  }
+}
+
+void placed_blocks_do_not_overlap() {
+  std::mt19937 random(2);
+  BlockPlacer placer;
+  for (int round = 0; round < 200; ++round) {
+    std::vector<Block> blocks(1 + random() % 80);
+    int64_t widest = 0;
+    std::vector<int64_t> live(64, 0);
+    for (Block& b : blocks) {
+      b.bytes = 64 * static_cast<int64_t>(random() % 50);
+      b.first = static_cast<int>(random() % 60);
+      b.last = std::min(63, b.first + static_cast<int>(random() % 10));
+      for (int t = b.first; t <= b.last; ++t) widest = std::max(widest, live[static_cast<size_t>(t)] += b.bytes);
+    }
+    const int64_t peak = placer.place(blocks);
+    CHECK(peak >= widest && peak <= 2 * widest);
+    for (size_t i = 0; i < blocks.size(); ++i)
+      for (size_t j = 0; j < i; ++j) {
+        const Block &a = blocks[i], &b = blocks[j];
+        const bool in_time = a.first <= b.last && b.first <= a.last;
+        const bool in_space = a.offset < b.offset + b.bytes && b.offset < a.offset + a.bytes && a.bytes > 0 && b.bytes > 0;
+        CHECK(!(in_time && in_space));
+      }
+  }
+}
+
+void arena_grows_and_is_aligned() {
+  Arena arena;
+  for (int64_t bytes : {0, 1, 100, 1 << 20, 5 << 20, 3 << 20}) {
+    uint8_t* data = arena.reserve(bytes);
+    CHECK(data && reinterpret_cast<uintptr_t>(data) % kAlignment == 0);
+    if (bytes) data[0] = data[bytes - 1] = 1;
+    CHECK(arena.capacity() >= bytes);
+  }
+}
+
+Dim fixed(int64_t n) { return {n, {}}; }
+Dim rows() { return {0, {{0, 1}}}; }
+
+// y = (a + w) + a, over T rows of 2
+GraphDescription sum_graph(const std::string& op = "add") {
+  GraphDescription g;
+  g.symbols = {"T"};
+  const std::vector<Dim> dims = {rows(), fixed(2)};
+  g.values = {{"a", DType::f32, dims, Place::input, "", 0},
+              {"w", DType::f32, dims, Place::store, "w", 2},
+              {"t", DType::f32, dims, Place::arena, "", 0},
+              {"y", DType::f32, dims, Place::output, "", 0}};
+  g.nodes = {{op, "first", {0, 1}, {2}, {}}, {"add", "second", {2, 0}, {3}, {}}};
+  return g;
+}
+
+struct RunTask final : Task {
+  RunTask(Executor& e, RunRequest& r) : executor(e), request(r) {}
+  Executor& executor;
+  RunRequest& request;
+  RunOutcome outcome;
+  std::string error;
+  std::mutex mutex;
+  std::condition_variable changed;
+  bool done = false;
+  void run(Runtime&) noexcept override {
+    error = message_of([&] { executor.run(request, outcome); });
+    std::lock_guard<std::mutex> lock(mutex);
+    done = true;
+    changed.notify_all();
+  }
+  void wait() {
+    std::unique_lock<std::mutex> lock(mutex);
+    changed.wait(lock, [&] { return done; });
+  }
+};
+
+void sums_are_right(Backend backend, int threads) {
+  auto runtime = std::make_shared<Runtime>(threads);
+  auto state = std::make_shared<State>(std::vector<StoreDescription>{{"w", DType::f32, 1002}}, backend);
+  std::vector<float> w(1002);
+  std::iota(w.begin(), w.end(), 0.0f);
+  Tensor whole;
+  whole.data = w.data();
+  whole.rank = 1;
+  whole.dim[0] = 1002;
+  state->write("w", 0, whole);
+  Executor executor(sum_graph(), state, runtime, backend);
+  for (int round = 0; round < 40; ++round) {
+    const int64_t t = (round * 37) % 501;
+    std::vector<float> a(static_cast<size_t>(2 * t), 1.0f), y(a.size());
+    RunRequest request;
+    request.sizes = {static_cast<double>(t)};
+    request.inputs = {{a.data(), DType::f32, 2 * t, false}};
+    request.outputs = {{y.data(), DType::f32, 2 * t, round % 5 == 4}};
+    request.profile = request.check_finite = true;
+    executor.check(request);
+    RunTask task(executor, request);
+    runtime->post(&task);
+    if (round % 3 == 0) CHECK(executor.promise({500.0}).arena >= 500 * 2 * 4);  // alongside the run
+    task.wait();
+    CHECK(task.error.empty() && task.outcome.times.size() == 2 && task.outcome.first_non_finite == -1);
+    if (round % 5 != 4)
+      for (size_t i = 0; i < y.size(); ++i) CHECK(y[i] == static_cast<float>(i) + 4.0f);
+  }
+  RunRequest cancelled;
+  cancelled.sizes = {0.0};
+  cancelled.cancelled = true;
+  cancelled.inputs = {{nullptr, DType::f32, 0, false}};
+  cancelled.outputs = {{}};
+  RunTask task(executor, cancelled);
+  runtime->post(&task);
+  task.wait();
+  CHECK(task.outcome.cancelled);
+
+  const auto refused = [&](double size, int64_t count, DType type) {
+    RunRequest request;
+    request.sizes = {size};
+    request.inputs = {{w.data(), type, count, false}};
+    request.outputs = {{}};
+    return message_of([&] { executor.check(request); });
+  };
+  CHECK(refused(3, 5, DType::f32).find("input 'a': expected 6 elements") == 0);
+  CHECK(refused(3, 6, DType::i32).find("input 'a': expected a Float32Array") == 0);
+  CHECK(refused(501, 1002, DType::f32).find("outside store 'w'") != std::string::npos);
+  CHECK(refused(-1, 0, DType::f32).find("size 'T'") == 0);
+  CHECK(refused(9e15, 0, DType::f32).find("too large") != std::string::npos);
+}
+
+void bad_graphs_are_refused() {
+  auto state = std::make_shared<State>(std::vector<StoreDescription>{{"w", DType::f32, 10}}, Backend::cpu);
+  const auto refusal = [&](GraphDescription g) { return message_of([&] { CompiledGraph(std::move(g), state, Backend::cpu); }); };
+  CHECK(refusal(sum_graph()).empty());
+  CHECK(refusal(sum_graph("nope")) == "node 0 'first' (nope): there is no operation 'nope'");
+  auto g = sum_graph();
+  g.nodes[1].inputs[0] = 9;
+  CHECK(refusal(g).find("node 1 'second' (add): no value has index 9") == 0);
+  g = sum_graph();
+  g.nodes.erase(g.nodes.begin());
+  CHECK(refusal(g).find("reads 't' before any node writes it") != std::string::npos);
+  g = sum_graph();
+  g.values[1].dims = {fixed(9)};
+  CHECK(refusal(g).find("outside store 'w'") != std::string::npos);
+  g = sum_graph();
+  g.values[1].store = "v";
+  CHECK(refusal(g).find("no store 'v'") != std::string::npos);
+}
+
+int main() {
+  pool_runs_every_task_once();
+  pool_carries_exceptions();
+  placed_blocks_do_not_overlap();
+  arena_grows_and_is_aligned();
+  for (Backend backend : {Backend::cpu, Backend::reference})
+    for (int threads : {1, 3}) sums_are_right(backend, threads);
+  bad_graphs_are_refused();
+  std::puts("plan: ok");
+  return 0;
+}

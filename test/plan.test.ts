@@ -1,0 +1,136 @@
+import { dirname } from 'node:path';
+import { createRequire } from 'node:module';
+import { Worker } from 'node:worker_threads';
+import t, { type Test } from 'tap';
+import { LongerError } from '../lib/errors.ts';
+import { Plan, Runtime, State } from '../lib/native/plan.ts';
+import type { Backend, DimSpec, GraphSpec, ValueSpec } from '../lib/native/types.ts';
+
+const fixed = (constant: number): DimSpec => ({ constant, terms: [] });
+const rows: DimSpec = { constant: 0, terms: [[0, 1]] };
+
+/** y = a + w, then + a again and again: `links` nodes over T rows of 2. */
+function chain(links: number): GraphSpec {
+  const dims = [rows, fixed(2)];
+  const value = (name: string, place: ValueSpec['place']): ValueSpec => ({ name, dtype: 'f32', dims, place });
+  const between = Array.from({ length: links - 1 }, (_, i) => value(`t${i}`, 'arena'));
+  const values = [value('a', 'input'), { ...value('w', 'store'), store: 'w', offset: 0 }, ...between, value('y', 'output')];
+  const nodes = Array.from({ length: links }, (_, i) => ({ op: 'add', name: `n${i}`, inputs: [i === 0 ? 0 : i + 1, i === 0 ? 1 : 0], outputs: [i + 2], attrs: [] }));
+  return { symbols: ['T'], values, nodes };
+}
+
+function setUp(backend: Backend, size = 1000, links = 2, threads = 2): { runtime: Runtime; state: State; plan: Plan } {
+  const runtime = new Runtime({ threads });
+  const state = new State([{ name: 'w', dtype: 'f32', size }], backend);
+  return { runtime, state, plan: new Plan(chain(links), state, runtime) };
+}
+
+const codeOf = (code: string) => (error: unknown): boolean => error instanceof LongerError && error.code === code;
+async function refused(test: Test, run: () => unknown, code: string, pattern: RegExp): Promise<void> {
+  const error = await (async () => run())().then(() => undefined, (e: unknown) => e);
+  test.ok(codeOf(code)(error), `${code}: ${String(error)}`);
+  test.match((error as Error | undefined)?.message, pattern);
+}
+
+for (const backend of ['cpu', 'reference'] as const) {
+  t.test(`${backend}: runs, at any sizes`, async (t) => {
+    const { state, plan } = setUp(backend);
+    state.write('w', 0, Float32Array.from({ length: 1000 }, (_, i) => i));
+    for (const T of [3, 0, 500, 3, 1]) {
+      const y = new Float32Array(2 * T);
+      const a = new Float32Array(2 * T + 1).subarray(1).fill(0.5); // at an offset of its buffer
+      const result = await plan.run({ T }, new Map([['a', a]]), new Map([['y', y]]), { profile: true, checkFinite: true });
+      t.strictSame(y, Float32Array.from({ length: 2 * T }, (_, i) => i + 1));
+      t.equal(result.times?.length, 2);
+      t.equal(result.firstNonFinite, -1);
+    }
+    const bad = await plan.run({ T: 1 }, new Map([['a', Float32Array.of(NaN, 0)]]), new Map(), { checkFinite: true });
+    t.equal(bad.firstNonFinite, 0, 'an output that nobody takes is checked as well');
+    const back = state.read('w', 10, new Float64Array(2));
+    t.strictSame(back, Float64Array.of(10, 11));
+  });
+}
+
+t.test('what does not fit is refused with its name', async (t) => {
+  const { state, plan, runtime } = setUp('cpu');
+  const run = (T: number, a: Float32Array | Int32Array) => () => plan.run({ T }, new Map([['a', a]]));
+  await refused(t, run(2, new Float32Array(3)), 'ERR_SHAPE', /a: expected 4 elements/);
+  await refused(t, run(2, new Int32Array(4)), 'ERR_SHAPE', /a: expected a Float32Array/);
+  await refused(t, run(501, new Float32Array(1002)), 'ERR_SHAPE', /outside store 'w'/);
+  await refused(t, () => plan.run({ T: 2 }, new Map()), 'ERR_SHAPE', /a: the array is missing/);
+  await refused(t, () => state.read('v', 0, new Float32Array(1)), 'ERR_GRAPH', /no store 'v'/);
+  await refused(t, () => state.read('w', 999, new Float32Array(2)), 'ERR_SHAPE', /outside its 1000/);
+  const graph = chain(2);
+  const unknown = { ...graph, nodes: [{ ...graph.nodes[0]!, op: 'nope' }, graph.nodes[1]!] };
+  await refused(t, () => new Plan(unknown, state, runtime), 'ERR_GRAPH', /node 0 'n0' \(nope\): there is no operation/);
+});
+
+t.test('the arena holds what lives at the same time', async (t) => {
+  const { plan } = setUp('cpu', 200_000, 20);
+  const { arena, largest } = plan.memory({ T: 100_000 });
+  t.ok(arena >= 2 * 800_000 && arena < 3 * 800_000, `two of nineteen values live at once: ${arena}`);
+  t.equal(largest.length, 10);
+});
+
+t.test('abort stops between operations', async (t) => {
+  const size = 4_000_000;
+  const { plan, state } = setUp('cpu', size, 400);
+  const inputs = new Map([['a', new Float32Array(size)]]);
+  const controller = new AbortController();
+  const running = plan.run({ T: size / 2 }, inputs, new Map(), { signal: controller.signal });
+  await refused(t, () => { state.write('w', 0, new Float32Array(1)); }, 'ERR_GRAPH', /in use by a run/);
+  const reason = new Error('enough');
+  setTimeout(() => { controller.abort(reason); }, 10);
+  await t.rejects(running, reason);
+  await t.rejects(plan.run({ T: size / 2 }, inputs, new Map(), { signal: controller.signal }), reason);
+  state.write('w', 0, new Float32Array(1));
+});
+
+t.test('dispose is idempotent and waits for nobody', async (t) => {
+  const { plan, state, runtime } = setUp('cpu');
+  const y = new Float32Array(4);
+  const running = plan.run({ T: 2 }, new Map([['a', new Float32Array(4).fill(1)]]), new Map([['y', y]]));
+  for (const thing of [plan, state, runtime, plan, state, runtime]) thing.dispose();
+  await running;
+  t.strictSame(y, new Float32Array(4).fill(2), 'a run in flight ends well');
+  await refused(t, () => plan.memory({ T: 1 }), 'ERR_DISPOSED', /the plan was disposed/);
+  await refused(t, () => state.read('w', 0, new Float32Array(1)), 'ERR_DISPOSED', /the state was disposed/);
+  await refused(t, () => new Plan(chain(1), state, runtime), 'ERR_DISPOSED', /disposed/);
+});
+
+t.test('a terminated worker with runs in flight takes nothing down', async (t) => {
+  const root = dirname(createRequire(import.meta.url).resolve('#package'));
+  const code = `
+    const { parentPort, workerData } = require('node:worker_threads');
+    const native = require(workerData.loader)(workerData.root);
+    const runtime = native.createRuntime(2);
+    const state = native.createState([{ name: 'w', dtype: 'f32', size: 400000 }], 'cpu');
+    const plan = native.compile(workerData.graph, state, runtime, 'cpu');
+    for (let i = 0; i < 3; i++) native.run(plan, Float64Array.of(200000), [new Float32Array(400000)], [new Float32Array(400000)], {});
+    parentPort.postMessage('started');
+    setInterval(() => {}, 1000);`;
+  const workerData = { root, graph: chain(300), loader: createRequire(import.meta.url).resolve('node-gyp-build') };
+  for (let round = 0; round < 8; round++) {
+    const workers = [0, 1].map(() => new Worker(code, { eval: true, workerData }));
+    await Promise.all(workers.map((w) => new Promise((resolve, reject) => w.once('message', resolve).once('error', reject))));
+    await new Promise((resolve) => setTimeout(resolve, round * 3));
+    await Promise.all(workers.map((w) => w.terminate()));
+  }
+  t.pass('still here');
+});
+
+t.test('memory stays flat', async (t) => {
+  const { plan } = setUp('cpu', 200_000, 5);
+  const a = new Float32Array(200_000);
+  const step = async (i: number): Promise<void> => { await plan.run({ T: 90_000 + (i % 100) * 100 }, new Map([['a', a.subarray(0, 2 * (90_000 + (i % 100) * 100))]])); };
+  for (let i = 0; i < 100; i++) await step(i);
+  const before = process.memoryUsage().rss;
+  for (let i = 0; i < 400; i++) await step(i);
+  for (let i = 0; i < 100; i++) {
+    const other = new State([{ name: 'w', dtype: 'f32', size: 2_000_000 }], 'cpu'); // 8 MB each
+    other.write('w', 0, new Float32Array(2_000_000).fill(1));
+    other.dispose();
+  }
+  const grown = (process.memoryUsage().rss - before) / 2 ** 20;
+  t.ok(grown < 100, `grew by ${grown.toFixed(0)} MiB`);
+});

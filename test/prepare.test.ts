@@ -1,0 +1,127 @@
+import { readFile, readdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
+import fc from 'fast-check';
+import { asyncBufferFromFile, parquetReadObjects } from 'hyparquet';
+import t from 'tap';
+import { schemaFromJSON } from '../lib/schema/schema.ts';
+import { prepare, type PrepareOptions } from '../lib/data/prepare.ts';
+
+interface Event { user: string; item: string; time: number; value: number }
+interface Row { id: string; user_id: string; time: number; [column: string]: unknown }
+
+const read = async (file: string): Promise<Row[]> => (await parquetReadObjects({ file: await asyncBufferFromFile(file) })) as unknown as Row[];
+const csv = (events: readonly Event[], withTime = true): string =>
+  ['user,item,time,value', ...events.map((e) => [e.user, e.item, withTime ? e.time : '', e.value].join(','))].join('\n') + '\n';
+const columns = { user: 'user', item: 'item', time: 'time', value: 'value' };
+
+const log = fc.array(fc.record({
+  user: fc.constantFrom('a', 'b', 'c'), item: fc.integer({ min: 1, max: 6 }).map((i) => `i${i}`),
+  time: fc.integer({ min: 0, max: 15 }), value: fc.integer({ min: 1, max: 5 }),
+}), { minLength: 12, maxLength: 60 });
+
+const split = fc.constantFrom<PrepareOptions['split']>(
+  { kind: 'time', fractions: [0.7, 0.15, 0.15] }, { kind: 'time', testFrom: 9 },
+  { kind: 'leave-last-n', valid: 1, test: 2 }, { kind: 'leave-last-fraction', valid: 0.1, test: 0.2 });
+
+await t.test('histories hold exactly the newest events of strictly earlier time, whatever the options', async (t) => {
+  const dir = t.testdir();
+  let run = 0;
+  await fc.assert(fc.asyncProperty(log, split, fc.constantFrom('run' as const, 'time' as const), fc.integer({ min: 1, max: 5 }), fc.integer({ min: 1, max: 8 }), fc.boolean(),
+    async (events, rule, grouping, candidates, historyLength, clock) => {
+      if (!clock && rule.kind === 'time') return;
+      const path = join(dir, `${run}.csv`);
+      const output = join(dir, `out-${run++}`);
+      await writeFile(path, csv(events, clock));
+      const options: PrepareOptions = { events: path, output, columns, label: { kind: 'value', atLeast: 4 }, split: rule, grouping, candidates, historyLength, threads: 1 };
+      try {
+        await prepare(options);
+      } catch (error) {
+        fc.pre((error as Error).message.includes('no request is left'));
+        throw error;
+      }
+      const vocabulary = JSON.parse(await readFile(join(output, 'vocabulary.json'), 'utf8')) as Record<string, string[]>;
+      const code = (table: string, key: string): number => vocabulary[table]!.indexOf(key) + 1;
+      const files = (await readdir(output)).filter((f) => f.endsWith('.parquet'));
+      let labelled = 0;
+      const trainTimes: number[] = [];
+      const laterTimes: number[] = [];
+      for (const file of files) for (const row of await read(join(output, file))) {
+        const mine = events.filter((e) => e.user === row.user_id).map((e, i) => ({ ...e, time: clock ? e.time : i + 1 })).sort((a, b) => a.time - b.time);
+        const past = mine.filter((e) => e.time < row.time).slice(-historyLength);
+        const list = (name: string): number[] => [...(row[name] as number[])];
+        t.strictSame(list('history.time'), past.map((e) => e.time));
+        t.strictSame(list('history.item'), past.map((e) => code('item', e.item)));
+        t.strictSame(list('history.value'), past.map((e) => vocabulary['event_value']!.findIndex((v) => Number(v) === e.value) + 1));
+        t.equal(row['user.user'], code('user', row.user_id));
+        // The candidates are a run of the user's events that begins at the request's time.
+        const first = Number(row.id.split(':')[1]) - 1;
+        const own = mine.slice(first, first + list('candidates.item').length);
+        t.equal(own[0]!.time, row.time);
+        t.ok(own.length <= candidates);
+        if (grouping === 'time') t.ok(own.every((e) => e.time === row.time));
+        t.strictSame(list('candidates.item'), own.map((e) => code('item', e.item)));
+        t.strictSame(list('labels.label'), own.map((e) => (e.value >= 4 ? 1 : 0)));
+        labelled += own.length;
+        (file === 'train.parquet' ? trainTimes : laterTimes).push(...own.map((e) => e.time));
+      }
+      t.equal(labelled, events.length, 'every event is a candidate once');
+      if (rule.kind === 'time') t.ok(trainTimes.every((x) => laterTimes.every((y) => x < y)), 'training is before all else');
+    }), { numRuns: 12 });
+});
+
+await t.test('sampled negatives: seeded, as many as asked, never of the request', async (t) => {
+  const events = Array.from({ length: 400 }, (_, i) => ({ user: `u${i % 5}`, item: `i${(i * i) % 37}`, time: i, value: 1 }));
+  const dir = t.testdir({ 'log.csv.gz': gzipSync(csv(events)) });
+  const options = {
+    events: join(dir, 'log.csv.gz'), columns, label: { kind: 'all' }, split: { kind: 'leave-last-n', valid: 0, test: 4 }, candidates: 2,
+    negatives: { kind: 'popularity', perPositive: 3 },
+  } as const;
+  const stats = await prepare({ ...options, output: join(dir, 'a') });
+  await prepare({ ...options, output: join(dir, 'b'), threads: 1 });
+  await prepare({ ...options, output: join(dir, 'c'), seed: 2 });
+  const [a, b, c] = await Promise.all(['a', 'b', 'c'].map((n) => read(join(dir, n, 'test.parquet'))));
+  t.strictSame(a, b, 'the same for any number of threads');
+  t.notSame(a, c, 'another seed');
+  t.equal(stats.parts.train!.positives, 380);
+  for (const row of a!) {
+    const items = row['candidates.item'] as number[];
+    const labels = row['labels.label'] as number[];
+    t.equal(labels.filter((y) => y === 0).length, 6);
+    const negatives = items.filter((_, i) => labels[i] === 0);
+    t.equal(new Set(negatives).size, 6, 'all different');
+    t.notOk(items.some((item, i) => labels[i] === 1 && negatives.includes(item)));
+  }
+});
+
+await t.test('side tables, actions and bad rows', async (t) => {
+  const dir = t.testdir({
+    'log.csv': 'who,what,when,did\n1,10,2020-01-01 00:00:00,view\n1,11,2020-01-01 00:01:00,click\n2,10,2020-01-01 00:00:30,view\n1,12,2020-01-01 00:02:00,view\n',
+    'bad.csv': 'who,what,when,did\n1,10,5,view\n,11,6,view\n1,12,soon,view\n1,12,9,view\n',
+    'items.csv': 'what,kinds,price\n10,x|y,1.5\n11,y,2\n12,,3\n',
+    'users.csv': 'who,age\n1,30\n',
+  });
+  const options: PrepareOptions = {
+    events: join(dir, 'log.csv'), output: join(dir, 'out'), columns: { user: 'who', item: 'what', time: 'when', action: 'did' },
+    items: join(dir, 'items.csv'), users: join(dir, 'users.csv'), label: { kind: 'action', positive: ['click'] }, task: 'click',
+    split: { kind: 'time', testFrom: Date.parse('2020-01-01T00:02:00Z') / 1000 }, candidates: 1,
+  };
+  await prepare(options);
+  const [row] = await read(join(dir, 'out', 'test.parquet'));
+  t.strictSame(row!['history.kinds'], [[1, 2], [2]]);
+  t.strictSame(row!['history.did'], [2, 1]);
+  t.strictSame([row!['candidates.item'], row!['candidates.kinds'], row!['user.age'], row!['labels.click']], [[0], [[]], 1, [0]]);
+  t.equal(row!.time, Date.parse('2020-01-01T00:02:00Z') / 1000);
+  const schema = schemaFromJSON(JSON.parse(await readFile(join(dir, 'out', 'schema.json'), 'utf8')) as object);
+  t.match(schema.tables, { item: { size: 3 }, item_kinds: { size: 3 } });
+  t.strictSame(schema.sides.event.fields.map((f) => [f.name, f.kind]), [['item', 'id'], ['kinds', 'ids'], ['price', 'id'], ['did', 'id']]);
+  t.strictSame([schema.time, schema.tasks[0]!.name], [true, 'click']);
+  await t.rejects(prepare(options), { code: 'ERR_CONFIG' }, 'the directory is there');
+  const bad = { ...options, overwrite: true, events: join(dir, 'bad.csv'), split: { kind: 'time', testFrom: 9 } } as const;
+  await t.rejects(prepare(bad), { code: 'ERR_DATA', place: `${join(dir, 'bad.csv')}, row 2` });
+  t.equal((await prepare({ ...bad, skipBad: true })).badRows, 2);
+  await t.rejects(prepare({ ...bad, columns: { ...options.columns, item: 'nope' } }), { code: 'ERR_DATA' });
+  await t.rejects(prepare({ ...bad, events: join(dir, 'none.csv') }), { code: 'ERR_DATA' });
+  await t.rejects(prepare({ ...bad, label: { kind: 'value', atLeast: 3 } }), { code: 'ERR_CONFIG' });
+  t.equal((await readdir(dir)).filter((n) => n.startsWith('.')).length, 0, 'no working directory stays');
+});
