@@ -1,16 +1,25 @@
-#include "kernels/plain/dense.h"
+#include "kernels/dense_kernels.h"
 
 namespace longer {
 
 OpList dense_ops() {
-#define LONGER_PLAIN(name) {#name, plain::name<double>, plain::name<float>, nullptr}
   static const Op ops[] = {
-      LONGER_PLAIN(linear),     LONGER_PLAIN(linear_dx), LONGER_PLAIN(linear_dw), LONGER_PLAIN(activation), LONGER_PLAIN(activation_dx),
-      LONGER_PLAIN(norm),       LONGER_PLAIN(norm_dx),   LONGER_PLAIN(add),       LONGER_PLAIN(swiglu),     LONGER_PLAIN(swiglu_dx),
-      LONGER_PLAIN(gate),       LONGER_PLAIN(gate_dx),   LONGER_PLAIN(dropout),
+      {"linear", reference::linear, cpu::linear, cpu::linear_workspace},
+      {"linear_dx", reference::linear_dx, cpu::linear_dx, cpu::linear_dx_workspace},
+      {"linear_dw", reference::linear_dw, cpu::linear_dw, cpu::linear_dw_workspace},
+      {"activation", reference::activation, cpu::activation, nullptr},
+      {"activation_dx", reference::activation_dx, cpu::activation_dx, nullptr},
+      {"norm", reference::norm, cpu::norm, nullptr},
+      {"norm_dx", reference::norm_dx, cpu::norm_dx, cpu::norm_dx_workspace},
+      {"add", reference::add, cpu::add, nullptr},
+      {"swiglu", reference::swiglu, cpu::swiglu, nullptr},
+      {"swiglu_dx", reference::swiglu_dx, cpu::swiglu_dx, nullptr},
+      {"gate", reference::gate, cpu::gate, nullptr},
+      {"gate_dx", reference::gate_dx, cpu::gate_dx, nullptr},
+      {"dropout", reference::dropout, cpu::dropout, nullptr},
+      {"cast", reference::cast, cpu::cast, nullptr},
   };
-#undef LONGER_PLAIN
-  return {ops, static_cast<int>(sizeof(ops) / sizeof(ops[0]))};
+  return {ops, static_cast<int>(sizeof ops / sizeof ops[0])};
 }
 
 }  // namespace longer

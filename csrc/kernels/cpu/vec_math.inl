@@ -1,0 +1,131 @@
+// Functions of vectors, on top of a vec_<isa>.h: the same formula on every instruction set.
+
+#include "kernels/activation_kind.h"
+
+namespace {
+
+using longer::Activation;
+
+// 0 below 2^-126; NaN stays NaN. Within 2 ulp.
+inline Vec exp2_vec(Vec t) {
+  const Vec lowest = set(-126.0f);
+  const Vec x = vmax(lowest, vmin(set(127.0f), t));
+  const Vec n = round_even(x);
+  const Vec f = sub(x, n);
+  Vec y = set(1.535336188319500e-4f);
+  y = fma(y, f, set(1.339887440266574e-3f));
+  y = fma(y, f, set(9.618437357674640e-3f));
+  y = fma(y, f, set(5.550332471162809e-2f));
+  y = fma(y, f, set(2.402264791363012e-1f));
+  y = fma(y, f, set(6.931472028550421e-1f));
+  y = fma(y, f, set(1.0f));
+  return if_less(t, lowest, set(0.0f), times_pow2(y, n));
+}
+
+// 0 below -87.3, 2^127 above 88; within 2 ulp between.
+inline Vec exp_vec(Vec t) {
+  const Vec lowest = set(-87.3f);
+  const Vec x = vmax(lowest, vmin(set(88.0f), t));
+  const Vec n = round_even(mul(x, set(1.44269504f)));
+  Vec f = fma(n, set(-0.693359375f), x);
+  f = fma(n, set(2.12194440e-4f), f);
+  Vec y = set(1.9875691500e-4f);
+  y = fma(y, f, set(1.3981999507e-3f));
+  y = fma(y, f, set(8.3334519073e-3f));
+  y = fma(y, f, set(4.1665795894e-2f));
+  y = fma(y, f, set(1.6666665459e-1f));
+  y = fma(y, f, set(5.0000001201e-1f));
+  y = add(fma(y, mul(f, f), f), set(1.0f));
+  return if_less(t, lowest, set(0.0f), times_pow2(y, n));
+}
+
+inline Vec sigmoid_vec(Vec x) { return divide(set(1.0f), add(set(1.0f), exp_vec(sub(set(0.0f), x)))); }
+
+// 1 + erf(x / sqrt 2), between 0 and 2. On the negative side it is erfc, of which the polynomial (minimax on [0, 6])
+// gives the binary logarithm, so that the tail keeps a relative error of about 1e-6.
+inline Vec one_plus_erf(Vec x) {
+  const Vec t = vabs(x);
+  Vec r = set(-1.929075566e-08f);
+  r = fma(r, t, set(6.138085951e-07f));
+  r = fma(r, t, set(-8.340755812e-06f));
+  r = fma(r, t, set(6.120406761e-05f));
+  r = fma(r, t, set(-2.275515726e-04f));
+  r = fma(r, t, set(-1.065730394e-04f));
+  r = fma(r, t, set(7.074169349e-03f));
+  r = fma(r, t, set(-5.252419040e-02f));
+  r = fma(r, t, set(-4.591952264e-01f));
+  r = fma(r, t, set(-1.151106834e+00f));
+  const Vec tail = exp2_vec(mul(r, t));
+  return if_less(x, set(0.0f), tail, sub(set(2.0f), tail));
+}
+
+inline Vec tanh_vec(Vec x) {
+  const Vec t = vabs(x), s = mul(x, x);
+  Vec p = set(-5.70498872745e-3f);
+  p = fma(p, s, set(2.06390887954e-2f));
+  p = fma(p, s, set(-5.37397155531e-2f));
+  p = fma(p, s, set(1.33314422036e-1f));
+  p = fma(p, s, set(-3.33332819422e-1f));
+  const Vec near = fma(mul(p, s), x, x);
+  const Vec far = sub(set(1.0f), divide(set(2.0f), add(exp_vec(add(t, t)), set(1.0f))));
+  return if_less(t, set(0.625f), near, if_less(x, set(0.0f), sub(set(0.0f), far), far));
+}
+
+template <Activation kind>
+inline Vec activate(Vec x) {
+  switch (kind) {
+    case Activation::none: return x;
+    case Activation::gelu: return mul(mul(set(0.5f), x), one_plus_erf(x));
+    case Activation::relu: return vmax(set(0.0f), x);
+    case Activation::silu: return mul(x, sigmoid_vec(x));
+    case Activation::tanh: return tanh_vec(x);
+    case Activation::sigmoid: return sigmoid_vec(x);
+  }
+  return x;
+}
+
+template <Activation kind>
+inline Vec activation_slope(Vec x) {
+  const Vec one = set(1.0f);
+  switch (kind) {
+    case Activation::none: return one;
+    case Activation::gelu: {
+      const Vec density = mul(set(0.3989422804f), exp_vec(mul(mul(set(-0.5f), x), x)));
+      return fma(x, density, mul(set(0.5f), one_plus_erf(x)));
+    }
+    case Activation::relu: return if_less(set(0.0f), x, one, set(0.0f));
+    case Activation::silu: {
+      const Vec s = sigmoid_vec(x);
+      return mul(s, fma(x, sub(one, s), one));
+    }
+    case Activation::tanh: {
+      const Vec t = tanh_vec(x);
+      return fma(sub(set(0.0f), t), t, one);
+    }
+    case Activation::sigmoid: {
+      const Vec s = sigmoid_vec(x);
+      return mul(s, sub(one, s));
+    }
+  }
+  return one;
+}
+
+// Calls f with the activation as a compile-time constant.
+template <Activation value>
+struct Kind {
+  static constexpr Activation kind = value;
+};
+
+template <class F>
+inline void with_activation(Activation kind, F&& f) {
+  switch (kind) {
+    case Activation::none: return f(Kind<Activation::none>());
+    case Activation::gelu: return f(Kind<Activation::gelu>());
+    case Activation::relu: return f(Kind<Activation::relu>());
+    case Activation::silu: return f(Kind<Activation::silu>());
+    case Activation::tanh: return f(Kind<Activation::tanh>());
+    case Activation::sigmoid: return f(Kind<Activation::sigmoid>());
+  }
+}
+
+}  // namespace

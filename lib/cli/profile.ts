@@ -1,0 +1,93 @@
+import { writeFile } from 'node:fs/promises';
+import { Command } from 'commander';
+import { batches } from '../data/batches.ts';
+import { makeWorld, worldDefaults, worldSchema } from '../data/world.ts';
+import { ModelDescription } from '../model/model.ts';
+import { Plan, Runtime, State } from '../native/plan.ts';
+import { encodeRequest } from '../schema/encode.ts';
+import { trainDefaults } from '../train/options.ts';
+import { decayMask, trainStep } from '../train/step.ts';
+import { readRunConfig } from './config_file.ts';
+import { print, table, wholeNumber } from './files.ts';
+
+interface Options {
+  readonly model?: string;
+  readonly config?: string;
+  readonly history: number;
+  readonly requests: number;
+  readonly candidates: number;
+  readonly threads?: number;
+  readonly trace?: string;
+  readonly json?: boolean;
+}
+
+export interface OpTime {
+  readonly op: string;
+  readonly calls: number;
+  readonly milliseconds: number;
+  readonly share: number;
+}
+
+/** Milliseconds by operation, the largest first. */
+export function timesByOp(nodes: readonly { readonly op: string }[], times: Float64Array): OpTime[] {
+  const sums = new Map<string, { calls: number; microseconds: number }>();
+  nodes.forEach((n, i) => {
+    const s = sums.get(n.op) ?? { calls: 0, microseconds: 0 };
+    sums.set(n.op, { calls: s.calls + 1, microseconds: s.microseconds + times[i]! });
+  });
+  const total = times.reduce((a, b) => a + b, 0);
+  return [...sums].map(([op, s]) => ({ op, calls: s.calls, milliseconds: s.microseconds / 1000, share: s.microseconds / total })).sort((a, b) => b.milliseconds - a.milliseconds);
+}
+
+export function profileCommand(): Command {
+  return new Command('profile')
+    .description('time of every operation in one training step on made data; --trace writes a file that Perfetto opens')
+    .option('--model <name>', 'model name', 'longer')
+    .option('--config <file>', 'JSON with "model" and "train" settings')
+    .option('--history <n>', 'history length', wholeNumber, 500)
+    .option('--requests <n>', 'requests in the batch', wholeNumber, 16)
+    .option('--candidates <n>', 'candidates a request', wholeNumber, 4)
+    .option('--threads <n>', 'threads (default: all CPUs)', wholeNumber)
+    .option('--trace <file>', 'Chrome trace JSON')
+    .option('--json', 'as JSON')
+    .action(async (o: Options) => {
+      const run = await readRunConfig(o.config, o.model);
+      const world = { ...worldDefaults, historyLength: o.history, requests: o.requests, candidates: o.candidates };
+      const schema = worldSchema(world);
+      const model = new ModelDescription(schema, run.model);
+      const step = trainStep(model, { ...trainDefaults, ...run.train, recompute: typeof run.train.recompute === 'string' ? run.train.recompute : 'none' });
+      using runtime = new Runtime({ threads: o.threads });
+      using state = new State([...model.layout.stores(), ...step.stores]);
+      model.initialise(state, 1);
+      state.write('dense.decay', 0, decayMask(model.layout));
+      using plan = new Plan(step.spec, state, runtime);
+      const encoded = [...makeWorld(world)].map((s) => encodeRequest(schema, s.request));
+      for await (const batch of batches(schema, encoded, { maxHistory: run.model.maxHistory, maxEvents: Infinity, maxRequests: o.requests })) {
+        const { sizes, arrays } = model.inputs(batch);
+        arrays.set('hyper', Float32Array.of(1e-4, 0, 1e-4, 1, 0, 0, 0, 0));
+        arrays.set('dropout.seed', Int32Array.of(1, 1));
+        await plan.run(sizes, arrays); // warm
+        const result = await plan.run(sizes, arrays, new Map(), { profile: true });
+        const ops = timesByOp(step.spec.nodes, result.times!);
+        if (o.trace !== undefined) await writeFile(o.trace, trace(step.spec.nodes, result.times!));
+        const flops = step.graph.flops(sizes);
+        const summary = { model: run.model.kind, milliseconds: result.elapsed / 1000, gflops: flops / result.elapsed / 1000, arena: plan.memory(sizes).arena, ops };
+        print(o.json, summary, () =>
+          [
+            `${run.model.kind}: step ${summary.milliseconds.toFixed(1)} ms, ${summary.gflops.toFixed(1)} GFLOP/s, arena ${(summary.arena / 2 ** 20).toFixed(1)} MiB`,
+            table([['operation', 'calls', 'ms', 'share'], ...ops.map((t) => [t.op, String(t.calls), t.milliseconds.toFixed(2), `${(100 * t.share).toFixed(1)} %`])]),
+          ].join('\n'),
+        );
+      }
+    });
+}
+
+function trace(nodes: readonly { readonly op: string; readonly name: string }[], times: Float64Array): string {
+  let at = 0;
+  const events = nodes.map((n, i) => {
+    const event = { name: n.name, cat: n.op, ph: 'X', ts: at, dur: times[i]!, pid: 1, tid: 1 };
+    at += times[i]!;
+    return event;
+  });
+  return JSON.stringify({ traceEvents: events });
+}

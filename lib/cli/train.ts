@@ -1,0 +1,116 @@
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Command } from 'commander';
+import { batches } from '../data/batches.ts';
+import { Dataset } from '../data/reader.ts';
+import { LongerError } from '../errors.ts';
+import { loadCheckpoint } from '../model/checkpoint.ts';
+import { ModelDescription } from '../model/model.ts';
+import { Runtime } from '../native/plan.ts';
+import { countSteps, fit, type Position } from '../train/fit.ts';
+import { MetricLog, Progress } from '../train/logs.ts';
+import { Trainer } from '../train/trainer.ts';
+import { readRunConfig } from './config_file.ts';
+import { positiveNumber, print, readSchema, wholeNumber } from './files.ts';
+
+interface Options {
+  readonly data: string;
+  readonly schema: string;
+  readonly out: string;
+  readonly valid?: string;
+  readonly config?: string;
+  readonly model?: string;
+  readonly epochs?: number;
+  readonly threads?: number;
+  readonly saveEvery: number;
+  readonly resume?: boolean;
+  readonly skipBad?: boolean;
+  readonly json?: boolean;
+}
+
+export function trainCommand(): Command {
+  return new Command('train')
+    .description('train a model on a request dataset; Ctrl-C saves and leaves')
+    .requiredOption('--data <file>', 'training requests (.parquet or .jsonl)')
+    .requiredOption('--schema <file>', 'schema.json of the data')
+    .requiredOption('--out <dir>', 'directory of checkpoints and metrics.jsonl')
+    .option('--valid <file>', 'requests to evaluate on after every epoch')
+    .option('--model <name>', 'longer, transformer, base, sum-pooling, din or din-recent50')
+    .option('--config <file>', 'JSON with "model" and "train" settings')
+    .option('--epochs <n>', 'passes over the data (overrides the config)', positiveNumber)
+    .option('--threads <n>', 'threads (default: all CPUs)', wholeNumber)
+    .option('--save-every <steps>', 'steps between checkpoints (0: only at the end of an epoch)', wholeNumber, 0)
+    .option('--resume', 'go on from the newest checkpoint in --out')
+    .option('--skip-bad', 'count bad rows and go on instead of stopping')
+    .option('--json', 'print the summary as JSON')
+    .action(train);
+}
+
+async function train(options: Options): Promise<void> {
+  const schema = await readSchema(options.schema);
+  const run = await readRunConfig(options.config, options.model);
+  const settings = options.epochs === undefined ? run.train : { ...run.train, epochs: options.epochs };
+  const model = new ModelDescription(schema, run.model);
+  const runtime = new Runtime({ threads: options.threads });
+  const trainer = new Trainer(model, settings, runtime);
+  await mkdir(options.out, { recursive: true });
+
+  let position: Position = { epoch: 0, batch: 0 };
+  if (options.resume) {
+    const checkpoint = await loadCheckpoint(options.out);
+    trainer.restore(checkpoint);
+    position = { epoch: Number(checkpoint.progress['epoch']), batch: Number(checkpoint.progress['batch']) };
+  }
+  const data = new Dataset(options.data, schema, { skipBad: options.skipBad ?? false });
+  if (trainer.totalSteps === 0) trainer.totalSteps = await countSteps(trainer, data);
+  data.bad.length = 0;
+  data.badCount = 0;
+
+  const log = new MetricLog(join(options.out, 'metrics.jsonl'));
+  const progress = new Progress({ label: run.model.kind, total: trainer.totalSteps, unit: 'steps', done: trainer.step });
+  const abort = new AbortController();
+  let interrupted = false;
+  const onSignal = (): void => {
+    if (interrupted) abort.abort(new LongerError('ERR_ABORTED', 'interrupted twice'));
+    interrupted = true;
+  };
+  process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
+  const save = (): Promise<string> => trainer.save(options.out, { ...position });
+  class Leave extends Error {}
+  let last: { loss: number; valid?: object } = { loss: NaN };
+  try {
+    await fit(trainer, data, position, {
+      signal: abort.signal,
+      async onStep(report, at) {
+        position = at;
+        last = { ...last, loss: report.loss };
+        log.write({ step: report.step, epoch: at.epoch, loss: report.loss, learningRate: report.learningRate, normDense: report.norm.dense, normSparse: report.norm.sparse, milliseconds: report.elapsed / 1000, requests: report.requests, events: report.events, candidates: report.candidates, skipped: report.skipped });
+        progress.update(report.step, `loss ${report.loss.toFixed(4)}`);
+        if (options.saveEvery > 0 && report.step % options.saveEvery === 0) await save();
+        if (interrupted) throw new Leave();
+      },
+      async onEpoch(epoch) {
+        position = { epoch: epoch + 1, batch: 0 };
+        await save();
+        if (options.valid === undefined) return;
+        const valid = new Dataset(options.valid, schema, { skipBad: options.skipBad ?? false });
+        const result = (await trainer.evaluate(batches(schema, valid, { ...settings.batch, maxHistory: run.model.maxHistory }))).result();
+        log.write({ step: trainer.step, epoch, valid: result.values });
+        last = { ...last, valid: result.values };
+        progress.update(trainer.step, `valid auc ${result.values.auc?.toFixed(4)} gauc ${result.values.gauc?.toFixed(4)}`);
+      },
+    });
+    progress.stop('done');
+  } catch (error) {
+    if (!(error instanceof Leave)) throw error;
+    progress.stop(`interrupted: saved ${await save()}; go on with --resume`);
+    process.exitCode = 1;
+  } finally {
+    process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
+    await log.close();
+    trainer.dispose();
+    runtime.dispose();
+  }
+  const summary = { steps: position, ...last, parameters: model.layout.count(), out: options.out, badRows: data.badCount, firstBad: data.bad.slice(0, 10) };
+  print(options.json, summary, () => `${run.model.kind}: ${model.layout.count()} parameters, last loss ${last.loss.toFixed(4)}, saved in ${options.out}${data.badCount > 0 ? `\n${data.badCount} bad rows were left out; the first: ${data.bad[0]}` : ''}`);
+}

@@ -1,0 +1,80 @@
+import type { EncodedRequest } from '../schema/encode.ts';
+import type { Schema } from '../schema/schema.ts';
+import { type Batch, packBatch } from './batch.ts';
+import { Random } from './random.ts';
+
+export interface BatchOptions {
+  readonly maxHistory: number;
+  /** A batch is full when another request would pass one of these. One request always fits. */
+  readonly maxEvents: number;
+  readonly maxRequests: number;
+  /** Requests among which the order is drawn; 0 or 1 keeps the order of the source. */
+  readonly shuffleWindow?: number;
+  readonly seed?: number;
+  readonly epoch?: number;
+  /** Batches to leave out at the start: where a run goes on. */
+  readonly skip?: number;
+}
+
+/** Requests of a source in the order that a seed and an epoch give: drawn from a window that is filled as it empties. */
+export async function* shuffled<T>(source: AsyncIterable<T> | Iterable<T>, window: number, seed: number, epoch: number): AsyncGenerator<T> {
+  const rng = new Random(seed, 7_000_000 + epoch);
+  const held: T[] = [];
+  for await (const item of source) {
+    if (held.length < window) {
+      held.push(item);
+      continue;
+    }
+    const at = rng.below(held.length);
+    const out = held[at]!;
+    held[at] = item;
+    yield out;
+  }
+  yield* rng.shuffle(held);
+}
+
+/** Ragged batches; the next one is made while the caller works on the last. */
+export async function* batches(schema: Schema, source: AsyncIterable<EncodedRequest> | Iterable<EncodedRequest>, options: BatchOptions): AsyncGenerator<Batch> {
+  const { shuffleWindow = 0, seed = 1, epoch = 0, skip = 0 } = options;
+  const ordered = shuffleWindow > 1 ? shuffled(source, shuffleWindow, seed, epoch) : source;
+  const made = assemble(schema, ordered, options, skip);
+  let next = made.next();
+  for (;;) {
+    const { value, done } = await next;
+    if (done) return;
+    next = made.next();
+    // A rejection that comes while the caller works is thrown at the next turn, not lost.
+    next.catch(() => undefined);
+    yield value;
+  }
+}
+
+async function* assemble(
+  schema: Schema,
+  source: AsyncIterable<EncodedRequest> | Iterable<EncodedRequest>,
+  options: BatchOptions,
+  skip: number,
+): AsyncGenerator<Batch, void> {
+  let held: EncodedRequest[] = [];
+  let events = 0;
+  let number = 0;
+  const flush = (): Batch | null => {
+    const requests = held;
+    held = [];
+    events = 0;
+    return number++ < skip ? null : packBatch(schema, requests, options);
+  };
+  for await (const request of source) {
+    const n = Math.min(request.events, options.maxHistory);
+    if (held.length > 0 && (held.length >= options.maxRequests || events + n > options.maxEvents)) {
+      const batch = flush();
+      if (batch) yield batch;
+    }
+    held.push(request);
+    events += n;
+  }
+  if (held.length > 0) {
+    const batch = flush();
+    if (batch) yield batch;
+  }
+}

@@ -1,0 +1,28 @@
+/** longer-rec: LONGER (ByteDance, RecSys 2025) described in TypeScript, trained and served natively. */
+export { LongerError, type LongerErrorCode } from './errors.ts';
+export { id, ids, numeric, type Id } from './schema/features.ts';
+export { type CandidateOf, defineSchema, type EventOf, type RequestOf, Schema, schemaFromJSON, type SchemaSpec } from './schema/schema.ts';
+export { encodeRequest, type EncodedRequest } from './schema/encode.ts';
+export { type Batch, packBatch } from './data/batch.ts';
+export { batches, type BatchOptions } from './data/batches.ts';
+export { Dataset, type ReadOptions } from './data/reader.ts';
+export { prepare } from './data/prepare.ts';
+export { bestAuc, makeWorld, worldDefaults, type WorldOptions, worldSchema } from './data/world.ts';
+export { type BaselineConfig, type LongerConfig, longerDefaults, type ModelConfig, type PresetName, presets, type QuerySelection } from './model/config.ts';
+export { ModelDescription } from './model/model.ts';
+export { listCheckpoints, loadCheckpoint } from './model/checkpoint.ts';
+export { Graph } from './graph/graph.ts';
+export { Runtime, State, Plan } from './native/plan.ts';
+export type { DeviceReport } from './native/types.ts';
+export { type StepReport, Trainer } from './train/trainer.ts';
+export { trainDefaults, type TrainOptions } from './train/options.ts';
+export { MetricSet, type MetricResult } from './train/metric_set.ts';
+export { Ranker, type Prefilled } from './rank/ranker.ts';
+
+import { loadNative } from './native/load.ts';
+import type { DeviceReport } from './native/types.ts';
+
+/** CPU features in use, and the state of CUDA with the reason where no GPU can be used. @throws LongerError ERR_NATIVE_LOAD */
+export function devices(): DeviceReport {
+  return loadNative().devices();
+}
