@@ -11,6 +11,7 @@ import { Ranker } from '../rank/ranker.ts';
 import { encodeRequest, type EncodedRequest } from '../schema/encode.ts';
 import { fullPlan } from '../train/trainer.ts';
 import { loadCheckpoint } from '../model/checkpoint.ts';
+import { schemaFromJSON } from '../schema/schema.ts';
 import { presetNamed } from './config_file.ts';
 import { print, table, wholeNumber } from './files.ts';
 
@@ -55,7 +56,6 @@ async function open(name: string, data: string | undefined, count: number): Prom
   let state: State;
   if (/[/\\.]/.test(name)) {
     const checkpoint = await loadCheckpoint(name, { optimizer: false });
-    const { schemaFromJSON } = await import('../schema/schema.ts');
     model = new ModelDescription(schemaFromJSON(checkpoint.schema), checkpoint.config['model'] as unknown as ModelConfig);
     state = new State(model.layout.stores());
     model.load(state, checkpoint.tensors);

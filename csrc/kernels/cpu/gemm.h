@@ -33,14 +33,17 @@ struct GemmBlock {
   int64_t row, col, finish_cols;
 };
 
-// c += a b over packed panels of both; c is row-major with padded columns, a multiple of `panel`.
+// c += a b, where both are read a reduction word at a time; c is row-major with padded columns, a multiple of `panel`.
+// Tile t of row_tile rows has the words of k at a + t * a_panel + k * a_step, and so for the panels of b.
 struct GemmSum {
   int64_t rows, words, cols;
-  const float* a;  // panels of row_tile
-  const float* b;  // panels of `panel`
+  const float* a;
+  int64_t a_panel, a_step;
+  const float* b;
+  int64_t b_panel, b_step;
   float* c;
   int64_t c_stride;
-  bool first;      // c = a b
+  bool first;  // c = a b
 };
 
 // A matrix whose element (k, c) of the reduction and the column is at k * stride + c, or at c * stride + k if transposed.
@@ -56,7 +59,8 @@ struct GemmKernel {
   int64_t panel;      // columns in registers
   int64_t small_rows; // rows that small() takes at most; 0 where there is no small()
 
-  void (*pack)(const GemmSource&, int64_t width, float* panels);  // dst: [columns / width][words][width], zero-padded
+  // panels: [columns / width][words][width], zero-padded
+  void (*pack)(const GemmSource&, int64_t width, float* panels);
   // Rows of words with a stride: widened or copied, the last word zero-padded.
   void (*stage)(Values from, int64_t from_stride, int64_t rows, int64_t inner, float* to, int64_t to_stride);
   void (*multiply)(const GemmBlock&);

@@ -33,22 +33,60 @@ void finish_tile(const GemmBlock& g, const float* buffer, int64_t rows, int64_t 
       for (int64_t c = 0; c < cols; c += kLanes) {
         const int64_t n = lanes_left(c, cols), at = (row + r) * g.finish_cols + col + c;
         Vec v = load(buffer + r * kBuffer + c);
-        if (g.finish.bias) v = add(v, n == kLanes ? load(g.finish.bias + col + c) : load_part(g.finish.bias + col + c, n));
+        if (g.finish.bias) v = add(v, load_n(g.finish.bias + col + c, n));
         put(g.finish.out, at, finished<decltype(kind)::kind>(g.finish, v, at, n), n);
       }
   });
 }
 
-// acc += a b; rows of a are a_row words apart, words of a row a_step, words of b b_stride.
-template <int R, int V, bool PackedA>
-inline void accumulate(Vec (&acc)[R][V], const float* a, int64_t a_row, const float* b, int64_t b_stride, int64_t words) {
+// From registers where nothing but bias and an f32 residual is to be done, else by way of a buffer in the cache.
+template <int R, int V>
+inline void finish_registers(const GemmBlock& g, Vec (&acc)[R][V], int64_t row, int64_t col, int64_t cols) {
+  const GemmFinish& f = g.finish;
+  if (cols == V * kLanes && f.activation == Activation::none && !f.pre.data && !f.out.is_bf16 && !f.residual.is_bf16) {
+    const int64_t at = row * g.finish_cols + col;
+    float* out = static_cast<float*>(f.out.data) + at;
+    const float* residual = f.residual.data ? static_cast<const float*>(f.residual.data) + at : nullptr;
+    if (f.bias) {
+#pragma GCC unroll 8
+      for (int j = 0; j < V; ++j) {
+        const Vec bias = load(f.bias + col + j * kLanes);
+#pragma GCC unroll 16
+        for (int i = 0; i < R; ++i) acc[i][j] = add(acc[i][j], bias);
+      }
+    }
+    if (residual) {
+#pragma GCC unroll 16
+      for (int i = 0; i < R; ++i)
+#pragma GCC unroll 8
+        for (int j = 0; j < V; ++j) acc[i][j] = add(acc[i][j], load(residual + i * g.finish_cols + j * kLanes));
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < R; ++i)
+#pragma GCC unroll 8
+      for (int j = 0; j < V; ++j) store(out + i * g.finish_cols + j * kLanes, acc[i][j]);
+    return;
+  }
+  float buffer[R * kBuffer];
+#pragma GCC unroll 16
+  for (int i = 0; i < R; ++i)
+#pragma GCC unroll 8
+    for (int j = 0; j < V; ++j) store(buffer + i * kBuffer + j * kLanes, acc[i][j]);
+  finish_tile(g, buffer, R, row, col, cols);
+}
+
+// acc += a b. Of a, rows are a_row words apart and the words of a row a_step; one of them is 1, which one is known at
+// compile time. Words of b are b_stride apart.
+template <int R, int V, bool RowsTogether>
+inline void accumulate(Vec (&acc)[R][V], const float* a, int64_t a_row, int64_t a_step, const float* b, int64_t b_stride,
+                       int64_t words) {
   for (int64_t k = 0; k < words; ++k, b += b_stride) {
     Vec row[V];
 #pragma GCC unroll 8
     for (int j = 0; j < V; ++j) row[j] = load(b + j * kLanes);
 #pragma GCC unroll 16
     for (int i = 0; i < R; ++i) {
-      const Vec factor = set(PackedA ? a[k * kRowTile + i] : a[i * a_row + k]);
+      const Vec factor = set(RowsTogether ? a[k * a_step + i] : a[i * a_row + k]);
 #pragma GCC unroll 8
       for (int j = 0; j < V; ++j) acc[i][j] = multiply_add(factor, row[j], acc[i][j]);
     }
@@ -62,13 +100,8 @@ void multiply_tile(const GemmBlock& g, const float* a, const float* b, int64_t r
   for (int i = 0; i < R; ++i)
 #pragma GCC unroll 8
     for (int j = 0; j < V; ++j) acc[i][j] = set(0.0f);
-  accumulate<R, V, false>(acc, a, g.a_stride, b, kPanel, g.words);
-  float buffer[R * kBuffer];
-#pragma GCC unroll 16
-  for (int i = 0; i < R; ++i)
-#pragma GCC unroll 8
-    for (int j = 0; j < V; ++j) store(buffer + i * kBuffer + j * kLanes, acc[i][j]);
-  finish_tile(g, buffer, R, row, col, cols);
+  accumulate<R, V, false>(acc, a, g.a_stride, 1, b, kPanel, g.words);
+  finish_registers(g, acc, row, col, cols);
 }
 
 using MultiplyTile = void (*)(const GemmBlock&, const float*, const float*, int64_t, int64_t, int64_t);
@@ -80,7 +113,7 @@ void sum_tile(const GemmSum& g, const float* a, const float* b, float* c) {
   for (int i = 0; i < R; ++i)
 #pragma GCC unroll 8
     for (int j = 0; j < V; ++j) acc[i][j] = g.first ? set(0.0f) : load(c + i * g.c_stride + j * kLanes);
-  accumulate<R, V, true>(acc, a, 0, b, kPanel, g.words);
+  accumulate<R, V, true>(acc, a, 1, g.a_step, b, g.b_step, g.words);
 #pragma GCC unroll 16
   for (int i = 0; i < R; ++i)
 #pragma GCC unroll 8
@@ -138,27 +171,36 @@ void sum(const GemmSum& g) {
   const TileTable& table = tiles();
   for (int64_t c = 0; c < g.cols; c += kPanel)
     for (int64_t r = 0; r < g.rows; r += kRowTile)
-      table.sum[least(kRowTile, g.rows - r)](g, g.a + r * g.words, g.b + c * g.words, g.c + r * g.c_stride + c);
+      table.sum[least(kRowTile, g.rows - r)](g, g.a + (r / kRowTile) * g.a_panel, g.b + (c / kPanel) * g.b_panel,
+                                             g.c + r * g.c_stride + c);
 }
 
 void pack(const GemmSource& s, int64_t width, float* panels) {
   const int64_t words = (s.inner + kGroup - 1) / kGroup;
-  for (int64_t c = 0; c < s.cols; c += width) {
-    const int64_t cols = least(width, s.cols - c);
-    float* to = panels + c * words;
-    for (int64_t k = 0; k < words; ++k, to += width) {
+  for (int64_t k = 0; k < words; ++k)
+    for (int64_t c = 0; c < s.cols; c += width) {
+      const int64_t cols = least(width, s.cols - c);
+      float* to = panels + c * words + k * width;
       put_words(s, k, c, cols, to);
       for (int64_t i = cols; i < width; ++i) to[i] = 0;
     }
-  }
 }
 
 void add_rows(Values from, int64_t stride, int64_t rows, int64_t cols, float* sums) {
-  for (int64_t c = 0; c < cols; c += kLanes) {
+  constexpr int kChains = 4;
+  int64_t c = 0;
+  for (; c + kChains * kLanes <= cols; c += kChains * kLanes) {
+    Vec s[kChains];
+    for (int j = 0; j < kChains; ++j) s[j] = load(sums + c + j * kLanes);
+    for (int64_t r = 0; r < rows; ++r)
+      for (int j = 0; j < kChains; ++j) s[j] = add(s[j], get(from, r * stride + c + j * kLanes, kLanes));
+    for (int j = 0; j < kChains; ++j) store(sums + c + j * kLanes, s[j]);
+  }
+  for (; c < cols; c += kLanes) {
     const int64_t n = lanes_left(c, cols);
-    Vec s = n == kLanes ? load(sums + c) : load_part(sums + c, n);
+    Vec s = load_n(sums + c, n);
     for (int64_t r = 0; r < rows; ++r) s = add(s, get(from, r * stride + c, n));
-    if (n == kLanes) store(sums + c, s); else store_part(sums + c, s, n);
+    store_n(sums + c, s, n);
   }
 }
 

@@ -42,7 +42,7 @@ void stage(longer::cpu::Values from, int64_t from_stride, int64_t rows, int64_t 
     uint16_t* out = reinterpret_cast<uint16_t*>(to + r * to_stride);
     for (int64_t k = 0; k < inner; k += 32) {
       const __mmask32 mask = inner - k >= 32 ? ~__mmask32{0} : (__mmask32{1} << (inner - k)) - 1;
-      const __mmask32 even = mask | (mask + 1 & (inner % 2 && mask != ~__mmask32{0} ? ~__mmask32{0} : 0));
+      const __mmask32 even = mask | (inner % 2 ? mask + 1 : 0);
       _mm512_mask_storeu_epi16(out + k, even, _mm512_maskz_loadu_epi16(mask, row + k));
     }
   }

@@ -8,12 +8,18 @@ inline Vec multiply_add(Vec a, Vec b, Vec sum) { return fma(a, b, sum); }
 
 inline void put_words(const longer::cpu::GemmSource& s, int64_t k, int64_t c, int64_t cols, float* to) {
   if (s.transposed) {
-    for (int64_t i = 0; i < cols; ++i) store_part(to + i, get(s.from, (c + i) * s.stride + k, 1), 1);
+    if (s.from.is_bf16) {
+      for (int64_t i = 0; i < cols; ++i) store_part(to + i, get(s.from, (c + i) * s.stride + k, 1), 1);
+    } else {
+      const float* from = static_cast<const float*>(s.from.data) + c * s.stride + k;
+      for (int64_t i = 0; i < cols; ++i) to[i] = from[i * s.stride];
+    }
     return;
   }
   for (int64_t i = 0; i < cols; i += kLanes) {
     const int64_t n = lanes_left(i, cols);
-    put({to, false}, i, get(s.from, k * s.stride + c + i, n), n);
+    const Vec words = get(s.from, k * s.stride + c + i, n);
+    if (k + 1 < s.inner) store(to + i, words); else store_n(to + i, words, n);  // what runs over is written later
   }
 }
 
@@ -41,21 +47,15 @@ void small_tile(const GemmBlock& g, int64_t r, int64_t c, int64_t cols) {
 #pragma GCC unroll 8
     for (int j = 0; j < V; ++j) acc[i][j] = set(0.0f);
   if (cols == V * kLanes) {
-    accumulate<R, V, false>(acc, a, g.a_stride, b, g.b_stride, g.words);
+    accumulate<R, V, false>(acc, a, g.a_stride, 1, b, g.b_stride, g.words);
   } else {
     for (int64_t k = 0; k < g.words; ++k, b += g.b_stride)
       for (int j = 0; j * kLanes < cols; ++j) {
-        const int64_t n = lanes_left(j * kLanes, cols);
-        const Vec row = n == kLanes ? load(b + j * kLanes) : load_part(b + j * kLanes, n);
+        const Vec row = load_n(b + j * kLanes, lanes_left(j * kLanes, cols));
         for (int i = 0; i < R; ++i) acc[i][j] = multiply_add(set(a[i * g.a_stride + k]), row, acc[i][j]);
       }
   }
-  float buffer[R * kBuffer];
-#pragma GCC unroll 16
-  for (int i = 0; i < R; ++i)
-#pragma GCC unroll 8
-    for (int j = 0; j < V; ++j) store(buffer + i * kBuffer + j * kLanes, acc[i][j]);
-  finish_tile(g, buffer, R, g.row + r, g.col + c, cols);
+  finish_registers(g, acc, g.row + r, g.col + c, cols);
 }
 
 template <int R>

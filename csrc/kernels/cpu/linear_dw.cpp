@@ -14,6 +14,7 @@ namespace {
 constexpr int64_t kChunkRows = 2048;       // least rows of a chunk
 constexpr int64_t kPartialBytes = 8 << 20; // partial sums are to stay about this size
 constexpr int64_t kBlockRows = 256;        // rows packed at a time
+constexpr int64_t kNarrow = 64;            // columns
 constexpr int64_t kTaskCols = 256;         // columns of dw a task; a multiple of every panel
 
 int64_t round_up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
@@ -63,13 +64,28 @@ class WeightGradient {
     do {  // once even where there are no rows
       const int64_t rows = std::max<int64_t>(0, std::min(kBlockRows, end - row));
       const int64_t words = (rows + kernel_.group - 1) / kernel_.group;
-      const Values dy = at(a_.dy, row * a_.outs + col);
-      kernel_.pack({at(a_.x, row * a_.ins), a_.ins, rows, a_.ins, false}, kernel_.row_tile, x_pack);
-      kernel_.pack({dy, a_.outs, rows, cols, false}, kernel_.panel, dy_pack);
-      kernel_.sum({a_.ins, words, cols, x_pack, dy_pack, out, stride_, row == index * chunk_rows_});
+      const Values x = at(a_.x, row * a_.ins), dy = at(a_.dy, row * a_.outs + col);
+      GemmSum sum{a_.ins, words, cols, x_pack, words * kernel_.row_tile, kernel_.row_tile,
+                  dy_pack, words * kernel_.panel, kernel_.panel, out, stride_, row == index * chunk_rows_};
+      if (readable(a_.x, 1)) {
+        sum.a = static_cast<const float*>(x.data), sum.a_panel = kernel_.row_tile, sum.a_step = a_.ins;
+      } else {
+        kernel_.pack({x, a_.ins, rows, a_.ins, false}, kernel_.row_tile, x_pack);
+      }
+      if (readable(a_.dy, kernel_.panel)) {
+        sum.b = static_cast<const float*>(dy.data), sum.b_panel = kernel_.panel, sum.b_step = a_.outs;
+      } else {
+        kernel_.pack({dy, a_.outs, rows, cols, false}, kernel_.panel, dy_pack);
+      }
+      kernel_.sum(sum);
       if (a_.db.present()) kernel_.add_rows(dy, a_.outs, rows, cols, bias);
       row += kBlockRows;
     } while (row < end);
+  }
+
+  // Narrow matrices of words are read where they stand.
+  bool readable(const Tensor& t, int64_t unit) const {
+    return kernel_.group == 1 && t.dtype == DType::f32 && t.dim[1] <= kNarrow && t.dim[1] % unit == 0;
   }
 
   // Row a.ins of the partial sums is db.

@@ -35,8 +35,8 @@ void norm(const NormRows& a, int64_t row_begin, int64_t row_end) {
     for (int64_t c = 0; c < width; c += kLanes) {
       const int64_t n = lanes_left(c, width);
       const Vec h = mul(sub(get(a.x, row + c, n), set(mean)), set(rstd));
-      const Vec gamma = load_part(a.gamma + c, n);
-      put(a.y, row + c, a.beta ? fma(h, gamma, load_part(a.beta + c, n)) : mul(h, gamma), n);
+      const Vec gamma = load_n(a.gamma + c, n);
+      put(a.y, row + c, a.beta ? fma(h, gamma, load_n(a.beta + c, n)) : mul(h, gamma), n);
     }
     if (a.mean) a.mean[r] = mean;
     if (a.rstd) a.rstd[r] = rstd;
@@ -53,17 +53,17 @@ void norm_dx(const NormDxRows& a, float* dgamma, float* dbeta, int64_t row_begin
     for (int64_t c = 0; c < width; c += kLanes) {
       const int64_t n = lanes_left(c, width);
       const Vec h = mul(sub(get(a.x, row + c, n), mean), rstd), dy = get(a.dy, row + c, n);
-      const Vec g = mul(dy, load_part(a.gamma + c, n));  // zero beyond n
+      const Vec g = mul(dy, load_n(a.gamma + c, n));  // zero beyond n
       sum_g = add(sum_g, g);
       sum_gh = fma(g, h, sum_gh);
-      store_part(dgamma + c, fma(dy, h, load_part(dgamma + c, n)), n);
-      if (dbeta) store_part(dbeta + c, add(load_part(dbeta + c, n), dy), n);
+      store_n(dgamma + c, fma(dy, h, load_n(dgamma + c, n)), n);
+      if (dbeta) store_n(dbeta + c, add(load_n(dbeta + c, n), dy), n);
     }
     const Vec mean_g = set(a.mean ? sum_lanes(sum_g) / count : 0.0f), mean_gh = set(sum_lanes(sum_gh) / count);
     for (int64_t c = 0; c < width; c += kLanes) {
       const int64_t n = lanes_left(c, width);
       const Vec h = mul(sub(get(a.x, row + c, n), mean), rstd);
-      const Vec g = mul(get(a.dy, row + c, n), load_part(a.gamma + c, n));
+      const Vec g = mul(get(a.dy, row + c, n), load_n(a.gamma + c, n));
       const Vec dx = mul(rstd, sub(sub(g, mean_g), mul(h, mean_gh)));
       put(a.dx, row + c, a.add.data ? add(dx, get(a.add, row + c, n)) : dx, n);
     }

@@ -17,7 +17,11 @@ inline __m256i first(int64_t n) {
 inline Vec load(const float* p) { return _mm256_loadu_ps(p); }
 inline Vec load_part(const float* p, int64_t n) { return _mm256_maskload_ps(p, first(n)); }
 inline void store(float* p, Vec x) { _mm256_storeu_ps(p, x); }
-inline void store_part(float* p, Vec x, int64_t n) { _mm256_maskstore_ps(p, first(n), x); }
+inline void store_part(float* p, Vec x, int64_t n) {  // masked stores are very slow on some CPUs
+  float part[kLanes];
+  store(part, x);
+  std::memcpy(p, part, static_cast<size_t>(n) * 4);
+}
 
 inline Vec widen(__m128i x) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(x), 16)); }
 inline __m128i narrow(Vec x) {  // to nearest even; NaN stays NaN

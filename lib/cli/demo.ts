@@ -1,0 +1,199 @@
+import { writeFile } from 'node:fs/promises';
+import { Command } from 'commander';
+import { batches } from '../data/batches.ts';
+import { bestAuc, makeWorld, worldDefaults, worldSchema } from '../data/world.ts';
+import { longerDefaults, type ModelConfig, presets } from '../model/config.ts';
+import { ModelDescription } from '../model/model.ts';
+import { loadNative } from '../native/load.ts';
+import { Plan, Runtime } from '../native/plan.ts';
+import { Ranker } from '../rank/ranker.ts';
+import { encodeRequest, type EncodedRequest } from '../schema/encode.ts';
+import { fit, countSteps } from '../train/fit.ts';
+import { Progress } from '../train/logs.ts';
+import { MetricSet, type MetricResult } from '../train/metric_set.ts';
+import { trainDefaults, type TrainOptions } from '../train/options.ts';
+import { addPredictions, Trainer } from '../train/trainer.ts';
+import { print, table, wholeNumber } from './files.ts';
+import { type OpTime, timesByOp } from './profile.ts';
+import { reportHtml } from './report.ts';
+
+/** What the demo measures of one model. */
+export interface DemoResult {
+  readonly name: string;
+  readonly parameters: number;
+  readonly metrics: MetricResult;
+  /** AUC over test requests by history length: upper bound of the bucket, AUC. */
+  readonly byLength: readonly (readonly [number, number])[];
+  readonly curve: readonly (readonly [step: number, loss: number])[];
+  readonly trainSeconds: number;
+  readonly stepMilliseconds: number;
+  readonly cachedPerSecond: number;
+  readonly uncachedPerSecond: number;
+}
+
+export interface DemoReport {
+  readonly world: { readonly items: number; readonly users: number; readonly historyLength: number; readonly train: number; readonly test: number; readonly candidates: number };
+  readonly best: number;
+  readonly training: TrainOptions;
+  readonly results: readonly DemoResult[];
+  readonly ops: readonly OpTime[];
+  readonly graph: string;
+  readonly isa: string;
+  readonly threads: number;
+}
+
+const historyLength = 200;
+const shape = { maxHistory: historyLength, width: 16, timeGap: { buckets: 48, width: 8 }, head: { kind: 'pooled', hidden: [64] } } as const;
+
+/** Every model gets the same event tokens, head, optimizer, schedule and data; only the history's treatment differs. */
+const models: readonly (readonly [string, ModelConfig])[] = [
+  ['Base', { ...presets.base(), ...shape }],
+  ['SumPooling', { ...presets['sum-pooling'](), ...shape }],
+  ['DIN (recent 50)', { ...presets['din-recent50'](), ...shape, maxHistory: 50, unit: [32] }],
+  ['DIN', { ...presets.din(), ...shape, unit: [32] }],
+  ['Transformer', { ...presets.transformer(), ...shape, width: 32, heads: 2 }],
+  ['LONGER', { ...longerDefaults, ...shape, merge: 4, queries: { kind: 'recent', k: 16 }, heads: 2 }],
+];
+
+const training: TrainOptions = {
+  ...trainDefaults,
+  epochs: 2,
+  batch: { maxEvents: 4096, maxRequests: 32 },
+  dense: { ...trainDefaults.dense, kind: 'adamw', learningRate: 2e-3, beta1: 0.9, beta2: 0.98, eps: 1e-8, weightDecay: 0.01 } as TrainOptions['dense'],
+  sparse: { kind: 'rowwise-adagrad', eps: 1e-8, learningRate: 0.05 },
+  schedule: { warmup: 30, kind: 'cosine', floor: 0.05 },
+};
+
+interface Options {
+  readonly requests: number;
+  readonly report: string;
+  readonly threads?: number;
+  readonly seed: number;
+  readonly json?: boolean;
+}
+
+export function demoCommand(): Command {
+  return new Command('demo')
+    .description('make a world whose best possible AUC is known, train six models on it, compare them, write an HTML report')
+    .option('--requests <n>', 'training requests', wholeNumber, 5000)
+    .option('--report <file>', 'the report', 'longer-demo.html')
+    .option('--threads <n>', 'threads (default: all CPUs)', wholeNumber)
+    .option('--seed <n>', 'seed of world and training', wholeNumber, 1)
+    .option('--json', 'print the results as JSON')
+    .action(demo);
+}
+
+async function demo(o: Options): Promise<void> {
+  const test = Math.max(200, Math.round(o.requests / 4));
+  const world = { ...worldDefaults, seed: o.seed, historyLength, requests: o.requests + test };
+  const schema = worldSchema(world);
+  const samples = [...makeWorld(world)];
+  const encoded = samples.map((s) => encodeRequest(schema, s.request));
+  const [trainSet, testSet] = [encoded.slice(0, o.requests), encoded.slice(o.requests)];
+  const best = bestAuc(samples.slice(o.requests));
+  using runtime = new Runtime({ threads: o.threads });
+  const settings = { ...training, seed: o.seed };
+
+  const results: DemoResult[] = [];
+  let ops: OpTime[] = [];
+  let graph = '';
+  for (const [name, config] of models) {
+    const model = new ModelDescription(schema, config);
+    using trainer = new Trainer(model, settings, runtime);
+    trainer.totalSteps = await countSteps(trainer, trainSet);
+    const progress = new Progress({ label: name.padEnd(16), total: trainer.totalSteps, unit: 'steps' });
+    const curve: [number, number][] = [];
+    let milliseconds = 0;
+    const began = performance.now();
+    await fit(trainer, trainSet, undefined, {
+      onStep(report) {
+        curve.push([report.step, report.loss]);
+        milliseconds += report.elapsed / 1000;
+        progress.update(report.step, `loss ${report.loss.toFixed(4)}`);
+      },
+    });
+    const trainSeconds = (performance.now() - began) / 1000;
+    const { metrics, byLength } = await judge(trainer, testSet);
+    progress.stop(`auc ${metrics.values.auc!.toFixed(4)} (best possible ${best.toFixed(4)}), ${trainSeconds.toFixed(0)} s`);
+    const speed = await scoringSpeed(trainer, testSet[0]!);
+    results.push({ name, parameters: model.layout.count(), metrics, byLength, curve, trainSeconds, stepMilliseconds: milliseconds / curve.length, ...speed });
+    if (name === 'LONGER') {
+      ops = await profileStep(trainer, trainSet);
+      graph = model.score().toString();
+    }
+  }
+  const report: DemoReport = {
+    world: { items: world.items, users: world.users, historyLength, train: o.requests, test, candidates: world.candidates },
+    best, training: settings, results, ops, graph, isa: loadNative().devices().cpu.isa, threads: runtime.threads,
+  };
+  await writeFile(o.report, reportHtml(report));
+  print(o.json, report, () => `\n${demoTable(report)}\n\nbest possible AUC ${best.toFixed(4)}; report: ${o.report}`);
+}
+
+export function demoTable(report: DemoReport): string {
+  return table([
+    ['model', 'AUC', 'GAUC', 'LogLoss', 'parameters', 'step ms', 'train s', 'cand/s cached', 'uncached'],
+    ...report.results.map((r) => [
+      r.name, r.metrics.values.auc!.toFixed(4), r.metrics.values.gauc!.toFixed(4), r.metrics.values.logLoss!.toFixed(4), r.parameters.toLocaleString('en'),
+      r.stepMilliseconds.toFixed(1), r.trainSeconds.toFixed(1), Math.round(r.cachedPerSecond).toLocaleString('en'), Math.round(r.uncachedPerSecond).toLocaleString('en'),
+    ]),
+  ]);
+}
+
+async function judge(trainer: Trainer, test: readonly EncodedRequest[]): Promise<Pick<DemoResult, 'metrics' | 'byLength'>> {
+  const buckets = [80, 110, 140, 170, 200];
+  const sets = buckets.map(() => new MetricSet({ replicates: 0 }));
+  const all = new MetricSet();
+  const { model, options } = trainer;
+  for (const [i, set] of sets.entries()) {
+    const mine = test.filter((r) => r.events <= buckets[i]! && r.events > (buckets[i - 1] ?? 0));
+    for await (const batch of batches(model.schema, mine, { ...options.batch, maxHistory: model.config.maxHistory })) {
+      const logits = await trainer.predict(batch);
+      addPredictions(set, batch, logits, 1, 0);
+      addPredictions(all, batch, logits, 1, 0);
+    }
+  }
+  return { metrics: all.result(), byLength: sets.map((s, i) => [buckets[i]!, s.samples > 0 ? s.result().values.auc! : NaN]) };
+}
+
+/** Candidates a second of one user: 200 candidates from the cache, and one candidate at a time by the full forward pass. */
+async function scoringSpeed(trainer: Trainer, request: EncodedRequest): Promise<Pick<DemoResult, 'cachedPerSecond' | 'uncachedPerSecond'>> {
+  const { model, state, runtime } = trainer;
+  const ranker = new Ranker(model, state, runtime);
+  const repeat = (r: EncodedRequest, n: number): EncodedRequest => ({
+    ...r,
+    candidates: n,
+    candidate: { ...r.candidate, ids: new Map([...r.candidate.ids].map(([k, v]) => [k, Int32Array.from({ length: n }, (_, i) => v[i % v.length]!)])) },
+    labels: new Float32Array(n).fill(NaN),
+  });
+  const many = repeat(request, 200);
+  const prefilled = await ranker.prefill([many]);
+  await ranker.score(prefilled);
+  const perSecond = async (count: number, body: () => Promise<unknown>): Promise<number> => {
+    let best = Infinity;
+    for (let i = 0; i < 5; ++i) {
+      const began = performance.now();
+      await body();
+      best = Math.min(best, performance.now() - began);
+    }
+    return (1000 * count) / best;
+  };
+  const cachedPerSecond = await perSecond(200, () => ranker.score(prefilled));
+  const single = repeat(request, 1);
+  const uncachedPerSecond = await perSecond(1, async () => ranker.score(await ranker.prefill([single])));
+  ranker.dispose();
+  return { cachedPerSecond, uncachedPerSecond };
+}
+
+async function profileStep(trainer: Trainer, requests: readonly EncodedRequest[]): Promise<OpTime[]> {
+  const { model } = trainer;
+  const plan: Plan = trainer.plan;
+  for await (const batch of batches(model.schema, requests, { ...trainer.options.batch, maxHistory: model.config.maxHistory })) {
+    const { sizes, arrays } = model.inputs(batch);
+    arrays.set('hyper', new Float32Array(8));
+    arrays.set('dropout.seed', Int32Array.of(1, 1));
+    const { times } = await plan.run(sizes, arrays, new Map(), { profile: true });
+    return timesByOp(trainer.compiled.spec.nodes, times!);
+  }
+  return [];
+}
