@@ -10,7 +10,11 @@ export default tseslint.config(
     rules: {
       // noUncheckedIndexedAccess makes typed-array loops need the assertion everywhere.
       '@typescript-eslint/no-non-null-assertion': 'off',
+      '@typescript-eslint/no-unnecessary-type-assertion': 'off',
       '@typescript-eslint/restrict-template-expressions': 'off',
+      // Error messages show whatever a caller passed.
+      '@typescript-eslint/no-base-to-string': 'off',
+      '@typescript-eslint/require-await': 'off',
     },
   },
   {

@@ -1,5 +1,4 @@
 import type { Batch } from '../data/batch.ts';
-import type { Symbols } from '../graph/dim.ts';
 import type { NumericArray } from '../native/types.ts';
 import type { ModelConfig } from './config.ts';
 import { timeBoundaries } from './features.ts';

@@ -1,7 +1,7 @@
 // The body of gemm_<isa>.cpp. The including file includes a vec_<isa>.h, vec_math.inl and vec_values.inl, and defines
-//   kGroup, kRowTile, kVectors, kSmallRows, kSmallVectors
+//   kGroup, kRowTile, kVectors, kSmallVectors
 //   Vec multiply_add(Vec a, Vec b, Vec sum)   words of a and b
-//   put_word(const GemmSource&, k, c, float*)  word k of column c
+//   put_words(const GemmSource&, k, c, cols, float*)   word k of columns c .. c + cols - 1
 
 namespace {
 

@@ -16,10 +16,10 @@ export interface EmbedField {
 const definition: OpDefinition = {
   name: 'embed',
   fullInputs: 'all',
-  gradient(node, [dy], { sparse }) {
+  gradient(node, [dy], context) {
     const fields = node.attrs[0]!;
     for (let f = 0; f < fields; ++f)
-      sparse({
+      context.sparse({
         table: node.inputs[3 * f]!,
         ids: node.inputs[3 * f + 1]!,
         offsets: node.inputs[3 * f + 2] ?? null,
