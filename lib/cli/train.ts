@@ -107,7 +107,7 @@ async function train(options: Options): Promise<void> {
     process.exitCode = 1;
   } finally {
     process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
-    await log.close();
+    log.close();
     trainer.dispose();
     runtime.dispose();
   }
