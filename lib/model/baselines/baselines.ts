@@ -8,7 +8,7 @@ import type { Schema } from '../../schema/schema.ts';
 import { type BaselineConfig } from '../config.ts';
 import { candidateAsEvent, eventVector, sideVector } from '../features.ts';
 import { type Cache, headLogits } from '../head.ts';
-import { indexInput, matrix, mlp, offsetsInput } from '../layers.ts';
+import { indexInput, matrix, mlp, normalInit, offsetsInput } from '../layers.ts';
 
 /**
  * The baselines of the paper's table on the same schema (spec 7.1): Base has no history; SumPooling adds up the event
@@ -49,7 +49,7 @@ function dinPool(graph: Graph, c: BaselineConfig, token: Value, events: Value): 
   };
   return graph.scope('din', () => {
     const pairs = pairFeatures(graph, token, events, offsets, symbol('pairs'));
-    const weights = mlp(graph, 'din_unit', pairs, [...c.unit, 1], 'sigmoid');
+    const weights = mlp(graph, 'din_unit', pairs, [...c.unit, 1], 'silu', normalInit(c.unit.at(-1) ?? 1, 0.1));
     return pairPool(graph, weights, events, token, offsets);
   });
 }
