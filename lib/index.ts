@@ -1,8 +1,8 @@
 /** longer-rec: LONGER (ByteDance, RecSys 2025) described in TypeScript, trained and served natively. */
 export { LongerError, type LongerErrorCode } from './errors.ts';
 export { id, ids, numeric, type Id } from './schema/features.ts';
-export { type CandidateOf, defineSchema, type EventOf, type RequestOf, Schema, schemaFromJSON, type SchemaSpec } from './schema/schema.ts';
-export { encodeRequest, type EncodedRequest } from './schema/encode.ts';
+export { type CandidateOf, type CandidatesOf, defineSchema, type EventOf, type HistoryOf, type RequestOf, Schema, schemaFromJSON, type SchemaSpec } from './schema/schema.ts';
+export { encodeCandidates, type EncodedCandidates, encodeRequest, type EncodedRequest } from './schema/encode.ts';
 export { type Batch, packBatch } from './data/batch.ts';
 export { batches, type BatchOptions } from './data/batches.ts';
 export { Dataset, type ReadOptions } from './data/reader.ts';
@@ -17,7 +17,7 @@ export type { DeviceReport } from './native/types.ts';
 export { type StepReport, Trainer } from './train/trainer.ts';
 export { trainDefaults, type TrainOptions } from './train/options.ts';
 export { MetricSet, type MetricResult } from './train/metric_set.ts';
-export { Ranker, type Prefilled } from './rank/ranker.ts';
+export { Ranker, type Prefilled, type RankerOptions } from './rank/ranker.ts';
 
 import { loadNative } from './native/load.ts';
 import type { DeviceReport } from './native/types.ts';

@@ -1,4 +1,4 @@
-import type { Batch } from '../data/batch.ts';
+import type { Batch, CandidateBatch } from '../data/batch.ts';
 import type { NumericArray } from '../native/types.ts';
 import type { ModelConfig } from './config.ts';
 import { timeBoundaries } from './features.ts';
@@ -14,26 +14,36 @@ const boundariesOf = new Map<number, Float64Array>();
 
 /** Adds to the batch's columns what the model derives from its counts: offsets, row indices, limits. */
 export function layoutBatch(config: ModelConfig, batch: Batch): ModelInputs {
-  const arrays = new Map<string, NumericArray>(batch.columns);
-  const { requests, events, candidates } = batch;
-  const sizes: Record<string, number> = { requests, events, candidates };
-  for (const [name, column] of batch.columns) if (column instanceof Int32Array && batch.columns.has(`${name}.offsets`)) sizes[`${name}.ids`] = column.length;
+  const history = layoutHistory(config, batch);
+  const candidates = layoutCandidates(config, batch);
+  return joinLayouts(config, history, candidates);
+}
 
+/** The inputs of candidates against a history side that was laid out before, possibly with other candidates. */
+export function joinLayouts(config: ModelConfig, history: ModelInputs, candidates: ModelInputs): ModelInputs {
+  const sizes = { ...history.sizes, ...candidates.sizes };
+  const arrays = new Map([...history.arrays, ...candidates.arrays]);
+  if (config.kind !== 'longer') {
+    const events = arrays.get('event.offsets')!;
+    const candidate = arrays.get('candidate.offsets')!;
+    const pairs = new Int32Array(events.length);
+    for (let r = 1; r < pairs.length; ++r) pairs[r] = pairs[r - 1]! + (events[r]! - events[r - 1]!) * (candidate[r]! - candidate[r - 1]!);
+    arrays.set('pair.offsets', pairs);
+    sizes['pairs'] = pairs.at(-1)!;
+  }
+  return { sizes, arrays };
+}
+
+/** What no candidate can change. */
+export function layoutHistory(config: ModelConfig, batch: Batch): ModelInputs {
+  const arrays = new Map<string, NumericArray>(batch.columns);
+  const { requests, events } = batch;
+  const sizes: Record<string, number> = { requests, events, ...idCounts(batch) };
   let boundaries = boundariesOf.get(config.timeGap.buckets);
   if (!boundaries) boundariesOf.set(config.timeGap.buckets, (boundaries = timeBoundaries(config.timeGap.buckets)));
   arrays.set('time.boundaries', boundaries);
   arrays.set('zero.requests', new Int32Array(requests));
-  const request = new Int32Array(candidates);
-  for (let r = 0, c = 0; r < requests; ++r) for (let i = 0; i < batch.candidateCounts[r]!; ++i) request[c++] = r;
-  arrays.set('candidate.request', request);
-
-  if (config.kind !== 'longer') {
-    const pairs = new Int32Array(requests + 1);
-    for (let r = 0; r < requests; ++r) pairs[r + 1] = pairs[r]! + batch.eventCounts[r]! * batch.candidateCounts[r]!;
-    arrays.set('pair.offsets', pairs);
-    sizes['pairs'] = pairs[requests]!;
-    return { sizes, arrays };
-  }
+  if (config.kind !== 'longer') return { sizes, arrays };
 
   const h = historyRows(config, batch);
   sizes['groups'] = h.groupOffsets[requests]!;
@@ -50,8 +60,25 @@ export function layoutBatch(config: ModelConfig, batch: Batch): ModelInputs {
 
   const anchors = anchorCount(config);
   if (anchors > 0) anchorArrays(arrays, requests, anchors, config.globals, h);
-  globalArrays(arrays, batch, request, config);
   return { sizes, arrays };
+}
+
+/** What the candidates add, and a change of candidates changes. */
+export function layoutCandidates(config: ModelConfig, batch: CandidateBatch): ModelInputs {
+  const arrays = new Map<string, NumericArray>(batch.columns);
+  const { requests, candidates } = batch;
+  const request = new Int32Array(candidates);
+  for (let r = 0, c = 0; r < requests; ++r) for (let i = 0; i < batch.candidateCounts[r]!; ++i) request[c++] = r;
+  arrays.set('candidate.request', request);
+  if (config.kind === 'longer') globalArrays(arrays, batch, request, config);
+  return { sizes: { requests, candidates, ...idCounts(batch) }, arrays };
+}
+
+/** Ids of each multi-valued feature. */
+function idCounts(batch: CandidateBatch): Record<string, number> {
+  const sizes: Record<string, number> = {};
+  for (const [name, column] of batch.columns) if (column instanceof Int32Array && batch.columns.has(`${name}.offsets`)) sizes[`${name}.ids`] = column.length;
+  return sizes;
 }
 
 function anchorArrays(
@@ -89,7 +116,7 @@ function anchorArrays(
 /** Rows of each candidate as stored: candidate, CLS tokens, uid, user/context last (paper); the candidate alone (anchored). */
 function globalArrays(
   arrays: Map<string, NumericArray>,
-  batch: Batch,
+  batch: CandidateBatch,
   request: Int32Array,
   config: Extract<ModelConfig, { kind: 'longer' }>,
 ): void {

@@ -1,4 +1,4 @@
-import type { Batch } from '../data/batch.ts';
+import type { Batch, CandidateBatch } from '../data/batch.ts';
 import { LongerError } from '../errors.ts';
 import { type Dim, fixed, symbol, type Symbols } from '../graph/dim.ts';
 import { Graph, type Value } from '../graph/graph.ts';
@@ -10,7 +10,7 @@ import { baselineCacheRows, baselineCandidateSide, baselineUserSide } from './ba
 import { checkConfig, type LongerConfig, type ModelConfig } from './config.ts';
 import { type Cache } from './head.ts';
 import { initialValues } from './init.ts';
-import { layoutBatch, type ModelInputs } from './layout.ts';
+import { joinLayouts, layoutBatch, layoutCandidates, layoutHistory, type ModelInputs } from './layout.ts';
 import { cacheRows, candidateSide, userSide } from './longer.ts';
 import { anchorCount, candidateRowCount } from './visibility.ts';
 
@@ -77,6 +77,16 @@ export class ModelDescription {
   /** Sizes and arrays of a batch for any of the graphs. */
   inputs(batch: Batch): ModelInputs {
     return layoutBatch(this.config, batch);
+  }
+
+  /** The same for the prefill graph, which reads no candidates. */
+  historyInputs(batch: Batch): ModelInputs {
+    return layoutHistory(this.config, batch);
+  }
+
+  /** The same for the score graph: other candidates against the history inputs of a prefill. */
+  candidateInputs(history: ModelInputs, candidates: CandidateBatch): ModelInputs {
+    return joinLayouts(this.config, history, layoutCandidates(this.config, candidates));
   }
 
   /** Writes the first values of all parameters. */

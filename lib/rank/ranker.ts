@@ -1,33 +1,38 @@
-import { packBatch, type Batch } from '../data/batch.ts';
+import { packBatch, packCandidates } from '../data/batch.ts';
 import { LongerError } from '../errors.ts';
-import { lower } from '../graph/lower.ts';
 import { sizeOf } from '../graph/dim.ts';
+import { lower } from '../graph/lower.ts';
 import { loadCheckpoint } from '../model/checkpoint.ts';
 import type { ModelConfig } from '../model/config.ts';
+import type { ModelInputs } from '../model/layout.ts';
 import { ModelDescription } from '../model/model.ts';
 import { Plan, Runtime, State } from '../native/plan.ts';
 import type { NumericArray } from '../native/types.ts';
-import type { EncodedRequest } from '../schema/encode.ts';
-import { schemaFromJSON } from '../schema/schema.ts';
+import { type EncodedCandidates, type EncodedRequest, encodeCandidates, encodeRequest } from '../schema/encode.ts';
+import { type CandidatesOf, type HistoryOf, type RequestOf, type Schema, schemaFromJSON, type SchemaSpec } from '../schema/schema.ts';
 
 /** The candidate-independent part of requests, computed once: keys and values of every layer and what the head reads. */
 export interface Prefilled {
   readonly requests: readonly EncodedRequest[];
-  readonly batch: Batch;
+  /** Sizes, offsets and limits of the histories. */
+  readonly inputs: ModelInputs;
   /** By cache name: f32 [rows, width], rows of all requests end to end. */
   readonly arrays: ReadonlyMap<string, Float32Array>;
 }
 
-export interface RankerOptions {
+export interface RankerOptions<S extends SchemaSpec = SchemaSpec> {
   readonly threads?: number;
+  /** Shared with others; default: one of its own. */
   readonly runtime?: Runtime;
+  /** Types the requests; must be the schema that the model was trained with. */
+  readonly schema?: Schema<S>;
 }
 
 /**
  * Scores candidates from an exact cache: prefill once a request, score as often as wanted (spec 6). On the CPU the
  * logits are the same bits as those of the full forward pass, alone or in a batch, for any number of threads.
  */
-export class Ranker implements Disposable {
+export class Ranker<S extends SchemaSpec = SchemaSpec> implements Disposable {
   readonly model: ModelDescription;
   readonly #state: State;
   readonly #runtime: Runtime;
@@ -45,16 +50,24 @@ export class Ranker implements Disposable {
     this.#score = new Plan(lower(model.score(), model.layout), state, runtime);
   }
 
-  /** Opens the newest checkpoint of a model directory, or a step's own directory. */
-  static async open(directory: string, options: RankerOptions = {}): Promise<Ranker> {
+  /**
+   * Opens the newest checkpoint of a model directory, or a step's own directory.
+   * @throws LongerError ERR_CHECKPOINT for what cannot be loaded, ERR_SCHEMA where the model has another schema than the one given
+   */
+  static async open<S extends SchemaSpec = SchemaSpec>(directory: string, options: RankerOptions<S> = {}): Promise<Ranker<S>> {
     const checkpoint = await loadCheckpoint(directory, { optimizer: false });
     const config = checkpoint.config['model'] as unknown as ModelConfig | undefined;
     if (!config) throw new LongerError('ERR_CHECKPOINT', 'the manifest holds no model configuration', { place: checkpoint.directory });
-    const model = new ModelDescription(schemaFromJSON(checkpoint.schema), config);
+    const schema = schemaFromJSON(checkpoint.schema);
+    if (options.schema && options.schema.hash !== schema.hash)
+      throw new LongerError('ERR_SCHEMA', 'the model was trained with another schema', {
+        place: checkpoint.directory, remedy: 'Give the schema of training, or none: the checkpoint holds it',
+      });
+    const model = new ModelDescription(schema, config);
     const runtime = options.runtime ?? new Runtime({ threads: options.threads });
     const state = new State(model.layout.stores());
     model.load(state, checkpoint.tensors);
-    return new Ranker(model, state, runtime, options.runtime ? [state] : [state, runtime]);
+    return new Ranker<S>(model, state, runtime, options.runtime ? [state] : [state, runtime]);
   }
 
   get state(): State {
@@ -65,27 +78,36 @@ export class Ranker implements Disposable {
     return this.#runtime;
   }
 
-  /** Computes and keeps what no candidate can change, for one or many requests. Their candidates are not read. */
-  async prefill(requests: readonly EncodedRequest[], signal?: AbortSignal): Promise<Prefilled> {
-    const batch = packBatch(this.model.schema, requests, { maxHistory: this.model.config.maxHistory });
-    const { sizes, arrays } = this.model.inputs(batch);
-    const cache = new Map<string, Float32Array>(this.model.cache.map((e) => [e.name, new Float32Array(sizeOf(e.rows, sizes) * e.width)]));
-    await this.#prefill.run(sizes, arrays, new Map([...cache].map(([name, a]) => [`cache.${name}`, a])), { signal });
-    return { requests, batch, arrays: cache };
+  /**
+   * Computes what no candidate can change, for one or many requests.
+   * @param requests users, contexts, times and histories; candidates that they bring are what `score` scores by default
+   * @throws LongerError ERR_DATA naming request and feature
+   */
+  async prefill(requests: readonly (HistoryOf<S> | RequestOf<S> | EncodedRequest)[], signal?: AbortSignal): Promise<Prefilled> {
+    const { schema, config } = this.model;
+    const encoded = requests.map((r, i) => (isEncoded(r) ? r : encodeRequest(schema, { candidates: [], ...r } as never, `request ${i}`)));
+    const inputs = this.model.historyInputs(packBatch(schema, encoded, { maxHistory: config.maxHistory }));
+    const arrays = new Map<string, Float32Array>(this.model.cache.map((e) => [e.name, new Float32Array(sizeOf(e.rows, inputs.sizes) * e.width)]));
+    await this.#prefill.run(inputs.sizes, inputs.arrays, new Map([...arrays].map(([name, a]) => [`cache.${name}`, a])), { signal });
+    return { requests: encoded, inputs, arrays };
   }
 
   /**
-   * Logits [candidates * tasks] of the requests' candidates, requests in the order of the prefill.
-   * @param candidates requests that bring other candidates for the same users; default: those given to prefill
+   * Scores candidates against the cache.
+   * @param candidates a list for each request of the prefill, in its order; default: those that the requests brought
+   * @returns logits f32 [candidates of all requests, tasks]; sigmoid makes them probabilities
+   * @throws LongerError ERR_SHAPE for another number of lists, ERR_DATA naming request and feature
    */
-  async score(prefilled: Prefilled, candidates: readonly EncodedRequest[] = prefilled.requests, signal?: AbortSignal): Promise<Float32Array> {
+  async score(prefilled: Prefilled, candidates: readonly (CandidatesOf<S> | EncodedCandidates)[] = prefilled.requests, signal?: AbortSignal): Promise<Float32Array> {
     if (candidates.length !== prefilled.requests.length)
       throw new LongerError('ERR_SHAPE', `the cache holds ${prefilled.requests.length} requests, ${candidates.length} candidate lists were given`);
-    const batch = candidates === prefilled.requests ? prefilled.batch : packBatch(this.model.schema, candidates.map((c, i) => ({ ...prefilled.requests[i]!, ...candidateSideOf(c) })), { maxHistory: this.model.config.maxHistory });
-    const { sizes, arrays } = this.model.inputs(batch);
+    const { schema } = this.model;
+    const encoded = candidates.map((c, i) => ('labels' in c && c.labels instanceof Float32Array ? (c as EncodedCandidates) : encodeCandidates(schema, c as never, undefined, `request ${i}`)));
+    const batch = packCandidates(schema, encoded);
+    const { sizes, arrays } = this.model.candidateInputs(prefilled.inputs, batch);
     const inputs = new Map<string, NumericArray>(arrays);
     for (const [name, array] of prefilled.arrays) inputs.set(`cache.${name}`, array);
-    const logits = new Float32Array(batch.candidates * this.model.schema.tasks.length);
+    const logits = new Float32Array(batch.candidates * schema.tasks.length);
     await this.#score.run(sizes, inputs, new Map([['logits', logits]]), { signal });
     return logits;
   }
@@ -101,7 +123,6 @@ export class Ranker implements Disposable {
   }
 }
 
-/** The fields of an encoded request that belong to its candidates. */
-function candidateSideOf(request: EncodedRequest): Pick<EncodedRequest, 'candidate' | 'candidates' | 'labels'> {
-  return { candidate: request.candidate, candidates: request.candidates, labels: request.labels };
+function isEncoded(request: object): request is EncodedRequest {
+  return 'eventTime' in request && request.eventTime instanceof Float64Array;
 }

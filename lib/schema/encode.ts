@@ -12,22 +12,26 @@ export interface EncodedSide {
   readonly numeric: Float32Array;
 }
 
+/** The candidates of one request, checked and in typed arrays. */
+export interface EncodedCandidates {
+  readonly candidate: EncodedSide;
+  readonly candidates: number;
+  /** [candidates, tasks]; NaN where there is no label. */
+  readonly labels: Float32Array;
+}
+
 /** A request checked and in typed arrays. */
-export interface EncodedRequest {
+export interface EncodedRequest extends EncodedCandidates {
   readonly id: string | undefined;
   readonly userKey: string;
   readonly user: EncodedSide;
   readonly context: EncodedSide;
   /** Oldest first. */
   readonly event: EncodedSide;
-  readonly candidate: EncodedSide;
   readonly events: number;
-  readonly candidates: number;
   /** Seconds; empty without time. */
   readonly eventTime: Float64Array;
   readonly time: number;
-  /** [candidates, tasks]; NaN where there is no label. */
-  readonly labels: Float32Array;
 }
 
 type Columns = Readonly<Record<string, ArrayLike<unknown>>>;
@@ -39,11 +43,8 @@ type Columns = Readonly<Record<string, ArrayLike<unknown>>>;
  */
 export function encodeRequest<S extends SchemaSpec>(schema: Schema<S>, request: RequestOf<S>, place = 'request'): EncodedRequest {
   const r = request as unknown as Record<string, unknown>;
-  const fail = (at: string, message: string, remedy?: string): never => {
-    throw new LongerError('ERR_DATA', message, { place: `${place}: ${at}`, ...(remedy === undefined ? {} : { remedy }) });
-  };
+  const fail = failAt(place);
   const history = columnsOf(r['history'], schema.sides.event, schema.time, 'history', fail);
-  const candidates = columnsOf(r['candidates'], schema.sides.candidate, false, 'candidates', fail);
   const one = (side: 'user' | 'context'): EncodedSide => {
     const d = schema.sides[side];
     const value = r[side];
@@ -54,7 +55,6 @@ export function encodeRequest<S extends SchemaSpec>(schema: Schema<S>, request: 
   };
   const user = one('user');
   const event = encodeSide(schema.sides.event, history.columns, history.rows, 'history', schema, fail);
-  const candidate = encodeSide(schema.sides.candidate, candidates.columns, candidates.rows, 'candidates', schema, fail);
 
   let time = 0;
   let eventTime = new Float64Array(0);
@@ -72,13 +72,32 @@ export function encodeRequest<S extends SchemaSpec>(schema: Schema<S>, request: 
   return {
     id: r['id'] === undefined || r['id'] === null ? undefined : String(r['id']),
     userKey: userKeyOf(r, schema),
-    user, context: one('context'), event, candidate,
-    events: history.rows, candidates: candidates.rows, eventTime, time,
-    labels: labelsOf(r['labels'], schema, candidates.rows, fail),
+    user, context: one('context'), event, events: history.rows, eventTime, time,
+    ...encodeCandidates(schema, r['candidates'] as RequestOf<S>['candidates'], r['labels'] as RequestOf<S>['labels'], place),
+  };
+}
+
+/**
+ * Checks and encodes the candidates of one request, as rows or as columns, with their labels where there are any.
+ * @throws LongerError ERR_DATA naming the place and the feature
+ */
+export function encodeCandidates<S extends SchemaSpec>(
+  schema: Schema<S>, candidates: RequestOf<S>['candidates'], labels?: RequestOf<S>['labels'], place = 'request',
+): EncodedCandidates {
+  const fail = failAt(place);
+  const { columns, rows } = columnsOf(candidates, schema.sides.candidate, false, 'candidates', fail);
+  return {
+    candidate: encodeSide(schema.sides.candidate, columns, rows, 'candidates', schema, fail),
+    candidates: rows,
+    labels: labelsOf(labels, schema, rows, fail),
   };
 }
 
 type Fail = (at: string, message: string, remedy?: string) => never;
+
+const failAt = (place: string): Fail => (at, message, remedy) => {
+  throw new LongerError('ERR_DATA', message, { place: `${place}: ${at}`, ...(remedy === undefined ? {} : { remedy }) });
+};
 
 const emptySide: EncodedSide = { ids: new Map(), offsets: new Map(), numeric: new Float32Array(0) };
 

@@ -51,6 +51,12 @@ export type RequestOf<S extends SchemaSpec> = TimeOf<S> & {
 } & (S['user'] extends Features ? { readonly user: RowOf<S['user']> } : unknown) &
   (S['context'] extends Features ? { readonly context: RowOf<S['context']> } : unknown);
 
+/** A request without its candidates: what a ranker prefills. */
+export type HistoryOf<S extends SchemaSpec> = Omit<RequestOf<S>, 'candidates' | 'labels'>;
+
+/** The candidates of one request, as rows or as columns. */
+export type CandidatesOf<S extends SchemaSpec> = RequestOf<S>['candidates'];
+
 /** An embedding field of one side, as models walk it. */
 export interface Field {
   readonly name: string;

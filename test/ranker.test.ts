@@ -1,0 +1,66 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { presets } from '../lib/model/config.ts';
+import { ModelDescription } from '../lib/model/model.ts';
+import { Runtime } from '../lib/native/plan.ts';
+import { Ranker } from '../lib/rank/ranker.ts';
+import { encodeRequest } from '../lib/schema/encode.ts';
+import { id } from '../lib/schema/features.ts';
+import { defineSchema } from '../lib/schema/schema.ts';
+import { trainDefaults } from '../lib/train/options.ts';
+import { Trainer } from '../lib/train/trainer.ts';
+import { requests, richSchema, tiny, variants } from './helpers.ts';
+
+const runtime = new Runtime({ threads: 2 });
+t.teardown(() => { runtime.dispose(); });
+
+async function saved(t: Test, config = tiny): Promise<string> {
+  const directory = mkdtempSync(join(tmpdir(), 'longer-ranker-'));
+  t.teardown(() => { rmSync(directory, { recursive: true }); });
+  const trainer = new Trainer(new ModelDescription(richSchema, config), trainDefaults, runtime);
+  await trainer.save(directory, {});
+  trainer.dispose();
+  return directory;
+}
+
+const request = {
+  user: { user_id: 'u1', age: 41, likes: [3, 4] },
+  context: { hour: 7 },
+  time: 9000,
+  history: [{ item: 1, action: 0, dwell: 5, time: 10 }, { item: 2, action: 2, dwell: 50, time: 8000 }],
+};
+const candidates = [{ item: 9, price: 1.5 }, { item: 10, price: 2 }];
+
+await t.test('requests are taken as the schema types them', async (t) => {
+  using ranker = await Ranker.open(await saved(t), { schema: richSchema, runtime });
+  const whole = encodeRequest(richSchema, { ...request, candidates });
+  const wanted = await ranker.score(await ranker.prefill([whole]));
+  const cache = await ranker.prefill([request]);
+  t.same(await ranker.score(cache, [candidates]), wanted, 'rows');
+  t.same(await ranker.score(cache, [{ item: Int32Array.of(9, 10), price: Float64Array.of(1.5, 2) }]), wanted, 'columns');
+  t.same((await ranker.score(cache)).length, 0, 'a request without candidates');
+  // @ts-expect-error a candidate without its item
+  await t.rejects(ranker.score(cache, [[{ price: 1 }]]), { code: 'ERR_DATA', place: 'request 0: candidates[0].item' });
+  // @ts-expect-error a request without its time
+  await t.rejects(ranker.prefill([{ ...request, time: undefined }]), { code: 'ERR_DATA' });
+  await t.rejects(ranker.score(cache, [candidates, candidates]), { code: 'ERR_SHAPE' });
+});
+
+await t.test('other candidates of a cache score as if they had come with the request', async (t) => {
+  for (const config of [...Object.values(variants), { ...presets.din(), maxHistory: 24 }]) {
+    const trainer = new Trainer(new ModelDescription(richSchema, config), trainDefaults, runtime);
+    const ranker = new Ranker(trainer.model, trainer.state, runtime);
+    const [first, second] = [requests([5, 0, 24], [2, 1, 3], 1), requests([5, 0, 24], [1, 4, 0], 2)];
+    const mixed = first.map((r, i) => ({ ...r, candidate: second[i]!.candidate, candidates: second[i]!.candidates, labels: second[i]!.labels }));
+    t.same(await ranker.score(await ranker.prefill(first), second), await ranker.score(await ranker.prefill(mixed)));
+    ranker.dispose();
+    trainer.dispose();
+  }
+});
+
+await t.test('another schema is refused', async (t) => {
+  const other = defineSchema({ event: { item: id(50, 6) }, candidate: { item: id(50, 6) }, labels: { click: {} }, time: true });
+  await t.rejects(Ranker.open(await saved(t), { schema: other, runtime }), { code: 'ERR_SCHEMA' });
+});
