@@ -1,0 +1,41 @@
+import t from 'tap';
+import { ModelDescription } from '../lib/model/model.ts';
+import { Runtime, State } from '../lib/native/plan.ts';
+import { fullPlan } from '../lib/train/trainer.ts';
+import { batchOf, random, requests, richSchema, variants } from './helpers.ts';
+import { NaiveLonger, type Parameters } from './naive_longer.ts';
+
+const runtime = new Runtime({ threads: 2 });
+t.teardown(() => { runtime.dispose(); });
+
+/** Parameters far from their first values: gains and biases too, and keys that differ from queries. */
+function scramble(model: ModelDescription, state: State): Parameters {
+  const next = random(17);
+  const result = new Map<string, { data: Float64Array; shape: readonly number[] }>();
+  for (const [name, { shape }] of [...model.layout.dense, ...model.layout.tables]) {
+    const data = Float64Array.from({ length: shape.reduce((a, b) => a * b, 1) }, () => (name.endsWith('.gain') ? 1 : 0) + 0.8 * (next() - 0.5));
+    const { store, offset } = model.layout.place(name);
+    state.write(store, offset, data);
+    result.set(name, { data, shape });
+  }
+  return result;
+}
+
+await t.test('the batched model in double equals the paper written down for one user and one candidate', async (t) => {
+  for (const [name, config] of Object.entries(variants)) {
+    const model = new ModelDescription(richSchema, config);
+    const state = new State(model.layout.stores(), 'reference');
+    const naive = new NaiveLonger(richSchema, config, scramble(model, state));
+    const encoded = requests([5, 0, 24, 1, 30, 8, 2], [2, 1, 3, 0], 5);
+    const batch = batchOf(encoded, config.maxHistory);
+    const plan = fullPlan(model, state, runtime);
+    const { sizes, arrays } = model.inputs(batch);
+    const logits = new Float64Array(batch.candidates * 2);
+    await plan.run(sizes, arrays, new Map([['logits', logits]]));
+    const wanted = encoded.flatMap((r) => Array.from({ length: r.candidates }, (_, c) => naive.logits(r, c)).flat());
+    const worst = Math.max(...wanted.map((w, i) => Math.abs(w - logits[i]!) / Math.max(1, Math.abs(w))));
+    t.ok(wanted.length === logits.length && worst < 1e-12, `${name}: ${worst}`);
+    plan.dispose();
+    state.dispose();
+  }
+});

@@ -1,0 +1,256 @@
+/**
+ * LONGER for one user and one candidate, written down from the paper as plainly as possible: rows in the paper's order
+ * (globals first, newest event first), explicit masks, no batching, no cache, nothing shared with the library but the
+ * names of the parameters. The library has to agree with it to rounding in double.
+ */
+import type { LongerConfig } from '../lib/model/config.ts';
+import type { EncodedRequest, EncodedSide } from '../lib/schema/encode.ts';
+import type { Schema, Side } from '../lib/schema/schema.ts';
+
+export type Parameters = ReadonlyMap<string, { readonly data: ArrayLike<number>; readonly shape: readonly number[] }>;
+type Vector = number[];
+type Matrix = Vector[];
+
+const plus = (a: Vector, b: Vector): Vector => a.map((x, i) => x + b[i]!);
+const sigmoid = (x: number): number => 1 / (1 + Math.exp(-x));
+const zeros = (n: number): Vector => new Array<number>(n).fill(0);
+
+/** erf by the series whose terms are all positive. */
+function erf(x: number): number {
+  if (Math.abs(x) > 6) return Math.sign(x);
+  let term = x;
+  let sum = x;
+  for (let n = 1; Math.abs(term) > 1e-18 * Math.abs(sum); ++n) sum += term *= (2 * x * x) / (2 * n + 1);
+  return (2 / Math.sqrt(Math.PI)) * Math.exp(-x * x) * sum;
+}
+const gelu = (x: number): number => 0.5 * x * (1 + erf(x / Math.SQRT2));
+const silu = (x: number): number => x * sigmoid(x);
+
+export class NaiveLonger {
+  readonly #schema: Schema;
+  readonly #c: LongerConfig;
+  readonly #p: Parameters;
+
+  constructor(schema: Schema, config: LongerConfig, parameters: Parameters) {
+    this.#schema = schema;
+    this.#c = config;
+    this.#p = parameters;
+  }
+
+  /** Logits of all tasks for candidate `index` of the request. */
+  logits(request: EncodedRequest, index: number): Vector {
+    const c = this.#c;
+    const D = c.width * c.merge;
+    const groups = this.#groups(request).reverse(); // newest first
+    const features = [...this.#side(request, 'user', 0), ...this.#side(request, 'context', 0)];
+    const user = features.length > 0 ? this.#mlp('user_token', features, 2, gelu) : this.#row('user_token.constant', 0);
+    const uid = c.globals.uid === null ? null : this.#linear('uid_token', this.#lookup(request.user, this.#schema.sides.user.fields.find((f) => f.name === c.globals.uid)!, 0));
+    const cls = Array.from({ length: c.globals.cls }, (_, i) => this.#row('cls', i));
+    const candidate = this.#candidateToken(request, index);
+
+    // The globals in the paper's order, and which of them belong to the user's side.
+    let globals: Matrix;
+    let userSide: number;
+    if (c.visibility === 'paper') {
+      const stored = [candidate, ...cls, ...(uid ? [uid] : []), user];
+      globals = stored.map((g, slot) => plus(g, this.#row('candidate_slots', slot))).reverse();
+      userSide = 0;
+    } else {
+      const stored = [user, ...(uid ? [uid] : []), ...cls];
+      globals = [plus(candidate, this.#row('candidate_slots', 0)), ...stored.map((g, slot) => plus(g, this.#row('slots', slot)))];
+      userSide = stored.length;
+    }
+    const m = globals.length;
+
+    // Which merged tokens ask; a position counts from the newest.
+    const positions = this.#asking(groups.length);
+    const learnable = c.queries.kind === 'learnable';
+    let sequence = learnable ? positions.map((i) => this.#row('queries', i)) : positions.map((i) => groups[i]!);
+
+    for (let layer = 0; layer <= c.selfLayers; ++layer) {
+      const name = `layer${layer}`;
+      // Rows that answer: [globals, all groups] in the cross layer, [globals, asking rows] after it.
+      const answers = layer === 0 ? [...globals, ...groups] : [...globals, ...sequence];
+      const asks = [...globals, ...sequence];
+      const isGlobal = (i: number): boolean => i < m;
+      const isUserSide = (i: number): boolean => c.visibility === 'anchored' && i > 0 && i < m && userSide > 0;
+      const visible = (ask: number, answer: number): boolean => {
+        if (c.visibility === 'anchored') {
+          if (ask === 0) return true; // the candidate
+          if (answer === 0) return false; // nobody else sees it
+          if (isUserSide(ask) || isUserSide(answer)) return true;
+        }
+        if (isGlobal(ask)) return answer >= ask; // paper: j >= i
+        if (isGlobal(answer)) return false;
+        if (layer > 0) return learnable ? answer <= ask : answer >= ask;
+        return learnable ? true : answer - m >= positions[ask - m]!;
+      };
+      const out = this.#block(name, asks, answers, visible, c.heads);
+      globals = out.slice(0, m);
+      sequence = out.slice(m);
+    }
+
+    const normed = (x: Vector): Vector => this.#norm('final_norm', x);
+    const own = c.visibility === 'paper' ? [...globals].reverse() : [globals[0]!];
+    const anchors = c.visibility === 'paper' ? [] : globals.slice(1);
+    let pooled: Vector;
+    // The library stores a sequence oldest first; learnable queries keep their own order.
+    const stored = (learnable ? sequence : [...sequence].reverse()).map(normed);
+    if (c.head.kind === 'flatten') {
+      const places = this.#places();
+      pooled = [...zeros((places - stored.length) * D), ...stored.flat()];
+    } else pooled = zeros(D).map((_, i) => (stored.length === 0 ? 0 : stored.reduce((s, row) => s + row[i]!, 0) / stored.length));
+    const request_ = [...pooled, ...anchors.map(normed).flat(), ...features];
+    return this.#mlp('head', [...own.map(normed).flat(), ...this.#side(request, 'candidate', index), ...request_], c.head.hidden.length + 1, gelu);
+  }
+
+  /** Positions of the asking rows, newest first; for learnable queries their numbers. */
+  #asking(groups: number): number[] {
+    const q = this.#c.queries;
+    const range = (from: number, to: number): number[] => Array.from({ length: Math.max(0, to - from) }, (_, i) => from + i);
+    const even = (k: number, from: number, to: number): number[] => {
+      const n = to - from;
+      const count = Math.min(k, n);
+      return Array.from({ length: Math.max(0, count) }, (_, i) => from + Math.floor((i * n) / count));
+    };
+    switch (q.kind) {
+      case 'all': return range(0, groups);
+      case 'recent': return range(0, Math.min(q.k, groups));
+      case 'uniform': return even(q.k, 0, groups);
+      case 'recent+uniform': return [...range(0, Math.min(q.recent, groups)), ...even(q.uniform, Math.min(q.recent, groups), groups)];
+      case 'learnable': return range(0, q.k);
+    }
+  }
+
+  #places(): number {
+    const groups = Math.ceil(this.#c.maxHistory / this.#c.merge);
+    const q = this.#c.queries;
+    if (q.kind === 'all') return groups;
+    if (q.kind === 'recent+uniform') return Math.min(groups, q.recent + q.uniform);
+    return q.kind === 'learnable' ? q.k : Math.min(groups, q.k);
+  }
+
+  /** Merged tokens, oldest first: K events each from the newest on, the oldest group padded with zeros in front. */
+  #groups(request: EncodedRequest): Matrix {
+    const { maxHistory, merge, width, inner } = this.#c;
+    const first = Math.max(0, request.events - maxHistory);
+    const tokens: Matrix = [];
+    for (let e = first; e < request.events; ++e) tokens.push(this.#mlp('token', this.#event(request, e), 2, gelu));
+    const groups: Matrix = [];
+    for (let end = tokens.length; end > 0; end -= merge) {
+      const group = tokens.slice(Math.max(0, end - merge), end);
+      let rows = group;
+      for (let i = 0; i < inner.blocks; ++i) rows = this.#block(`inner${i}`, rows, rows, () => true, inner.heads);
+      const flat = group.flatMap((x, i) => (inner.blocks > 0 ? plus(x, rows[i]!) : x));
+      groups.unshift([...zeros((merge - group.length) * width), ...flat]);
+    }
+    return groups;
+  }
+
+  #event(request: EncodedRequest, e: number): Vector {
+    const ids = this.#schema.sides.event.fields.flatMap((f) => this.#lookup(request.event, f, e));
+    const placed = plus(ids, this.#row('table.position', request.events - 1 - e));
+    return [...placed, ...(this.#schema.time ? this.#row('table.time_gap', this.#bucket(request.time - request.eventTime[e]!)) : []), ...this.#numeric(request.event, 'event', e)];
+  }
+
+  #bucket(gap: number): number {
+    let bucket = 0;
+    for (let j = 0, boundary = 0; j < this.#c.timeGap.buckets - 1; ++j) {
+      boundary = Math.max(boundary + 1, Math.ceil(Math.sqrt(2 ** j)));
+      if (boundary <= Math.max(0, gap)) bucket = j + 1;
+    }
+    return bucket;
+  }
+
+  #candidateToken(request: EncodedRequest, index: number): Vector {
+    const own = this.#mlp('candidate_token', this.#side(request, 'candidate', index), 2, gelu);
+    if (this.#c.candidateEncoder === 'own') return own;
+    const shared = this.#schema.sides.candidate.fields;
+    const asEvent = this.#schema.sides.event.fields.flatMap((f) => {
+      const same = shared.find((g) => g.name === f.name && g.table === f.table);
+      return same ? this.#lookup(request.candidate, same, index) : zeros(f.width);
+    });
+    if (!this.#schema.sides.event.fields.some((f) => shared.some((g) => g.name === f.name && g.table === f.table))) return own;
+    const row = [...asEvent, ...zeros(this.#schema.time ? this.#c.timeGap.width : 0), ...zeros(this.#schema.sides.event.numericCount)];
+    return plus(this.#linear('candidate_tile', this.#mlp('token', row, 2, gelu)), own);
+  }
+
+  #block(name: string, asks: Matrix, answers: Matrix, visible: (ask: number, answer: number) => boolean, heads: number): Matrix {
+    const c = this.#c;
+    const query = asks.map((x) => this.#linear(`${name}.qkv.query`, this.#norm(`${name}.norm1`, x)));
+    const key = answers.map((x) => this.#linear(`${name}.qkv.key`, this.#norm(`${name}.norm1`, x)));
+    const value = answers.map((x) => this.#linear(`${name}.qkv.value`, this.#norm(`${name}.norm1`, x)));
+    return asks.map((x, i) => {
+      const width = x.length / heads;
+      let attended: Vector = [];
+      for (let h = 0; h < heads; ++h) {
+        const part = (row: Vector): Vector => row.slice(h * width, (h + 1) * width);
+        const scores = key.map((k, j) => (visible(i, j) ? part(query[i]!).reduce((s, q, d) => s + q * part(k)[d]!, 0) / Math.sqrt(width) : -Infinity));
+        const top = Math.max(...scores);
+        const weights = scores.map((s) => (top === -Infinity ? 0 : Math.exp(s - top)));
+        const total = weights.reduce((a, b) => a + b, 0);
+        attended = [...attended, ...zeros(width).map((_, d) => (total === 0 ? 0 : value.reduce((s, v, j) => s + weights[j]! * part(v)[d]!, 0) / total))];
+      }
+      if (c.gate) {
+        const open = this.#linear(`${name}.gate`, this.#norm(`${name}.norm1`, x));
+        attended = attended.map((a, d) => a * sigmoid(open[d]!));
+      }
+      const joined = plus(x, this.#linear(`${name}.out`, attended));
+      const up = this.#linear(`${name}.ffn.up`, this.#norm(`${name}.norm2`, joined));
+      const hidden = c.ffn === 'gelu' ? up.map(gelu) : up.slice(0, up.length / 2).map((a, d) => silu(a) * up[up.length / 2 + d]!);
+      return plus(joined, this.#linear(`${name}.ffn.down`, hidden));
+    });
+  }
+
+  #side(request: EncodedRequest, side: Side, row: number): Vector {
+    return [...this.#schema.sides[side].fields.flatMap((f) => this.#lookup(request[side], f, row)), ...this.#numeric(request[side], side, row)];
+  }
+
+  #numeric(side: EncodedSide, name: Side, row: number): Vector {
+    const n = this.#schema.sides[name].numericCount;
+    return Array.from(side.numeric.slice(row * n, (row + 1) * n));
+  }
+
+  #lookup(side: EncodedSide, f: { readonly name: string; readonly table: string; readonly width: number; readonly kind: string; readonly pooling: string }, row: number): Vector {
+    const ids = side.ids.get(f.name)!;
+    const offsets = side.offsets.get(f.name);
+    const mine = Array.from(f.kind === 'id' ? [ids[row]!] : ids.slice(offsets![row]!, offsets![row + 1]!)).filter((id) => id >= 0);
+    const sum = mine.reduce((s, id) => plus(s, this.#row(`table.${f.table}`, id)), zeros(f.width));
+    return f.kind === 'ids' && f.pooling === 'mean' && mine.length > 0 ? sum.map((x) => x / mine.length) : sum;
+  }
+
+  #row(name: string, row: number): Vector {
+    const { data, shape } = this.#parameter(name);
+    return Array.from({ length: shape[1]! }, (_, i) => data[row * shape[1]! + i]!);
+  }
+
+  #linear(name: string, x: Vector): Vector {
+    const w = this.#parameter(`${name}.weight`);
+    const b = this.#parameter(`${name}.bias`);
+    if (w.shape[0] !== x.length) throw new Error(`${name}: ${x.length} numbers for ${w.shape.join(' x ')}`);
+    return Array.from({ length: w.shape[1]! }, (_, o) => x.reduce((s, v, i) => s + v * w.data[i * w.shape[1]! + o]!, b.data[o]!));
+  }
+
+  #mlp(name: string, x: Vector, layers: number, activation: (x: number) => number): Vector {
+    let y = x;
+    for (let i = 0; i < layers; ++i) {
+      y = this.#linear(`${name}.${i}`, y);
+      if (i < layers - 1) y = y.map(activation);
+    }
+    return y;
+  }
+
+  #norm(name: string, x: Vector): Vector {
+    const gain = this.#parameter(`${name}.gain`).data;
+    const layer = this.#c.norm === 'layer';
+    const mean = layer ? x.reduce((a, b) => a + b, 0) / x.length : 0;
+    const power = x.reduce((s, v) => s + (v - mean) ** 2, 0) / x.length;
+    return x.map((v, i) => ((v - mean) / Math.sqrt(power + 1e-5)) * gain[i]! + (layer ? this.#parameter(`${name}.bias`).data[i]! : 0));
+  }
+
+  #parameter(name: string): { readonly data: ArrayLike<number>; readonly shape: readonly number[] } {
+    const found = this.#p.get(name);
+    if (!found) throw new Error(`there is no parameter '${name}'`);
+    return found;
+  }
+}
