@@ -4,16 +4,16 @@
 
 namespace longer::cpu {
 
-const GemmKernel& gemm_kernel(bool both_bf16) {
+const GemmKernel& gemm_kernel(bool bf16_product) {
 #if defined(__x86_64__)
   switch (active_isa()) {
-    case Isa::avx512bf16: return both_bf16 ? gemm_avx512bf16() : gemm_avx512();
+    case Isa::avx512bf16: return bf16_product ? gemm_avx512bf16() : gemm_avx512();
     case Isa::avx512: return gemm_avx512();
     case Isa::avx2: return gemm_avx2();
     case Isa::generic: break;
   }
 #endif
-  (void)both_bf16;
+  (void)bf16_product;
   return gemm_generic();
 }
 

@@ -51,6 +51,7 @@ struct GemmSource {
   Values from;  // begins at (0, 0)
   int64_t stride, inner, cols;
   bool transposed;
+  bool rounded = false;  // f32 elements are rounded to bf16 first
 };
 
 struct GemmKernel {
@@ -74,7 +75,8 @@ const GemmKernel& gemm_avx2();
 const GemmKernel& gemm_avx512();
 const GemmKernel& gemm_avx512bf16();
 
-// The kernel for the active instruction set. Only with both operands in bf16 may it multiply pairs.
-const GemmKernel& gemm_kernel(bool both_bf16);
+// The kernel for the active instruction set. Only where both operands are bf16, or rounded to it as they are packed, may
+// it multiply pairs.
+const GemmKernel& gemm_kernel(bool bf16_product);
 
 }  // namespace longer::cpu

@@ -12,27 +12,27 @@ inline Vec multiply_add(Vec a, Vec b, Vec sum) {
   return _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(a), reinterpret_cast<__m512bh>(b));
 }
 
-inline const uint16_t* at(const longer::cpu::GemmSource& s, int64_t offset) {
-  return static_cast<const uint16_t*>(s.from.data) + offset;
+// n bf16 in the low halves of lanes, rounded where the source is f32.
+inline __m512i halves(const longer::cpu::GemmSource& s, int64_t offset, int64_t n) {
+  if (s.from.is_bf16) return _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(first(n), static_cast<const uint16_t*>(s.from.data) + offset));
+  return _mm512_cvtepu16_epi32(narrow(load_part(static_cast<const float*>(s.from.data) + offset, n)));
 }
-
-inline float pair(uint32_t low, uint32_t high) { return _mm_cvtss_f32(_mm_castsi128_ps(_mm_cvtsi32_si128(static_cast<int>(low | high << 16)))); }
 
 inline void put_words(const longer::cpu::GemmSource& s, int64_t k, int64_t c, int64_t cols, float* to) {
   const bool half = 2 * k + 1 == s.inner;
   if (s.transposed) {
     for (int64_t i = 0; i < cols; ++i) {
-      const uint16_t* from = at(s, (c + i) * s.stride + 2 * k);
-      to[i] = pair(from[0], half ? 0 : from[1]);
+      const __m512i both = halves(s, (c + i) * s.stride + 2 * k, half ? 1 : 2);
+      to[i] = _mm_cvtss_f32(_mm_castsi128_ps(_mm256_castsi256_si128(_mm512_cvtepi32_epi16(both))));
     }
     return;
   }
-  const uint16_t* low = at(s, 2 * k * s.stride + c);
+  const int64_t low = 2 * k * s.stride + c;
   for (int64_t i = 0; i < cols; i += kLanes) {
-    const __mmask16 mask = first(lanes_left(i, cols));
-    const __m512i even = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, low + i));
-    const __m512i odd = half ? _mm512_setzero_si512() : _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, low + s.stride + i));
-    _mm512_mask_storeu_epi32(to + i, mask, _mm512_or_si512(even, _mm512_slli_epi32(odd, 16)));
+    const int64_t n = lanes_left(i, cols);
+    const __m512i even = halves(s, low + i, n);
+    const __m512i odd = half ? _mm512_setzero_si512() : halves(s, low + s.stride + i, n);
+    _mm512_mask_storeu_epi32(to + i, first(n), _mm512_or_si512(even, _mm512_slli_epi32(odd, 16)));
   }
 }
 

@@ -10,6 +10,8 @@ inline void put_words(const longer::cpu::GemmSource& s, int64_t k, int64_t c, in
   if (s.transposed) {
     if (s.from.is_bf16) {
       for (int64_t i = 0; i < cols; ++i) store_part(to + i, get(s.from, (c + i) * s.stride + k, 1), 1);
+    } else if (s.rounded) {
+      for (int64_t i = 0; i < cols; ++i) store_part(to + i, rounded_bf16(get(s.from, (c + i) * s.stride + k, 1)), 1);
     } else {
       const float* from = static_cast<const float*>(s.from.data) + c * s.stride + k;
       for (int64_t i = 0; i < cols; ++i) to[i] = from[i * s.stride];
@@ -18,7 +20,8 @@ inline void put_words(const longer::cpu::GemmSource& s, int64_t k, int64_t c, in
   }
   for (int64_t i = 0; i < cols; i += kLanes) {
     const int64_t n = lanes_left(i, cols);
-    const Vec words = get(s.from, k * s.stride + c + i, n);
+    Vec words = get(s.from, k * s.stride + c + i, n);
+    if (s.rounded) words = rounded_bf16(words);
     if (k + 1 < s.inner) store(to + i, words); else store_n(to + i, words, n);  // what runs over is written later
   }
 }

@@ -24,7 +24,7 @@ constexpr int64_t kBlockTiles = 8;  // row tiles that share a pass over the pane
 class ProductRun {
  public:
   ProductRun(const Product& p, const Call& call)
-      : p_(p), pool_(*call.pool), kernel_(gemm_kernel(p.a.dtype == DType::bf16 && p.w.dtype == DType::bf16)),
+      : p_(p), pool_(*call.pool), kernel_(gemm_kernel(p.a.dtype == DType::bf16)),
         words_((p.inner + kernel_.group - 1) / kernel_.group),
         panels_((p.cols + kernel_.panel - 1) / kernel_.panel),
         block_rows_(kernel_.row_tile * kBlockTiles),
@@ -79,7 +79,7 @@ class ProductRun {
       const int64_t stride = p_.transposed ? p_.inner : p_.cols;
       Values from = values(p_.w);
       from.data = static_cast<char*>(from.data) + col * (p_.transposed ? stride : 1) * dtype_size(p_.w.dtype);
-      kernel_.pack({from, stride, p_.inner, std::min(kernel_.panel, p_.cols - col), p_.transposed}, kernel_.panel,
+      kernel_.pack({from, stride, p_.inner, std::min(kernel_.panel, p_.cols - col), p_.transposed, p_.a.dtype == DType::bf16}, kernel_.panel,
                    panels + col * words_);
     });
   }

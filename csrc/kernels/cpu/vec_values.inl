@@ -25,6 +25,13 @@ inline void put(Values v, int64_t at, Vec x, int64_t n) {
   store_n(static_cast<float*>(v.data) + at, x, n);
 }
 
+// To the nearest bf16, even where there are two.
+inline Vec rounded_bf16(Vec x) {
+  uint16_t half[kLanes];
+  store_bf16(half, x);
+  return load_bf16(half);
+}
+
 inline int64_t lanes_left(int64_t at, int64_t end) { return end - at < kLanes ? end - at : kLanes; }
 
 }  // namespace
