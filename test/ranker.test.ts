@@ -11,7 +11,7 @@ import { id } from '../lib/schema/features.ts';
 import { defineSchema } from '../lib/schema/schema.ts';
 import { trainDefaults } from '../lib/train/options.ts';
 import { Trainer } from '../lib/train/trainer.ts';
-import { requests, richSchema, tiny, variants } from './helpers.ts';
+import { batchOf, requests, richSchema, tiny, variants } from './helpers.ts';
 
 const runtime = new Runtime({ threads: 2 });
 t.teardown(() => { runtime.dispose(); });
@@ -63,4 +63,17 @@ await t.test('other candidates of a cache score as if they had come with the req
 await t.test('another schema is refused', async (t) => {
   const other = defineSchema({ event: { item: id(50, 6) }, candidate: { item: id(50, 6) }, labels: { click: {} }, time: true });
   await t.rejects(Ranker.open(await saved(t), { schema: other, runtime }), { code: 'ERR_SCHEMA' });
+});
+
+await t.test('a model trained with dropout is evaluated and served without', async (t) => {
+  const encoded = requests([5, 0, 24], [2, 1, 3], 1);
+  const scores: Float32Array[] = [];
+  for (const dropout of [0, 0.5]) {
+    const trainer = new Trainer(new ModelDescription(richSchema, { ...tiny, dropout }), trainDefaults, runtime);
+    const ranker = new Ranker(trainer.model, trainer.state, runtime);
+    scores.push(await ranker.score(await ranker.prefill(encoded)), await trainer.predict(batchOf(encoded, tiny.maxHistory)));
+    ranker.dispose();
+    trainer.dispose();
+  }
+  for (const s of scores) t.same(s, scores[0]);
 });

@@ -3,6 +3,7 @@ import { LongerError } from '../errors.ts';
 import { type Dim, fixed, symbol, type Symbols } from '../graph/dim.ts';
 import { Graph, type Value } from '../graph/graph.ts';
 import { ParameterLayout, tableStore } from '../graph/lower.ts';
+import { inference } from '../graph/passes/inference.ts';
 import { prune } from '../graph/passes/prune.ts';
 import type { State } from '../native/plan.ts';
 import type { Schema } from '../schema/schema.ts';
@@ -63,7 +64,7 @@ export class ModelDescription {
   prefill(): Graph {
     const graph = new Graph();
     for (const [name, value] of Object.entries(this.#userSide(graph))) graph.output(`cache.${name}`, value);
-    return prune(graph);
+    return prune(inference(graph));
   }
 
   /** Candidates against the cache: inputs `cache.<name>`, output `logits` [candidates, tasks]. */
@@ -71,7 +72,7 @@ export class ModelDescription {
     const graph = new Graph();
     const cache = Object.fromEntries(this.cache.map((e) => [e.name, graph.input(`cache.${e.name}`, 'f32', [e.rows, fixed(e.width)])]));
     graph.output('logits', this.#candidateSide(graph, cache));
-    return prune(graph);
+    return prune(inference(graph));
   }
 
   /** Sizes and arrays of a batch for any of the graphs. */

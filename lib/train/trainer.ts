@@ -1,6 +1,7 @@
 import type { Batch } from '../data/batch.ts';
 import { LongerError } from '../errors.ts';
 import { lower } from '../graph/lower.ts';
+import { inference } from '../graph/passes/inference.ts';
 import { prune } from '../graph/passes/prune.ts';
 import { type Checkpoint, type JsonObject, saveCheckpoint } from '../model/checkpoint.ts';
 import { ModelDescription } from '../model/model.ts';
@@ -170,7 +171,7 @@ export class Trainer implements Disposable {
 export function fullPlan(model: ModelDescription, state: State, runtime: Runtime): Plan {
   const { graph, logits } = model.full();
   graph.output('logits', logits);
-  return new Plan(lower(prune(graph), model.layout), state, runtime);
+  return new Plan(lower(prune(inference(graph)), model.layout), state, runtime);
 }
 
 export function sigmoid(x: number): number {

@@ -1,11 +1,11 @@
 import { fixed } from '../dim.ts';
 import { type Graph, type OpDefinition, type Value } from '../graph.ts';
 
-const definition: OpDefinition = {
+export const dropoutDefinition: OpDefinition = {
   name: 'dropout',
   gradient(node, [dy], { graph }) {
     const dx = graph.like(dy!, 'dx');
-    graph.emit(definition, [dy!, node.inputs[1]!], [dx], node.attrs);
+    graph.emit(dropoutDefinition, [dy!, node.inputs[1]!], [dx], node.attrs);
     return [dx, null];
   },
 };
@@ -15,6 +15,6 @@ export function dropout(graph: Graph, x: Value, p: number, stream: number): Valu
   if (p === 0) return x;
   const seed = graph.input('dropout.seed', 'i32', [fixed(2)]);
   const y = graph.like(x, 'dropout');
-  graph.emit(definition, [x, seed], [y], [p, stream]);
+  graph.emit(dropoutDefinition, [x, seed], [y], [p, stream]);
   return y;
 }
