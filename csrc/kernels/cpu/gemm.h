@@ -27,16 +27,23 @@ struct GemmBlock {
   int64_t rows, words, cols;  // cols counts from col
   const float* a;
   int64_t a_stride;           // words from row to row
-  const float* b;             // panels, or for small(): row-major words
-  int64_t b_stride;           // small() only
+  const float* b;             // panels; small() has none
   GemmFinish finish;
   int64_t row, col, finish_cols;
 };
 
-// c += a b, where both are read a reduction word at a time; c is row-major with padded columns, a multiple of `panel`.
-// Tile t of row_tile rows has the words of k at a + t * a_panel + k * a_step, and so for the panels of b.
+// A matrix whose element (k, c) of the reduction and the column is at k * stride + c, or at c * stride + k if transposed.
+struct GemmSource {
+  Values from;  // begins at (0, 0)
+  int64_t stride, inner, cols;
+  bool transposed;
+  bool rounded;  // f32 elements are rounded to bf16 first
+};
+
+// c += a b, where a and b are read a reduction word at a time. Both lie in panels of `lanes` columns: word k of panel p
+// is at p * panel + k * step. c is row-major with columns padded to whole panels.
 struct GemmSum {
-  int64_t rows, words, cols;
+  int64_t rows, words, cols;  // columns of a, reduction, columns of b
   const float* a;
   int64_t a_panel, a_step;
   const float* b;
@@ -46,28 +53,23 @@ struct GemmSum {
   bool first;  // c = a b
 };
 
-// A matrix whose element (k, c) of the reduction and the column is at k * stride + c, or at c * stride + k if transposed.
-struct GemmSource {
-  Values from;  // begins at (0, 0)
-  int64_t stride, inner, cols;
-  bool transposed;
-  bool rounded = false;  // f32 elements are rounded to bf16 first
-};
-
 struct GemmKernel {
-  int64_t group;      // elements a word
-  int64_t row_tile;   // rows in registers
-  int64_t panel;      // columns in registers
-  int64_t small_rows; // rows that small() takes at most; 0 where there is no small()
+  int64_t group;       // elements a word
+  int64_t row_tile;    // rows in registers
+  int64_t panel;       // columns in registers
+  int64_t lanes;       // columns a panel of sum()
+  int64_t small_rows;  // rows that small() is meant for
+  int64_t small_cols;  // columns that it takes at a time
 
-  // panels: [columns / width][words][width], zero-padded
-  void (*pack)(const GemmSource&, int64_t width, float* panels);
+  // panels: [columns / panel][words][panel], zero-padded
+  void (*pack)(const GemmSource&, float* panels);
   // Rows of words with a stride: widened or copied, the last word zero-padded.
   void (*stage)(Values from, int64_t from_stride, int64_t rows, int64_t inner, float* to, int64_t to_stride);
   void (*multiply)(const GemmBlock&);
-  void (*small)(const GemmBlock&);  // b as it stands, f32
+  void (*small)(const GemmBlock&, const GemmSource&);  // for few rows: b is read where it stands; not transposed
+  // Words of rows, in panels for sum(), zero-padded. Adds the rows to sums[cols padded to panels] unless that is null.
+  void (*pack_sum)(Values from, int64_t stride, int64_t rows, int64_t cols, float* to, int64_t panel, float* sums);
   void (*sum)(const GemmSum&);
-  void (*add_rows)(Values from, int64_t stride, int64_t rows, int64_t cols, float* sums);  // column sums, added
 };
 
 const GemmKernel& gemm_generic();

@@ -1,161 +1,119 @@
 // The body of gemm_<isa>.cpp. The including file includes a vec_<isa>.h, vec_math.inl and vec_values.inl, and defines
-//   kGroup, kRowTile, kVectors, kSmallVectors
+//   kGroup                      elements a word
+//   kRowTile, kVectors          the tile of multiply(): rows, vectors of columns
+//   kSmallRows, kSmallVectors   that of small()
+//   kSumRows, kSumVectors       that of sum(); kSumRows divides kLanes
 //   Vec multiply_add(Vec a, Vec b, Vec sum)   words of a and b
-//   put_words(const GemmSource&, k, c, cols, float*)   word k of columns c .. c + cols - 1
+//   Vec add_words(Vec sum, Vec words)         each element of a word, in order
+//   Vec words_across(from, rounded, at, stride, both, n)   n words that lie side by side; the second element of a word,
+//                               if there is one (both), is `stride` after its first
+//   Vec words_along(from, rounded, at, n)     words that are read along the reduction: n elements, then zeros
+
+namespace {
+constexpr int64_t kPanel = kVectors * kLanes;
+}
+
+#include "kernels/cpu/gemm_finish.inl"
+#include "kernels/cpu/gemm_pack.inl"
 
 namespace {
 
-using longer::cpu::GemmBlock;
-using longer::cpu::GemmFinish;
 using longer::cpu::GemmKernel;
-using longer::cpu::GemmSource;
 using longer::cpu::GemmSum;
 
-constexpr int64_t kPanel = kVectors * kLanes;
-
-template <Activation kind>
-inline Vec finished(const GemmFinish& f, Vec v, int64_t at, int64_t n) {
-  if (f.backward) {
-    if (f.pre.data) v = mul(v, activation_slope<kind>(get(f.pre, at, n)));
-  } else {
-    if (f.pre.data) put(f.pre, at, v, n);
-    v = activate<kind>(v);
-  }
-  return f.residual.data ? add(v, get(f.residual, at, n)) : v;
-}
-
-// rows x cols values with a stride of kBuffer, at (row, col)
-constexpr int64_t kBuffer = (kSmallVectors > kVectors ? kSmallVectors : kVectors) * kLanes;
-
-void finish_tile(const GemmBlock& g, const float* buffer, int64_t rows, int64_t row, int64_t col, int64_t cols) {
-  with_activation(g.finish.activation, [&](auto kind) {
-    for (int64_t r = 0; r < rows; ++r)
-      for (int64_t c = 0; c < cols; c += kLanes) {
-        const int64_t n = lanes_left(c, cols), at = (row + r) * g.finish_cols + col + c;
-        Vec v = load(buffer + r * kBuffer + c);
-        if (g.finish.bias) v = add(v, load_n(g.finish.bias + col + c, n));
-        put(g.finish.out, at, finished<decltype(kind)::kind>(g.finish, v, at, n), n);
-      }
-  });
-}
-
-// From registers where nothing but bias and an f32 residual is to be done, else by way of a buffer in the cache.
 template <int R, int V>
-inline void finish_registers(const GemmBlock& g, Vec (&acc)[R][V], int64_t row, int64_t col, int64_t cols) {
-  const GemmFinish& f = g.finish;
-  if (cols == V * kLanes && f.activation == Activation::none && !f.pre.data && !f.out.is_bf16 && !f.residual.is_bf16) {
-    const int64_t at = row * g.finish_cols + col;
-    float* out = static_cast<float*>(f.out.data) + at;
-    const float* residual = f.residual.data ? static_cast<const float*>(f.residual.data) + at : nullptr;
-    if (f.bias) {
-#pragma GCC unroll 8
-      for (int j = 0; j < V; ++j) {
-        const Vec bias = load(f.bias + col + j * kLanes);
-#pragma GCC unroll 16
-        for (int i = 0; i < R; ++i) acc[i][j] = add(acc[i][j], bias);
-      }
-    }
-    if (residual) {
-#pragma GCC unroll 16
-      for (int i = 0; i < R; ++i)
-#pragma GCC unroll 8
-        for (int j = 0; j < V; ++j) acc[i][j] = add(acc[i][j], load(residual + i * g.finish_cols + j * kLanes));
-    }
-#pragma GCC unroll 16
-    for (int i = 0; i < R; ++i)
-#pragma GCC unroll 8
-      for (int j = 0; j < V; ++j) store(out + i * g.finish_cols + j * kLanes, acc[i][j]);
-    return;
-  }
-  float buffer[R * kBuffer];
+inline void clear(Vec (&acc)[R][V]) {
 #pragma GCC unroll 16
   for (int i = 0; i < R; ++i)
 #pragma GCC unroll 8
-    for (int j = 0; j < V; ++j) store(buffer + i * kBuffer + j * kLanes, acc[i][j]);
-  finish_tile(g, buffer, R, row, col, cols);
-}
-
-// acc += a b. Of a, rows are a_row words apart and the words of a row a_step; one of them is 1, which one is known at
-// compile time. Words of b are b_stride apart.
-template <int R, int V, bool RowsTogether>
-inline void accumulate(Vec (&acc)[R][V], const float* a, int64_t a_row, int64_t a_step, const float* b, int64_t b_stride,
-                       int64_t words) {
-  for (int64_t k = 0; k < words; ++k, b += b_stride) {
-    Vec row[V];
-#pragma GCC unroll 8
-    for (int j = 0; j < V; ++j) row[j] = load(b + j * kLanes);
-#pragma GCC unroll 16
-    for (int i = 0; i < R; ++i) {
-      const Vec factor = set(RowsTogether ? a[k * a_step + i] : a[i * a_row + k]);
-#pragma GCC unroll 8
-      for (int j = 0; j < V; ++j) acc[i][j] = multiply_add(factor, row[j], acc[i][j]);
-    }
-  }
+    for (int j = 0; j < V; ++j) acc[i][j] = set(0.0f);
 }
 
 template <int R, int V>
 void multiply_tile(const GemmBlock& g, const float* a, const float* b, int64_t row, int64_t col, int64_t cols) {
   Vec acc[R][V];
-#pragma GCC unroll 16
-  for (int i = 0; i < R; ++i)
+  clear(acc);
+  for (int64_t k = 0; k < g.words; ++k, b += kPanel) {
+    Vec factors[V];
 #pragma GCC unroll 8
-    for (int j = 0; j < V; ++j) acc[i][j] = set(0.0f);
-  accumulate<R, V, false>(acc, a, g.a_stride, 1, b, kPanel, g.words);
+    for (int j = 0; j < V; ++j) factors[j] = load(b + j * kLanes);
+#pragma GCC unroll 16
+    for (int i = 0; i < R; ++i) {
+      const Vec factor = set(a[i * g.a_stride + k]);
+#pragma GCC unroll 8
+      for (int j = 0; j < V; ++j) acc[i][j] = multiply_add(factor, factors[j], acc[i][j]);
+    }
+  }
   finish_registers(g, acc, row, col, cols);
 }
-
-using MultiplyTile = void (*)(const GemmBlock&, const float*, const float*, int64_t, int64_t, int64_t);
 
 template <int R, int V>
 void sum_tile(const GemmSum& g, const float* a, const float* b, float* c) {
   Vec acc[R][V];
+  if (g.first) {
+    clear(acc);
+  } else {
 #pragma GCC unroll 16
-  for (int i = 0; i < R; ++i)
+    for (int i = 0; i < R; ++i)
 #pragma GCC unroll 8
-    for (int j = 0; j < V; ++j) acc[i][j] = g.first ? set(0.0f) : load(c + i * g.c_stride + j * kLanes);
-  accumulate<R, V, true>(acc, a, 1, g.a_step, b, g.b_step, g.words);
+      for (int j = 0; j < V; ++j) acc[i][j] = load(c + i * g.c_stride + j * kLanes);
+  }
+  const int64_t a_step = g.a_step, b_step = g.b_step, b_panel = g.b_panel;
+  for (int64_t k = 0; k < g.words; ++k, a += a_step, b += b_step) {
+    Vec factors[V];
+#pragma GCC unroll 8
+    for (int j = 0; j < V; ++j) factors[j] = load(b + j * b_panel);
+#pragma GCC unroll 16
+    for (int i = 0; i < R; ++i) {
+      const Vec factor = set(a[i]);
+#pragma GCC unroll 8
+      for (int j = 0; j < V; ++j) acc[i][j] = multiply_add(factor, factors[j], acc[i][j]);
+    }
+  }
 #pragma GCC unroll 16
   for (int i = 0; i < R; ++i)
 #pragma GCC unroll 8
     for (int j = 0; j < V; ++j) store(c + i * g.c_stride + j * kLanes, acc[i][j]);
 }
 
+using MultiplyTile = void (*)(const GemmBlock&, const float*, const float*, int64_t, int64_t, int64_t);
 using SumTile = void (*)(const GemmSum&, const float*, const float*, float*);
 
-template <int R>
-struct Tiles {  // fills the tables of tiles for 1 .. R rows
-  static void fill(MultiplyTile* multiply, SumTile* sum) {
-    multiply[R] = multiply_tile<R, kVectors>;
-    sum[R] = sum_tile<R, kVectors>;
-    Tiles<R - 1>::fill(multiply, sum);
-  }
-};
-template <>
-struct Tiles<0> {
-  static void fill(MultiplyTile*, SumTile*) {}
+// [vectors][rows]
+struct TileTable {
+  MultiplyTile multiply[kVectors + 1][kRowTile + 1] = {};
+  SumTile sum[kSumVectors + 1][kSumRows + 1] = {};
 };
 
-struct TileTable {
-  MultiplyTile multiply[kRowTile + 1];
-  SumTile sum[kRowTile + 1];
-};
+template <int R, int V>
+void fill_multiply(TileTable& t) {
+  t.multiply[V][R] = multiply_tile<R, V>;
+  if constexpr (R > 1) fill_multiply<R - 1, V>(t);
+  else if constexpr (V > 1) fill_multiply<kRowTile, V - 1>(t);
+}
+
+template <int R, int V>
+void fill_sum(TileTable& t) {
+  t.sum[V][R] = sum_tile<R, V>;
+  if constexpr (R > 1) fill_sum<R - 1, V>(t);
+  else if constexpr (V > 1) fill_sum<kSumRows, V - 1>(t);
+}
 
 const TileTable& tiles() {
   static const TileTable table = [] {
     TileTable t;
-    Tiles<kRowTile>::fill(t.multiply, t.sum);
+    fill_multiply<kRowTile, kVectors>(t);
+    fill_sum<kSumRows, kSumVectors>(t);
     return t;
   }();
   return table;
 }
 
-inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-
 void multiply(const GemmBlock& g) {
   const TileTable& table = tiles();
   const auto one = [&](int64_t r, int64_t c) {
     const int64_t rows = least(kRowTile, g.rows - r), cols = least(kPanel, g.cols - c);
-    table.multiply[rows](g, g.a + r * g.a_stride, g.b + c * g.words, g.row + r, g.col + c, cols);
+    table.multiply[(cols + kLanes - 1) / kLanes][rows](g, g.a + r * g.a_stride, g.b + c * g.words, g.row + r, g.col + c, cols);
   };
   constexpr int64_t kCacheWords = 65536;  // panels of this size stay in the second-level cache beside the rows
   if (g.words * g.cols <= kCacheWords) {
@@ -167,41 +125,54 @@ void multiply(const GemmBlock& g) {
   }
 }
 
+// The panels of b are dealt evenly to tiles of at most kSumVectors: a tile of one vector waits for its loads.
 void sum(const GemmSum& g) {
   const TileTable& table = tiles();
-  for (int64_t c = 0; c < g.cols; c += kPanel)
-    for (int64_t r = 0; r < g.rows; r += kRowTile)
-      table.sum[least(kRowTile, g.rows - r)](g, g.a + (r / kRowTile) * g.a_panel, g.b + (c / kPanel) * g.b_panel,
-                                             g.c + r * g.c_stride + c);
+  const int64_t panels = (g.cols + kLanes - 1) / kLanes, parts = (panels + kSumVectors - 1) / kSumVectors;
+  for (int64_t part = 0; part < parts; ++part) {
+    const int64_t p = panels * part / parts, vectors = panels * (part + 1) / parts - p;
+    for (int64_t r = 0; r < g.rows; r += kSumRows)
+      table.sum[vectors][least(kSumRows, g.rows - r)](g, g.a + r / kLanes * g.a_panel + r % kLanes, g.b + p * g.b_panel,
+                                                      g.c + r * g.c_stride + p * kLanes);
+  }
 }
 
-void pack(const GemmSource& s, int64_t width, float* panels) {
-  const int64_t words = (s.inner + kGroup - 1) / kGroup;
-  for (int64_t k = 0; k < words; ++k)
-    for (int64_t c = 0; c < s.cols; c += width) {
-      const int64_t cols = least(width, s.cols - c);
-      float* to = panels + c * words + k * width;
-      put_words(s, k, c, cols, to);
-      for (int64_t i = cols; i < width; ++i) to[i] = 0;
+template <int R, int V>
+void small_tile(const GemmBlock& g, const GemmSource& s, int64_t r, int64_t c, int64_t cols) {
+  const float* a = g.a + r * g.a_stride;
+  Vec acc[R][V];
+  clear(acc);
+  const bool whole = cols == V * kLanes;
+  for (int64_t k = 0; k < g.words; ++k) {
+    Vec factors[V];
+#pragma GCC unroll 8
+    for (int j = 0; j < V; ++j) {
+      const int64_t at = c + j * kLanes, n = whole ? kLanes : least(kLanes, cols - j * kLanes);
+      factors[j] = n > 0 ? source_words(s, k, at, n) : set(0.0f);
     }
+#pragma GCC unroll 16
+    for (int i = 0; i < R; ++i) {
+      const Vec factor = set(a[i * g.a_stride + k]);
+#pragma GCC unroll 8
+      for (int j = 0; j < V; ++j) acc[i][j] = multiply_add(factor, factors[j], acc[i][j]);
+    }
+  }
+  finish_registers(g, acc, g.row + r, g.col + c, cols);
 }
 
-void add_rows(Values from, int64_t stride, int64_t rows, int64_t cols, float* sums) {
-  constexpr int kChains = 4;
-  int64_t c = 0;
-  for (; c + kChains * kLanes <= cols; c += kChains * kLanes) {
-    Vec s[kChains];
-    for (int j = 0; j < kChains; ++j) s[j] = load(sums + c + j * kLanes);
-    for (int64_t r = 0; r < rows; ++r)
-      for (int j = 0; j < kChains; ++j) s[j] = add(s[j], get(from, r * stride + c + j * kLanes, kLanes));
-    for (int j = 0; j < kChains; ++j) store(sums + c + j * kLanes, s[j]);
-  }
-  for (; c < cols; c += kLanes) {
-    const int64_t n = lanes_left(c, cols);
-    Vec s = load_n(sums + c, n);
-    for (int64_t r = 0; r < rows; ++r) s = add(s, get(from, r * stride + c, n));
-    store_n(sums + c, s, n);
+template <int R>
+void small_rows(const GemmBlock& g, const GemmSource& s, int64_t r, int64_t rows) {
+  if constexpr (R > 0) {
+    if (rows != R) return small_rows<R - 1>(g, s, r, rows);
+    constexpr int kWidth = R == 1 ? 2 * kSmallVectors : kSmallVectors;
+    for (int64_t c = 0; c < g.cols; c += kWidth * kLanes) small_tile<R, kWidth>(g, s, r, c, least(kWidth * kLanes, g.cols - c));
   }
 }
+
+void small(const GemmBlock& g, const GemmSource& s) {
+  for (int64_t r = 0; r < g.rows; r += kSmallRows) small_rows<kSmallRows>(g, s, r, least(kSmallRows, g.rows - r));
+}
+
+const GemmKernel kernel = {kGroup, kRowTile, kPanel, kLanes, 16, 2 * kSmallVectors * kLanes, pack, stage, multiply, small, pack_sum, sum};
 
 }  // namespace

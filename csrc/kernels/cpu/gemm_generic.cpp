@@ -4,10 +4,11 @@
 #include "kernels/cpu/vec_values.inl"
 
 namespace {
-constexpr int64_t kRowTile = 4, kVectors = 2, kSmallRows = 4, kSmallVectors = 2;
+constexpr int64_t kRowTile = 4, kVectors = 2, kSmallRows = 4, kSmallVectors = 2, kSumRows = 4, kSumVectors = 2;
 }
 
 #include "kernels/cpu/gemm_f32.inl"
+#include "kernels/cpu/gemm.inl"
 
 namespace longer::cpu {
 const GemmKernel& gemm_generic() { return kernel; }

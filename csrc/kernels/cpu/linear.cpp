@@ -19,34 +19,32 @@ struct Product {
   GemmFinish finish;
 };
 
-constexpr int64_t kBlockTiles = 8;  // row tiles that share a pass over the panels
+constexpr int64_t kBlockTiles = 8;              // row tiles that share a pass over the panels
+constexpr int64_t kTaskWork = int64_t{1} << 18; // multiply-adds that are worth handing to another thread
+constexpr int64_t kTaskPack = int64_t{1} << 14; // the same for elements packed
+constexpr int64_t kTaskRead = int64_t{1} << 15; // the same for weights that few rows share
+
+int64_t parts_of(int64_t n, int64_t part) { return (n + part - 1) / part; }
 
 class ProductRun {
  public:
   ProductRun(const Product& p, const Call& call)
-      : p_(p), pool_(*call.pool), kernel_(gemm_kernel(p.a.dtype == DType::bf16)),
-        words_((p.inner + kernel_.group - 1) / kernel_.group),
-        panels_((p.cols + kernel_.panel - 1) / kernel_.panel),
-        block_rows_(kernel_.row_tile * kBlockTiles),
-        stage_stride_((words_ + 15) / 16 * 16 + 16) {}
-
-  // Small products with f32 operands read the weights where they stand.
-  bool small() const {
-    return p_.rows <= kernel_.small_rows && !p_.transposed && p_.a.dtype == DType::f32 && p_.w.dtype == DType::f32;
-  }
+      : p_(p), pool_(*call.pool), kernel_(gemm_kernel(p.a.dtype == DType::bf16)), words_(parts_of(p.inner, kernel_.group)),
+        panels_(parts_of(p.cols, kernel_.panel)), block_rows_(kernel_.row_tile * kBlockTiles),
+        stage_stride_(parts_of(words_, 16) * 16 + 16) {}
 
   int64_t workspace() const {
-    if (small()) return 0;
-    return panel_bytes() + pool_.size() * stage_bytes();
+    if (small()) return stage_bytes();
+    return panel_bytes() + (must_stage() ? pool_.size() * stage_bytes() : 0);
   }
 
   void run(void* workspace) const {
     if (p_.rows == 0 || p_.cols == 0) return;
-    if (small()) return run_small();
+    if (small()) return run_small(static_cast<float*>(workspace));
     float* panels = static_cast<float*>(workspace);
     pack(panels);
     const int64_t task_rows = rows_a_task();
-    pool_.parallel_for((p_.rows + task_rows - 1) / task_rows, [&](int64_t task, int worker) {
+    pool_.parallel_for(parts_of(p_.rows, task_rows), [&](int64_t task, int worker) {
       float* stage = reinterpret_cast<float*>(static_cast<char*>(workspace) + panel_bytes() + worker * stage_bytes());
       const int64_t end = std::min(p_.rows, (task + 1) * task_rows);
       for (int64_t row = task * task_rows; row < end; row += block_rows_)
@@ -55,45 +53,62 @@ class ProductRun {
   }
 
  private:
+  // A few rows read the weights where they stand.
+  bool small() const { return p_.rows <= kernel_.small_rows && !p_.transposed; }
+
   int64_t panel_bytes() const { return align_up(panels_ * kernel_.panel * words_ * 4); }
   int64_t stage_bytes() const { return align_up(block_rows_ * stage_stride_ * 4); }
 
-  // Enough work for a task to be worth its hand-out.
+  // Enough work for a task to be worth its hand-out, few enough rows that the threads end together.
   int64_t rows_a_task() const {
-    const int64_t wanted = (int64_t{1} << 20) / std::max<int64_t>(1, p_.inner * p_.cols);
-    return block_rows_ * std::clamp<int64_t>(wanted / block_rows_, 1, 16);
+    const int64_t work = parts_of(kTaskWork, std::max<int64_t>(1, p_.inner * p_.cols)), fair = parts_of(p_.rows, 8 * pool_.size());
+    const int64_t rows = parts_of(std::max(work, std::min(fair, 16 * block_rows_)), kernel_.row_tile) * kernel_.row_tile;
+    return rows > block_rows_ ? parts_of(rows, block_rows_) * block_rows_ : rows;
   }
 
-  void run_small() const {
-    const int64_t wide = 64;
-    pool_.parallel_for((p_.cols + wide - 1) / wide, [&](int64_t task, int) {
-      const int64_t col = task * wide;
-      kernel_.small({p_.rows, words_, std::min(wide, p_.cols - col), p_.a.f32(), p_.inner, p_.w.f32() + col, p_.cols,
-                     p_.finish, 0, col, p_.cols});
+  GemmSource source(int64_t col, int64_t cols) const {
+    const int64_t stride = p_.transposed ? p_.inner : p_.cols;
+    Values from = values(p_.w);
+    from.data = static_cast<char*>(from.data) + col * (p_.transposed ? stride : 1) * dtype_size(p_.w.dtype);
+    return {from, stride, p_.inner, cols, p_.transposed, p_.a.dtype == DType::bf16};
+  }
+
+  GemmBlock block(int64_t row, int64_t rows, float* stage) const {
+    Values from = values(p_.a);
+    from.data = static_cast<char*>(from.data) + row * p_.inner * dtype_size(p_.a.dtype);
+    GemmBlock b{rows, words_, p_.cols, static_cast<const float*>(from.data), words_, nullptr, p_.finish, row, 0, p_.cols};
+    if (must_stage()) {
+      kernel_.stage(from, p_.inner, rows, p_.inner, stage, stage_stride_);
+      b.a = stage;
+      b.a_stride = stage_stride_;
+    }
+    return b;
+  }
+
+  void run_small(float* stage) const {
+    const GemmBlock whole = block(0, p_.rows, stage);
+    const int64_t work = std::min(parts_of(kTaskRead, std::max<int64_t>(1, p_.inner)), parts_of(kTaskWork, std::max<int64_t>(1, p_.inner * p_.rows)));
+    const int64_t wide = parts_of(std::max(work, parts_of(p_.cols, pool_.size())), kernel_.small_cols) * kernel_.small_cols;
+    pool_.parallel_for(parts_of(p_.cols, wide), [&](int64_t task, int) {
+      GemmBlock b = whole;
+      b.col = task * wide;
+      b.cols = std::min(wide, p_.cols - b.col);
+      kernel_.small(b, source(b.col, b.cols));
     });
   }
 
   void pack(float* panels) const {
-    pool_.parallel_for(panels_, [&](int64_t panel, int) {
-      const int64_t col = panel * kernel_.panel;
-      const int64_t stride = p_.transposed ? p_.inner : p_.cols;
-      Values from = values(p_.w);
-      from.data = static_cast<char*>(from.data) + col * (p_.transposed ? stride : 1) * dtype_size(p_.w.dtype);
-      kernel_.pack({from, stride, p_.inner, std::min(kernel_.panel, p_.cols - col), p_.transposed, p_.a.dtype == DType::bf16}, kernel_.panel,
-                   panels + col * words_);
+    const int64_t some = parts_of(kTaskPack, std::max<int64_t>(1, p_.inner * kernel_.panel));
+    pool_.parallel_for(parts_of(panels_, some), [&](int64_t task, int) {
+      const int64_t col = task * some * kernel_.panel;
+      kernel_.pack(source(col, std::min(some * kernel_.panel, p_.cols - col)), panels + col * words_);
     });
   }
 
   void multiply(int64_t row, int64_t rows, const float* panels, float* stage) const {
-    Values from = values(p_.a);
-    from.data = static_cast<char*>(from.data) + row * p_.inner * dtype_size(p_.a.dtype);
-    GemmBlock block{rows, words_, p_.cols, static_cast<const float*>(from.data), words_, panels, 0, p_.finish, row, 0, p_.cols};
-    if (must_stage()) {
-      kernel_.stage(from, p_.inner, rows, p_.inner, stage, stage_stride_);
-      block.a = stage;
-      block.a_stride = stage_stride_;
-    }
-    kernel_.multiply(block);
+    GemmBlock b = block(row, rows, stage);
+    b.b = panels;
+    kernel_.multiply(b);
   }
 
   // Rows that are not words as they stand; or so far apart that a tile of them falls into the same few cache sets.

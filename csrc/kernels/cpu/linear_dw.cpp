@@ -11,81 +11,80 @@ namespace longer::cpu {
 
 namespace {
 
-constexpr int64_t kChunkRows = 2048;       // least rows of a chunk
-constexpr int64_t kPartialBytes = 8 << 20; // partial sums are to stay about this size
-constexpr int64_t kBlockRows = 256;        // rows packed at a time
-constexpr int64_t kNarrow = 64;            // columns
-constexpr int64_t kTaskCols = 256;         // columns of dw a task; a multiple of every panel
+constexpr int64_t kBlockRows = 128;    // rows worked on at a time: their panels stay in the second-level cache
+constexpr int64_t kChunkRows = 1024;   // least rows of a chunk
+constexpr int64_t kTasks = 32;         // wanted
+constexpr int64_t kPart = 256;         // columns of x and of dy that a task takes; a multiple of every panel
+constexpr int64_t kNarrow = 64;        // columns that are read where they stand
+constexpr int64_t kCombine = 1 << 15;  // numbers to add that are worth handing to another thread
 
-int64_t round_up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
+int64_t parts_of(int64_t n, int64_t part) { return (n + part - 1) / part; }
+int64_t round_up(int64_t n, int64_t unit) { return parts_of(n, unit) * unit; }
 
-// A task is a chunk of rows and a group of columns. Chunks depend on the shapes alone.
+// A task is a chunk of rows and a part of dw. Chunks depend on the shapes alone.
 class WeightGradient {
  public:
   WeightGradient(const LinearDwArgs& a, const Call& call)
       : a_(a), pool_(*call.pool), kernel_(gemm_kernel(a.x.dtype == DType::bf16 && a.dy.dtype == DType::bf16)),
-        stride_(round_up(a.outs, kernel_.panel)), partial_((a.ins + 1) * stride_),
-        groups_((a.outs + kTaskCols - 1) / kTaskCols) {
-    const int64_t most = std::clamp<int64_t>(kPartialBytes / std::max<int64_t>(1, partial_ * 4), 4, 16);
-    chunk_rows_ = std::max(kChunkRows, round_up((a.rows + most - 1) / most, kBlockRows));
-    chunks_ = std::max<int64_t>(1, (a.rows + chunk_rows_ - 1) / chunk_rows_);
+        stride_(round_up(a.outs, kernel_.lanes)), partial_((a.ins + 1) * stride_),
+        in_parts_(std::max<int64_t>(1, parts_of(a.ins, kPart))), out_parts_(parts_of(a.outs, kPart)) {
+    const int64_t most = std::max<int64_t>(1, kTasks / std::max<int64_t>(1, in_parts_ * out_parts_));
+    chunk_rows_ = std::max(kChunkRows, round_up(parts_of(a.rows, most), kBlockRows));
+    chunks_ = std::max<int64_t>(1, parts_of(a.rows, chunk_rows_));
   }
 
-  int64_t workspace() const { return align_up(chunks_ * partial_ * 4) + pool_.size() * pack_bytes(); }
+  int64_t workspace() const { return align_up(chunks_ * partial_ * 4) + 2 * pool_.size() * panel_bytes(); }
 
   void run(void* workspace) const {
     float* partials = static_cast<float*>(workspace);
-    char* packs = static_cast<char*>(workspace) + align_up(chunks_ * partial_ * 4);
-    pool_.parallel_for(chunks_ * groups_, [&](int64_t task, int worker) {
-      chunk(task / groups_, task % groups_ * kTaskCols, partials, packs + worker * pack_bytes());
+    char* panels = static_cast<char*>(workspace) + align_up(chunks_ * partial_ * 4);
+    pool_.parallel_for(chunks_ * in_parts_ * out_parts_, [&](int64_t task, int worker) {
+      const int64_t part = task % (in_parts_ * out_parts_);
+      sum(task / (in_parts_ * out_parts_), part / out_parts_ * kPart, part % out_parts_ * kPart, partials,
+          panels + 2 * worker * panel_bytes());
     });
-    pool_.parallel_for(a_.ins + 1, [&](int64_t row, int) { combine(row, partials); });
+    const int64_t some = parts_of(kCombine, std::max<int64_t>(1, a_.outs * chunks_));
+    pool_.parallel_for(parts_of(a_.ins + 1, some), [&](int64_t task, int) {
+      for (int64_t row = task * some; row < std::min(a_.ins + 1, (task + 1) * some); ++row) combine(row, partials);
+    });
   }
 
  private:
-  int64_t block_words() const { return kBlockRows / kernel_.group; }
-  int64_t x_pack_bytes() const { return align_up(round_up(a_.ins, kernel_.row_tile) * block_words() * 4); }
-  int64_t pack_bytes() const { return x_pack_bytes() + align_up(kTaskCols * block_words() * 4); }
+  // Panels start in different cache sets.
+  int64_t panel_words() const { return kBlockRows / kernel_.group * kernel_.lanes + 16; }
+  int64_t panel_bytes() const { return align_up(kPart / kernel_.lanes * panel_words() * 4); }
 
-  static Values at(const Tensor& t, int64_t offset) {
-    Values v = values(t);
-    v.data = static_cast<char*>(v.data) + offset * dtype_size(t.dtype);
-    return v;
+  struct Operand {
+    const float* words;
+    int64_t panel, step;
+  };
+
+  // Rows of the columns [col, col + cols) as words. They are added to sums, unless that is null.
+  Operand words(const Tensor& t, int64_t row, int64_t rows, int64_t col, int64_t cols, float* panels, float* sums) const {
+    const int64_t width = t.dim[1];
+    Values from = values(t);
+    from.data = static_cast<char*>(from.data) + (row * width + col) * dtype_size(t.dtype);
+    if (!sums && kernel_.group == 1 && t.dtype == DType::f32 && width <= kNarrow && width % kernel_.lanes == 0)
+      return {static_cast<const float*>(from.data), kernel_.lanes, width};
+    kernel_.pack_sum(from, width, rows, cols, panels, panel_words(), sums);
+    return {panels, panel_words(), kernel_.lanes};
   }
 
-  void chunk(int64_t index, int64_t col, float* partials, char* packs) const {
-    float* x_pack = reinterpret_cast<float*>(packs);
-    float* dy_pack = reinterpret_cast<float*>(packs + x_pack_bytes());
-    float* out = partials + index * partial_ + col;
-    const int64_t cols = std::min(kTaskCols, a_.outs - col), end = std::min(a_.rows, (index + 1) * chunk_rows_);
-    float* bias = out + a_.ins * stride_;
-    std::memset(bias, 0, static_cast<size_t>(cols) * 4);
-    int64_t row = index * chunk_rows_;
+  void sum(int64_t chunk, int64_t in, int64_t out, float* partials, char* panels) const {
+    const int64_t ins = std::min(kPart, a_.ins - in), outs = std::min(kPart, a_.outs - out);
+    const int64_t begin = chunk * chunk_rows_, end = std::min(a_.rows, begin + chunk_rows_);
+    float* partial = partials + chunk * partial_ + out;
+    float* bias = in == 0 && a_.db.present() ? partial + a_.ins * stride_ : nullptr;
+    if (bias) std::memset(bias, 0, static_cast<size_t>(round_up(outs, kernel_.lanes)) * 4);
+    int64_t row = begin;
     do {  // once even where there are no rows
-      const int64_t rows = std::max<int64_t>(0, std::min(kBlockRows, end - row));
-      const int64_t words = (rows + kernel_.group - 1) / kernel_.group;
-      const Values x = at(a_.x, row * a_.ins), dy = at(a_.dy, row * a_.outs + col);
-      GemmSum sum{a_.ins, words, cols, x_pack, words * kernel_.row_tile, kernel_.row_tile,
-                  dy_pack, words * kernel_.panel, kernel_.panel, out, stride_, row == index * chunk_rows_};
-      if (readable(a_.x, 1)) {
-        sum.a = static_cast<const float*>(x.data), sum.a_panel = kernel_.row_tile, sum.a_step = a_.ins;
-      } else {
-        kernel_.pack({x, a_.ins, rows, a_.ins, false}, kernel_.row_tile, x_pack);
-      }
-      if (readable(a_.dy, kernel_.panel)) {
-        sum.b = static_cast<const float*>(dy.data), sum.b_panel = kernel_.panel, sum.b_step = a_.outs;
-      } else {
-        kernel_.pack({dy, a_.outs, rows, cols, false}, kernel_.panel, dy_pack);
-      }
-      kernel_.sum(sum);
-      if (a_.db.present()) kernel_.add_rows(dy, a_.outs, rows, cols, bias);
+      const int64_t rows = std::clamp<int64_t>(end - row, 0, kBlockRows);
+      const Operand x = words(a_.x, row, rows, in, ins, reinterpret_cast<float*>(panels), nullptr);
+      const Operand dy = words(a_.dy, row, rows, out, outs, reinterpret_cast<float*>(panels + panel_bytes()), bias);
+      kernel_.sum({ins, parts_of(rows, kernel_.group), outs, x.words, x.panel, x.step, dy.words, dy.panel, dy.step,
+                   partial + in * stride_, stride_, row == begin});
       row += kBlockRows;
     } while (row < end);
-  }
-
-  // Narrow matrices of words are read where they stand.
-  bool readable(const Tensor& t, int64_t unit) const {
-    return kernel_.group == 1 && t.dtype == DType::f32 && t.dim[1] <= kNarrow && t.dim[1] % unit == 0;
   }
 
   // Row a.ins of the partial sums is db.
@@ -101,7 +100,7 @@ class WeightGradient {
   const LinearDwArgs a_;
   ThreadPool& pool_;
   const GemmKernel& kernel_;
-  const int64_t stride_, partial_, groups_;
+  const int64_t stride_, partial_, in_parts_, out_parts_;
   int64_t chunk_rows_ = 0, chunks_ = 0;
 };
 

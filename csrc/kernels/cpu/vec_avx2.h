@@ -61,6 +61,18 @@ inline Vec times_pow2(Vec x, Vec n) {  // n whole, in [-126, 127]
   const __m256i exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
   return _mm256_mul_ps(x, _mm256_castsi256_ps(_mm256_slli_epi32(exponent, 23)));
 }
+inline void transpose(Vec (&r)[kLanes]) {
+  Vec t[kLanes], u[kLanes];
+#pragma GCC unroll 4
+  for (int i = 0; i < kLanes; i += 2) t[i] = _mm256_unpacklo_ps(r[i], r[i + 1]), t[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
+#pragma GCC unroll 2
+  for (int i = 0; i < kLanes; i += 4) {
+    u[i] = _mm256_shuffle_ps(t[i], t[i + 2], 0x44), u[i + 1] = _mm256_shuffle_ps(t[i], t[i + 2], 0xee);
+    u[i + 2] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0x44), u[i + 3] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0xee);
+  }
+#pragma GCC unroll 4
+  for (int q = 0; q < 4; ++q) r[q] = _mm256_permute2f128_ps(u[q], u[4 + q], 0x20), r[4 + q] = _mm256_permute2f128_ps(u[q], u[4 + q], 0x31);
+}
 inline float sum_lanes(Vec x) {
   __m128 a = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
   a = _mm_add_ps(a, _mm_movehl_ps(a, a));

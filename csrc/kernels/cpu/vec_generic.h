@@ -60,6 +60,14 @@ inline Vec round_even(Vec x) { return each([&](int i) { return std::nearbyint(x.
 inline Vec times_pow2(Vec x, Vec n) {  // n whole, in [-126, 127]
   return each([&](int i) { return n.lane[i] == n.lane[i] ? std::ldexp(x.lane[i], static_cast<int>(n.lane[i])) : n.lane[i]; });
 }
+inline void transpose(Vec (&r)[kLanes]) {
+  for (int i = 0; i < kLanes; ++i)
+    for (int j = 0; j < i; ++j) {
+      const float low = r[i].lane[j];
+      r[i].lane[j] = r[j].lane[i];
+      r[j].lane[i] = low;
+    }
+}
 inline float sum_lanes(Vec x) { return (x.lane[0] + x.lane[2]) + (x.lane[1] + x.lane[3]); }
 
 }  // namespace

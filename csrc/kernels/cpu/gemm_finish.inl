@@ -1,0 +1,90 @@
+// What becomes of a tile of a product in registers. Part of gemm.inl.
+
+namespace {
+
+using longer::cpu::GemmBlock;
+using longer::cpu::GemmFinish;
+
+// rows x cols values with a stride of `width`, at (row, col)
+void finish_tile(const GemmBlock& g, const float* buffer, int64_t width, int64_t rows, int64_t row, int64_t col, int64_t cols) {
+  const GemmFinish f = g.finish;
+  with_activation(f.activation, [&](auto kind) {
+    constexpr Activation activation = decltype(kind)::kind;
+    for (int64_t r = 0; r < rows; ++r)
+      for (int64_t c = 0; c < cols; c += kLanes) {
+        const int64_t n = lanes_left(c, cols), at = (row + r) * g.finish_cols + col + c;
+        Vec v = load(buffer + r * width + c);
+        if (f.bias) v = add(v, load_n(f.bias + col + c, n));
+        if (f.backward) {
+          if (f.pre.data) v = mul(v, activation_slope<activation>(get(f.pre, at, n)));
+        } else {
+          if (f.pre.data) put(f.pre, at, v, n);
+          v = activate<activation>(v);
+        }
+        if (f.residual.data) v = add(v, get(f.residual, at, n));
+        put(f.out, at, v, n);
+      }
+  });
+}
+
+template <int R, int V>
+inline void put_tile(Values to, int64_t at, int64_t stride, const Vec (&acc)[R][V]) {
+  if (to.is_bf16) {
+    uint16_t* out = static_cast<uint16_t*>(to.data) + at;
+#pragma GCC unroll 16
+    for (int i = 0; i < R; ++i)
+#pragma GCC unroll 8
+      for (int j = 0; j < V; ++j) store_bf16(out + i * stride + j * kLanes, acc[i][j]);
+  } else {
+    float* out = static_cast<float*>(to.data) + at;
+#pragma GCC unroll 16
+    for (int i = 0; i < R; ++i)
+#pragma GCC unroll 8
+      for (int j = 0; j < V; ++j) store(out + i * stride + j * kLanes, acc[i][j]);
+  }
+}
+
+template <int R, int V>
+inline void add_tile(Values from, int64_t at, int64_t stride, Vec (&acc)[R][V]) {
+  if (from.is_bf16) {
+    const uint16_t* p = static_cast<const uint16_t*>(from.data) + at;
+#pragma GCC unroll 16
+    for (int i = 0; i < R; ++i)
+#pragma GCC unroll 8
+      for (int j = 0; j < V; ++j) acc[i][j] = add(acc[i][j], load_bf16(p + i * stride + j * kLanes));
+  } else {
+    const float* p = static_cast<const float*>(from.data) + at;
+#pragma GCC unroll 16
+    for (int i = 0; i < R; ++i)
+#pragma GCC unroll 8
+      for (int j = 0; j < V; ++j) acc[i][j] = add(acc[i][j], load(p + i * stride + j * kLanes));
+  }
+}
+
+// Whole tiles without an activation never leave the registers; others go by way of a buffer in the cache.
+template <int R, int V>
+inline void finish_registers(const GemmBlock& g, Vec (&acc)[R][V], int64_t row, int64_t col, int64_t cols) {
+  const GemmFinish& f = g.finish;
+  if (cols != V * kLanes || f.activation != Activation::none) {
+    float buffer[R * V * kLanes];
+#pragma GCC unroll 16
+    for (int i = 0; i < R; ++i)
+#pragma GCC unroll 8
+      for (int j = 0; j < V; ++j) store(buffer + (i * V + j) * kLanes, acc[i][j]);
+    return finish_tile(g, buffer, V * kLanes, R, row, col, cols);
+  }
+  const int64_t stride = g.finish_cols, at = row * stride + col;
+  if (f.bias) {
+#pragma GCC unroll 8
+    for (int j = 0; j < V; ++j) {
+      const Vec bias = load(f.bias + col + j * kLanes);
+#pragma GCC unroll 16
+      for (int i = 0; i < R; ++i) acc[i][j] = add(acc[i][j], bias);
+    }
+  }
+  if (f.pre.data && !f.backward) put_tile(f.pre, at, stride, acc);
+  if (f.residual.data) add_tile(f.residual, at, stride, acc);
+  put_tile(f.out, at, stride, acc);
+}
+
+}  // namespace
