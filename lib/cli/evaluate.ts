@@ -18,7 +18,7 @@ export function evaluateCommand(): Command {
   return new Command('evaluate')
     .description('exact metrics of a trained model over labelled requests')
     .requiredOption('--model <dir>', 'checkpoint directory')
-    .requiredOption('--data <file>', 'labelled requests (.parquet or .jsonl)')
+    .requiredOption('--data <file>', 'labelled requests (.parquet, .arrow or .jsonl)')
     .option('--threads <n>', 'threads (default: all CPUs)', wholeNumber)
     .option('--skip-bad', 'count bad rows and go on instead of stopping')
     .option('--json', 'as JSON')

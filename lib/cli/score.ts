@@ -19,7 +19,7 @@ export function scoreCommand(): Command {
   return new Command('score')
     .description('score the candidates of requests: one line in, one line out, the same order')
     .requiredOption('--model <dir>', 'checkpoint directory')
-    .requiredOption('--requests <file>', 'requests (.jsonl or .parquet)')
+    .requiredOption('--requests <file>', 'requests (.jsonl, .parquet or .arrow)')
     .requiredOption('--out <file>', 'JSON lines: id, and per task logits and probabilities of every candidate')
     .option('--threads <n>', 'threads (default: all CPUs)', wholeNumber)
     .option('--batch <n>', 'requests scored together', wholeNumber, 32)

@@ -31,7 +31,7 @@ interface Options {
 export function trainCommand(): Command {
   return new Command('train')
     .description('train a model on a request dataset; Ctrl-C saves and leaves')
-    .requiredOption('--data <file>', 'training requests (.parquet or .jsonl)')
+    .requiredOption('--data <file>', 'training requests (.parquet, .arrow or .jsonl)')
     .requiredOption('--schema <file>', 'schema.json of the data')
     .requiredOption('--out <dir>', 'directory of checkpoints and metrics.jsonl')
     .option('--valid <file>', 'requests to evaluate on after every epoch')

@@ -39,13 +39,17 @@ export async function* batches(schema: Schema, source: AsyncIterable<EncodedRequ
   const ordered = shuffleWindow > 1 ? shuffled(source, shuffleWindow, seed, epoch) : source;
   const made = assemble(schema, ordered, options, skip);
   let next = made.next();
-  for (;;) {
-    const { value, done } = await next;
-    if (done) return;
-    next = made.next();
-    // A rejection that comes while the caller works is thrown at the next turn, not lost.
-    next.catch(() => undefined);
-    yield value;
+  try {
+    for (;;) {
+      const { value, done } = await next;
+      if (done) return;
+      next = made.next();
+      // A rejection that comes while the caller works is thrown at the next turn, not lost.
+      next.catch(() => undefined);
+      yield value;
+    }
+  } finally {
+    await made.return(); // a caller that leaves early closes the file
   }
 }
 

@@ -1,5 +1,6 @@
 import { LongerError } from '../errors.ts';
 import { hashedRow } from './hash.ts';
+import { nearest } from './suggest.ts';
 import { type Field, type RequestOf, type Schema, type SchemaSpec, type SideDescription } from './schema.ts';
 
 /** One side of a request as columns. */
@@ -42,14 +43,15 @@ type Columns = Readonly<Record<string, ArrayLike<unknown>>>;
  * @throws LongerError ERR_DATA naming the place and the feature
  */
 export function encodeRequest<S extends SchemaSpec>(schema: Schema<S>, request: RequestOf<S>, place = 'request'): EncodedRequest {
-  const r = request as unknown as Record<string, unknown>;
   const fail = failAt(place);
+  if (typeof request !== 'object' || request === null || Array.isArray(request)) throw new LongerError('ERR_DATA', `expected a request, got ${show(request)}`, { place });
+  const r = request as unknown as Record<string, unknown>;
   const history = columnsOf(r['history'], schema.sides.event, schema.time, 'history', fail);
   const one = (side: 'user' | 'context'): EncodedSide => {
     const d = schema.sides[side];
     const value = r[side];
     if (d.fields.length + d.numeric.length === 0) return emptySide;
-    if (typeof value !== 'object' || value === null) return fail(side, 'is missing');
+    if (typeof value !== 'object' || value === null || Array.isArray(value)) return fail(side, value === undefined || value === null ? 'is missing' : `expected an object, got ${show(value)}`);
     const row = value as Record<string, unknown>;
     return encodeSide(d, Object.fromEntries([...d.fields, ...d.numeric].map((f) => [f.name, [row[f.name]]])), 1, side, schema, fail, true);
   };
@@ -59,12 +61,10 @@ export function encodeRequest<S extends SchemaSpec>(schema: Schema<S>, request: 
   let time = 0;
   let eventTime = new Float64Array(0);
   if (schema.time) {
-    time = Number(r['time']);
-    if (typeof r['time'] === 'bigint' ? false : typeof r['time'] !== 'number' || !Number.isFinite(time)) fail('time', `expected seconds, got ${String(r['time'])}`);
-    eventTime = Float64Array.from({ length: history.rows }, (_, i) => Number(history.columns['time']![i]));
+    time = seconds(r['time'], 'time', fail);
+    eventTime = Float64Array.from({ length: history.rows }, (_, i) => seconds(history.columns['time']![i], `history[${i}].time`, fail));
     for (let i = 0; i < eventTime.length; ++i) {
       const t = eventTime[i]!;
-      if (!Number.isFinite(t)) fail(`history[${i}].time`, `expected seconds, got ${String(history.columns['time']![i])}`);
       if (i > 0 && t < eventTime[i - 1]!) fail(`history[${i}].time`, `time goes backwards: ${t} after ${eventTime[i - 1]}`, 'Histories are given oldest first');
       if (t > time) fail(`history[${i}].time`, `the event is later than the request (${t} > ${time})`, 'A history ends before its request');
     }
@@ -101,6 +101,19 @@ const failAt = (place: string): Fail => (at, message, remedy) => {
 
 const emptySide: EncodedSide = { ids: new Map(), offsets: new Map(), numeric: new Float32Array(0) };
 
+/** For messages: short, and a text in quotes. */
+function show(value: unknown): string {
+  const text = typeof value === 'string' ? JSON.stringify(value) : typeof value === 'object' && value !== null ? (Array.isArray(value) ? 'a list' : `a ${value.constructor?.name ?? 'value'}`) : String(value);
+  return text.length > 60 ? `${text.slice(0, 57)}...` : text;
+}
+
+/** A date means its own seconds; anything else has to be a finite number. */
+function seconds(value: unknown, at: string, fail: Fail): number {
+  const t = value instanceof Date ? value.getTime() / 1000 : typeof value === 'bigint' ? Number(value) : value;
+  if (typeof t !== 'number' || !Number.isFinite(t)) return fail(at, value === undefined || value === null ? 'the time is missing' : `expected seconds, got ${show(value)}`);
+  return t;
+}
+
 function userKeyOf(r: Record<string, unknown>, schema: Schema): string {
   if (typeof r['userKey'] === 'string') return r['userKey'];
   const field = schema.sides.user.fields.find((f) => f.kind === 'id' && !f.boundaries);
@@ -110,23 +123,37 @@ function userKeyOf(r: Record<string, unknown>, schema: Schema): string {
 
 /** Rows as objects, or an object of columns, both as columns. */
 function columnsOf(value: unknown, side: SideDescription, time: boolean, at: string, fail: Fail): { columns: Columns; rows: number } {
-  const names = [...side.fields.map((f) => f.name), ...side.numeric.map((f) => f.name), ...(time ? ['time'] : [])];
+  const features = [...side.fields, ...side.numeric];
+  const names = [...features.map((f) => f.name), ...(time ? ['time'] : [])];
   if (Array.isArray(value)) {
     const rows = value as Record<string, unknown>[];
-    rows.forEach((row, i) => { if (typeof row !== 'object' || row === null) fail(`${at}[${i}]`, 'expected an object'); });
+    for (let i = 0; i < rows.length; ++i) {
+      const row: unknown = rows[i];
+      if (typeof row !== 'object' || row === null || Array.isArray(row)) fail(`${at}[${i}]`, `expected an object, got ${show(row)}`);
+    }
     return { columns: Object.fromEntries(names.map((n) => [n, rows.map((row) => row[n])])), rows: rows.length };
   }
   if (typeof value !== 'object' || value === null) return fail(at, 'expected a list of objects or an object of columns');
-  const columns = value as Columns;
+  const optional = new Set(features.filter((f) => f.optional).map((f) => f.name));
+  const columns: Record<string, ArrayLike<unknown>> = {};
   let rows = -1;
   for (const name of names) {
-    const column = columns[name];
-    if (column === undefined || column === null || typeof column.length !== 'number') return fail(`${at}.${name}`, 'the column is missing');
+    const column = (value as Readonly<Record<string, unknown>>)[name];
+    if ((column === undefined || column === null) && optional.has(name)) {
+      columns[name] = [];
+      continue;
+    }
+    if (column === undefined || column === null) return fail(`${at}.${name}`, 'the column is missing');
+    if (!isList(column)) return fail(`${at}.${name}`, `expected a list, got ${show(column)}`);
     if (rows >= 0 && column.length !== rows) return fail(`${at}.${name}`, `the column has ${column.length} rows, the others ${rows}`);
     rows = column.length;
+    columns[name] = column;
   }
-  return { columns, rows: Math.max(0, rows) };
+  if (rows < 0) return fail(at, 'no column says how many rows there are', 'Give the rows as a list of objects, or one of its columns');
+  return { columns, rows };
 }
+
+const isList = (value: unknown): value is ArrayLike<unknown> => Array.isArray(value) || (ArrayBuffer.isView(value) && !(value instanceof DataView));
 
 function encodeSide(side: SideDescription, columns: Columns, rows: number, at: string, schema: Schema, fail: Fail, single = false): EncodedSide {
   const ids = new Map<string, Int32Array>();
@@ -144,8 +171,8 @@ function encodeSide(side: SideDescription, columns: Columns, rows: number, at: s
     const first = new Int32Array(rows + 1);
     const all: number[] = [];
     for (let i = 0; i < rows; ++i) {
-      const list = (column[i] ?? []) as ArrayLike<unknown>;
-      if (typeof list !== 'object') fail(where(f.name, i), 'expected a list of ids');
+      const list = column[i] ?? [];
+      if (!isList(list)) return fail(where(f.name, i), `expected a list of ids, got ${show(list)}`);
       for (let j = 0; j < list.length; ++j) all.push(rowOf(f, size, list[j], () => `${where(f.name, i)}[${j}]`, fail));
       first[i + 1] = all.length;
     }
@@ -159,8 +186,10 @@ function encodeSide(side: SideDescription, columns: Columns, rows: number, at: s
       const v = column[i];
       if ((v === null || v === undefined) && f.optional) continue; // the mean
       const x = typeof v === 'bigint' ? Number(v) : v;
-      if (typeof x !== 'number' || !Number.isFinite(x)) fail(where(f.name, i), `expected a number, got ${String(v)}`, 'Mark the feature optional if it can be missing');
-      numeric[i * side.numeric.length + n] = ((x as number) - f.mean) / f.std;
+      if (typeof x !== 'number' || !Number.isFinite(x)) return fail(where(f.name, i), v === null || v === undefined ? 'the number is missing' : `expected a number, got ${show(v)}`, 'Mark the feature optional if it can be missing');
+      const standard = Math.fround((x - f.mean) / f.std);
+      if (!Number.isFinite(standard)) return fail(where(f.name, i), `(${x} - mean) / std is too large for a float`, 'Leave the row out, or set the mean and std of the feature');
+      numeric[i * side.numeric.length + n] = standard;
     }
   });
   return { ids, offsets, numeric };
@@ -176,8 +205,8 @@ function rowOf(f: Field, size: number, value: unknown, where: () => string, fail
     return fail(where(), 'the id is missing', 'Mark the feature optional if it can be missing');
   }
   if (f.boundaries) {
-    const x = Number(value);
-    if (!Number.isFinite(x)) return fail(where(), `expected a number, got ${String(value)}`);
+    const x = typeof value === 'bigint' ? Number(value) : value;
+    if (typeof x !== 'number' || !Number.isFinite(x)) return fail(where(), `expected a number, got ${show(value)}`);
     let bucket = 0;
     while (bucket < f.boundaries.length && f.boundaries[bucket]! <= x) ++bucket;
     return bucket;
@@ -185,28 +214,34 @@ function rowOf(f: Field, size: number, value: unknown, where: () => string, fail
   if (f.hash) {
     if (typeof value === 'bigint' || typeof value === 'string') return hashedRow(value, size);
     if (typeof value === 'number' && Number.isSafeInteger(value)) return hashedRow(value, size);
-    return fail(where(), `expected an id (whole number, bigint or string), got ${String(value)}`);
+    return fail(where(), `expected an id (whole number, bigint or string), got ${show(value)}`, typeof value === 'number' && Number.isInteger(value) ? 'Above 2^53 a number is not exact: give a string or a bigint' : undefined);
   }
   const n = typeof value === 'bigint' ? Number(value) : NaN;
   if (Number.isInteger(n) && n >= 0 && n < size) return n;
-  return fail(where(), `expected an id from 0 to ${size - 1}, got ${typeof value === 'string' ? JSON.stringify(value) : String(value)}`, `Strings and large ids need a hashed table: { hash: true }`);
+  return fail(where(), `expected an id from 0 to ${size - 1}, got ${show(value)}`, `Strings and large ids need a hashed table: { hash: true }`);
 }
 
 function labelsOf(value: unknown, schema: Schema, rows: number, fail: Fail): Float32Array {
   const tasks = schema.tasks.length;
   const out = new Float32Array(rows * tasks).fill(NaN);
   if (value === undefined || value === null) return out;
-  const labels = value as Record<string, ArrayLike<unknown> | undefined>;
+  if (typeof value !== 'object' || Array.isArray(value)) return fail('labels', `expected an object with a list a task, got ${show(value)}`);
+  const labels = value as Readonly<Record<string, unknown>>;
   schema.tasks.forEach(({ name }, t) => {
     const list = labels[name];
-    if (list === undefined || list === null) return;
+    if (list === undefined || list === null) {
+      const meant = nearest(name, Object.keys(labels).filter((key) => !schema.tasks.some((task) => task.name === key)));
+      if (meant !== undefined) fail(`labels.${meant}`, `there is no task '${meant}'; did you mean '${name}'?`);
+      return;
+    }
+    if (!isList(list)) return fail(`labels.${name}`, `expected a list, got ${show(list)}`);
     if (list.length !== rows) fail(`labels.${name}`, `${list.length} labels for ${rows} candidates`);
     for (let i = 0; i < rows; ++i) {
       const v = list[i];
       if (v === null || v === undefined) continue;
-      const x = Number(v);
-      if (x !== 0 && x !== 1) fail(`labels.${name}[${i}]`, `a label is 0 or 1, got ${String(v)}`);
-      out[i * tasks + t] = x;
+      const x = typeof v === 'bigint' || typeof v === 'boolean' ? Number(v) : v;
+      if (x !== 0 && x !== 1) fail(`labels.${name}[${i}]`, `a label is 0 or 1, got ${show(v)}`);
+      out[i * tasks + t] = x as number;
     }
   });
   return out;

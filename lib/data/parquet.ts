@@ -1,0 +1,103 @@
+import { DuckDBInstance, type DuckDBConnection, DuckDBListValue, type DuckDBType, type DuckDBValue } from '@duckdb/node-api';
+import { LongerError } from '../errors.ts';
+import type { Schema } from '../schema/schema.ts';
+import { columnsToRead, mustExist, nested, type Row } from './rows.ts';
+
+const quoted = (text: string): string => `'${text.replaceAll("'", "''")}'`;
+const name = (text: string): string => `"${text.replaceAll('"', '""')}"`;
+/** No globbing: the file is the one that was named. */
+const table = (path: string): string => `read_parquet(${quoted(path.replace(/[*?[]/g, '[$&]'))}, binary_as_string = true, hive_partitioning = false)`;
+
+let shared: Promise<DuckDBInstance> | undefined;
+
+async function connect(path: string): Promise<DuckDBConnection> {
+  await mustExist(path);
+  // One thread: the others train, and rows come in the order of the file.
+  shared ??= DuckDBInstance.create(':memory:', { threads: '1' });
+  return (await shared).connect();
+}
+
+/** DuckDB's message without its picture of the statement. */
+const reason = (cause: unknown): string => (cause as Error).message.split('\n')[0]!.replace(/^(Invalid Input|Invalid|IO|Binder) Error: /, '');
+
+async function promised(connection: DuckDBConnection, path: string): Promise<number> {
+  try {
+    const result = await connection.runAndReadAll(`SELECT coalesce(sum(num_rows), 0)::DOUBLE FROM parquet_file_metadata(${quoted(path.replace(/[*?[]/g, '[$&]'))})`);
+    return Number(result.getRows()[0]![0]);
+  } catch (cause) {
+    throw new LongerError('ERR_DATA', `not a whole Parquet file: ${reason(cause)}`, { place: path, remedy: 'Write or copy it again', cause });
+  }
+}
+
+/** Rows that the footer promises. @throws LongerError ERR_DATA */
+export async function parquetCount(path: string): Promise<number> {
+  const connection = await connect(path);
+  try {
+    return await promised(connection, path);
+  } finally {
+    connection.closeSync();
+  }
+}
+
+/** Rows of a Parquet file, some thousand at a time; only the columns that the schema reads. */
+export async function* parquetRows(path: string, schema: Schema): AsyncGenerator<Row> {
+  const connection = await connect(path);
+  try {
+    const total = await promised(connection, path);
+    const failed = (start: number, cause: unknown): Row => {
+      const place = `${path}: rows ${start} to ${total - 1}`;
+      return { place, count: total - start, row: new LongerError('ERR_DATA', `cannot be read: ${reason(cause)}`, { place, remedy: 'Write or copy the file again', cause }) };
+    };
+    let names: string[];
+    let result;
+    try {
+      const { columnNames, columnTypes } = await columnsOf(connection, path);
+      names = columnsToRead(schema, columnNames, path);
+      result = await connection.stream(`SELECT ${names.map((n) => select(n, columnTypes[columnNames.indexOf(n)]!)).join(', ')} FROM ${table(path)}`);
+    } catch (cause) {
+      throw cause instanceof LongerError ? cause : new LongerError('ERR_DATA', `not a whole Parquet file: ${reason(cause)}`, { place: path, remedy: 'Write or copy it again', cause });
+    }
+    for (let start = 0; ; ) {
+      let columns: Map<string, DuckDBValue[]>;
+      let rows: number;
+      try {
+        const chunk = await result.fetchChunk();
+        rows = chunk?.rowCount ?? 0;
+        if (rows === 0 && start !== total) throw new Error(`${start} rows were found, ${total} are said to be there`);
+        columns = new Map(rows === 0 ? [] : names.map((n, c) => [n, chunk!.getColumnValues(c)]));
+      } catch (cause) {
+        yield failed(start, cause);
+        return;
+      }
+      if (rows === 0) return;
+      for (let i = 0; i < rows; ++i) yield { row: nested(names, (n) => plain(columns.get(n)![i]!)), place: `${path}: row ${start + i}` };
+      start += rows;
+    }
+  } finally {
+    connection.closeSync();
+  }
+}
+
+async function columnsOf(connection: DuckDBConnection, path: string): Promise<{ columnNames: string[]; columnTypes: DuckDBType[] }> {
+  const result = await connection.run(`SELECT * FROM ${table(path)} LIMIT 0`);
+  return { columnNames: result.columnNames(), columnTypes: result.columnTypes() };
+}
+
+/** What JavaScript has no number for becomes one: times are seconds, decimals doubles. */
+function select(column: string, type: DuckDBType): string {
+  const text = type.toString();
+  const list = text.endsWith('[]');
+  const cast = (x: string): string => {
+    if (/^(TIMESTAMP|DATE)/.test(text)) return `epoch(${x})`;
+    if (text.startsWith('DECIMAL')) return `${x}::DOUBLE`;
+    if (/^(ENUM|UUID)/.test(text)) return `${x}::VARCHAR`;
+    return x;
+  };
+  const converted = list && !text.endsWith('[][]') ? (cast('x') === 'x' ? name(column) : `list_transform(${name(column)}, lambda x: ${cast('x')})`) : cast(name(column));
+  return `${converted} AS ${name(column)}`;
+}
+
+function plain(value: DuckDBValue): unknown {
+  if (!(value instanceof DuckDBListValue)) return value;
+  return value.items.some((v) => v instanceof DuckDBListValue) ? value.items.map(plain) : value.items;
+}
