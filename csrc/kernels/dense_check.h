@@ -36,6 +36,15 @@ class DenseCheck {
   void wide_or_absent(const Tensor& t, int64_t size, const char* what) const {
     if (t.present()) wide(t, size, what);
   }
+  // size whole numbers, whatever the rank
+  void indices(const Tensor& t, int64_t size, const char* what) const {
+    require(t.present() && t.size() == size && t.dtype == DType::i32, what);
+  }
+  // [requests + 1] whole numbers; returns the requests
+  int64_t offsets(const Tensor& t, const char* what) const {
+    require(t.rank == 1 && t.dim[0] > 0 && t.dtype == DType::i32, what);
+    return t.dim[0] - 1;
+  }
   void same_shape(const Tensor& a, const Tensor& b, const char* what) const {
     bool same = a.present() && a.rank == b.rank && floating(b);
     for (int i = 0; same && i < a.rank; ++i) same = a.dim[i] == b.dim[i];

@@ -1,15 +1,17 @@
-#include "kernels/plain/embedding.h"
+#include "kernels/embedding_kernels.h"
 
 namespace longer {
 
 OpList embedding_ops() {
-#define LONGER_PLAIN(name) {#name, plain::name<double>, plain::name<float>, nullptr}
   static const Op ops[] = {
-      LONGER_PLAIN(embed),           LONGER_PLAIN(sparse_grad),    LONGER_PLAIN(time_bucket),
-      LONGER_PLAIN(rowwise_adagrad), LONGER_PLAIN(sparse_adagrad), LONGER_PLAIN(sparse_adam),
+      {"embed", reference::embed, cpu::embed, cpu::embed_workspace},
+      {"sparse_grad", reference::sparse_grad, cpu::sparse_grad, cpu::sparse_grad_workspace},
+      {"time_bucket", reference::time_bucket, cpu::time_bucket, nullptr},
+      {"rowwise_adagrad", reference::rowwise_adagrad, cpu::rowwise_adagrad, nullptr},
+      {"sparse_adagrad", reference::sparse_adagrad, cpu::sparse_adagrad, nullptr},
+      {"sparse_adam", reference::sparse_adam, cpu::sparse_adam, nullptr},
   };
-#undef LONGER_PLAIN
-  return {ops, static_cast<int>(sizeof(ops) / sizeof(ops[0]))};
+  return {ops, static_cast<int>(sizeof ops / sizeof ops[0])};
 }
 
 }  // namespace longer

@@ -1,15 +1,19 @@
-#include "kernels/plain/training.h"
+#include "kernels/training_kernels.h"
 
 namespace longer {
 
 OpList training_ops() {
-#define LONGER_PLAIN(name) {#name, plain::name<double>, plain::name<float>, nullptr}
   static const Op ops[] = {
-      LONGER_PLAIN(bce),   LONGER_PLAIN(bce_dx),  LONGER_PLAIN(sum_squares), LONGER_PLAIN(clip_scale),
-      LONGER_PLAIN(adamw), LONGER_PLAIN(rmsprop), LONGER_PLAIN(accumulate),  LONGER_PLAIN(ema),
+      {"bce", reference::bce, cpu::bce, cpu::bce_workspace},
+      {"bce_dx", reference::bce_dx, cpu::bce_dx, cpu::bce_dx_workspace},
+      {"sum_squares", reference::sum_squares, cpu::sum_squares, cpu::sum_squares_workspace},
+      {"clip_scale", reference::clip_scale, cpu::clip_scale, nullptr},
+      {"adamw", reference::adamw, cpu::adamw, nullptr},
+      {"rmsprop", reference::rmsprop, cpu::rmsprop, nullptr},
+      {"accumulate", reference::accumulate, cpu::accumulate, nullptr},
+      {"ema", reference::ema, cpu::ema, nullptr},
   };
-#undef LONGER_PLAIN
-  return {ops, static_cast<int>(sizeof(ops) / sizeof(ops[0]))};
+  return {ops, static_cast<int>(sizeof ops / sizeof ops[0])};
 }
 
 }  // namespace longer

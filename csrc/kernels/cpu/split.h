@@ -12,4 +12,23 @@ void split(ThreadPool& pool, int64_t count, int64_t step, F&& f) {
                     [&](int64_t task, int) { f(task * step, std::min(count, (task + 1) * step)); });
 }
 
+// Rows a task of about kElementsTask elements.
+constexpr int64_t kElementsTask = 16384;
+inline int64_t rows_a_task(int64_t width) { return std::max<int64_t>(1, kElementsTask / std::max<int64_t>(1, width)); }
+
+// The segment of ascending offsets that row r lies in; the last one that starts there where some are empty.
+inline int64_t segment_of(const int32_t* offsets, int64_t segments, int64_t r) {
+  return std::upper_bound(offsets, offsets + segments + 1, r) - offsets - 1;
+}
+
+// f(segment, begin, end) for the parts of segments in rows [begin, end).
+template <class F>
+void each_segment(const int32_t* offsets, int64_t segments, int64_t begin, int64_t end, F&& f) {
+  for (int64_t s = segment_of(offsets, segments, begin); s < segments && begin < end; ++s) {
+    const int64_t stop = std::min<int64_t>(end, offsets[s + 1]);
+    if (begin < stop) f(s, begin, stop);
+    begin = std::max(begin, stop);
+  }
+}
+
 }  // namespace longer::cpu

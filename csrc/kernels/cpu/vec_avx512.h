@@ -45,6 +45,7 @@ inline Vec divide(Vec a, Vec b) { return _mm512_div_ps(a, b); }
 inline Vec fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
 inline Vec vmax(Vec a, Vec b) { return _mm512_max_ps(a, b); }  // b where either is NaN
 inline Vec vmin(Vec a, Vec b) { return _mm512_min_ps(a, b); }  // b where either is NaN
+inline Vec root(Vec a) { return _mm512_sqrt_ps(a); }
 inline Vec vabs(Vec a) { return _mm512_abs_ps(a); }
 inline Vec if_less(Vec a, Vec b, Vec yes, Vec no) {
   return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), no, yes);

@@ -52,6 +52,7 @@ inline Vec divide(Vec a, Vec b) { return each([&](int i) { return a.lane[i] / b.
 inline Vec fma(Vec a, Vec b, Vec c) { return each([&](int i) { return std::fma(a.lane[i], b.lane[i], c.lane[i]); }); }
 inline Vec vmax(Vec a, Vec b) { return each([&](int i) { return a.lane[i] > b.lane[i] ? a.lane[i] : b.lane[i]; }); }
 inline Vec vmin(Vec a, Vec b) { return each([&](int i) { return a.lane[i] < b.lane[i] ? a.lane[i] : b.lane[i]; }); }
+inline Vec root(Vec a) { return each([&](int i) { return std::sqrt(a.lane[i]); }); }
 inline Vec vabs(Vec a) { return each([&](int i) { return std::fabs(a.lane[i]); }); }
 inline Vec if_less(Vec a, Vec b, Vec yes, Vec no) {
   return each([&](int i) { return a.lane[i] < b.lane[i] ? yes.lane[i] : no.lane[i]; });
