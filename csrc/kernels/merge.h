@@ -1,5 +1,5 @@
 // merge: K adjacent events become one row of K*d, groups aligned at the newest event. A request's merged rows are its
-// event rows end to end behind the zeros that fill the oldest group up.
+// event rows end to end behind the zeros that fill its groups up (a request without events may have a group too).
 // merge_dx: the same the other way; what stands in the place of the zeros is dropped.
 #pragma once
 #include "kernels/dense_check.h"
@@ -12,11 +12,11 @@ struct MergeArgs {
   int64_t requests, group, width;
 
   int64_t first_event(int64_t r) const { return event_offsets.i32()[r]; }
-  // Zero rows in front of a request's events; with too few or too many groups an error.
+  // Zero rows in front of a request's events; with too few groups an error.
   int64_t missing(int64_t r) const {
     const int64_t events_here = event_offsets.i32()[r + 1] - first_event(r);
     const int64_t places = (group_offsets.i32()[r + 1] - int64_t{group_offsets.i32()[r]}) * group;
-    if (places < events_here || places >= events_here + group)
+    if (places < events_here)
       throw std::runtime_error("merge: request " + std::to_string(r) + " has " + std::to_string(events_here) +
                                " events and places for " + std::to_string(places));
     return places - events_here;
