@@ -136,7 +136,7 @@ await t.test('full = prefill + score, alone = in a batch, 1 thread = 3 threads: 
 });
 
 await t.test('recompute changes no bit and shrinks the arena', async (t) => {
-  const model = new ModelDescription(richSchema, { ...tiny, maxHistory: 200, queries: { kind: 'recent', k: 50 } });
+  const model = new ModelDescription(richSchema, { ...tiny, maxHistory: 200, queries: { kind: 'recent', k: 100 }, width: 16, selfLayers: 2 });
   const batch = batchOf(requests([200, 150, 100], [4], 8), 200);
   const plain = step(model, runtime, 'cpu');
   const want = await run(plain, model, batch, 'cpu');

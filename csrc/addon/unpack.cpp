@@ -94,6 +94,32 @@ Value value_of(const Napi::Value& value, const std::string& at) {
   return result;
 }
 
+TileRole role_of(const Napi::Value& value, const std::string& what) {
+  static const char* const names[] = {"inner", "row", "whole", "sum", "offsets", "segment", "groupOffsets", "group"};
+  const std::string name = text_of(value, what);
+  for (int i = 0; i < 8; ++i)
+    if (name == names[i]) return static_cast<TileRole>(i);
+  throw bad(value, what, "a role");
+}
+
+Node node_of(const Napi::Value& value, const std::string& at);
+
+std::shared_ptr<const Tile> tile_of(const Napi::Value& value, const std::string& what) {
+  const Napi::Object spec = object_of(value, what);
+  auto tile = std::make_shared<Tile>();
+  tile->symbol = index_of(spec.Get("symbol"), what + ".symbol");
+  tile->rows = whole_of(spec.Get("rows"), what + ".rows");
+  tile->group_size = whole_of(spec.Get("groupSize"), what + ".groupSize");
+  tile->offsets = index_of(spec.Get("offsets"), what + ".offsets");
+  tile->group_offsets = index_of(spec.Get("groupOffsets"), what + ".groupOffsets");
+  tile->roles = list_of(spec.Get("roles"), what + ".roles", [](const Napi::Value& role, const std::string& at) {
+    const Napi::Object pair = object_of(role, at);
+    return std::pair<int, TileRole>(index_of(pair.Get(0u), at), role_of(pair.Get(1u), at));
+  });
+  tile->body = list_of(spec.Get("body"), what + ".body", node_of);
+  return tile;
+}
+
 Node node_of(const Napi::Value& value, const std::string& at) {
   const Napi::Object spec = object_of(value, at);
   Node node;
@@ -103,6 +129,8 @@ Node node_of(const Napi::Value& value, const std::string& at) {
   node.inputs = list_of(spec.Get("inputs"), what + ".inputs", index_of);
   node.outputs = list_of(spec.Get("outputs"), what + ".outputs", index_of);
   node.attrs = list_of(spec.Get("attrs"), what + ".attrs", number_of);
+  const Napi::Value tile = spec.Get("tile");
+  if (!tile.IsUndefined()) node.tile = tile_of(tile, what + ".tile");
   return node;
 }
 

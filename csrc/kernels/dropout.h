@@ -1,6 +1,6 @@
 // dropout: y = x * keep / (1 - p). Its own gradient: the same call with dy for x.
 //
-// Element e is kept when word e % 4 of Philox4x32-10 is at least p * 2^32. The key is the seed; the counter is
+// Elements are counted from the beginning of the batch. Element e is kept when word e % 4 of Philox4x32-10 is at least p * 2^32. The key is the seed; the counter is
 // (low half of e / 4, high half of e / 4, low half of stream, high half of stream).
 #pragma once
 #include <cmath>
@@ -13,6 +13,7 @@ struct DropoutArgs {
   Tensor x, seed, y;
   double p;
   uint64_t stream;
+  uint64_t first;  // number of the first element
 
   uint32_t threshold() const { return static_cast<uint32_t>(std::floor(p * 4294967296.0)); }
 };
@@ -24,7 +25,8 @@ inline DropoutArgs dropout_args(const Call& call) {
   check.same_shape(call.input(0), call.output(0), "x and y differ in shape");
   check.require(seed.present() && seed.dtype == DType::i32 && seed.size() == 2, "seed must be i32 [2]");
   check.require(call.number(0) >= 0 && call.number(0) < 1, "p must be at least 0 and less than 1");
-  return {call.input(0), seed, call.output(0), call.number(0), static_cast<uint64_t>(call.integer(1))};
+  return {call.input(0), seed, call.output(0), call.number(0), static_cast<uint64_t>(call.integer(1)),
+          static_cast<uint64_t>(call.first_row * call.input(0).cols())};
 }
 
 struct PhiloxWords {

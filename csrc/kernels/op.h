@@ -28,6 +28,7 @@ struct Call {
   int attrs = 0;
   ThreadPool* pool = nullptr;
   void* workspace = nullptr;  // 64-byte aligned, of the size that Op::workspace asked for; contents undefined
+  int64_t first_row = 0;      // where the rows of the call begin in the batch, when it gets a tile of them
 
   const Tensor& input(int i) const { static const Tensor none; return i < ins ? in[i] : none; }
   const Tensor& output(int i) const { static const Tensor none; return i < outs ? out[i] : none; }
@@ -36,7 +37,8 @@ struct Call {
 };
 
 using Kernel = void (*)(const Call&);
-using Workspace = int64_t (*)(const Call&);  // bytes; data pointers of the call are not set yet, shapes and pool are
+using Workspace = int64_t (*)(const Call&);  // bytes; data pointers of the call are not set yet, shapes and pool are.
+                                             // Fewer rows never need more.
 
 struct Op {
   const char* name;

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <new>
 
 #include "plan/convert.h"
 #include "plan/finite.h"
@@ -36,7 +35,7 @@ bool fits(DType given, DType declared, Backend backend) {
 }  // namespace
 
 Executor::Executor(GraphDescription graph, std::shared_ptr<State> state, std::shared_ptr<Runtime> runtime, Backend backend)
-    : state_(state), runtime_(std::move(runtime)), graph_(std::move(graph), std::move(state), backend) {
+    : state_(state), runtime_(std::move(runtime)), graph_(std::move(graph), std::move(state), backend), tiles_(graph_) {
   bound_.resize(graph_.values().size());
   operands_.resize(static_cast<size_t>(graph_.most_operands()));
 }
@@ -146,17 +145,35 @@ Call Executor::call_of(int n, const MemoryPlan& plan, uint8_t* arena) {
   Tensor* next = operands_.data();
   for (const auto* list : {&node.inputs, &node.outputs})
     for (int v : *list) *next++ = v < 0 ? Tensor{} : bound_[static_cast<size_t>(v)];
-  Call call;
-  call.in = operands_.data();
-  call.ins = static_cast<int>(node.inputs.size());
-  call.out = operands_.data() + call.ins;
-  call.outs = static_cast<int>(node.outputs.size());
-  call.attr = node.attrs.data();
-  call.attrs = static_cast<int>(node.attrs.size());
-  call.pool = &runtime_->pool();
+  Call call = graph_.call_of(graph_.first_leaf(n), operands_.data(), runtime_->pool());
   const int64_t workspace = plan.workspace_offset(n);
   if (workspace >= 0) call.workspace = arena + workspace;
   return call;
+}
+
+void Executor::run_node(int n, const MemoryPlan& plan, const RunRequest& request, uint8_t* arena, RunOutcome& outcome) {
+  const int leaf = graph_.first_leaf(n);
+  const Call call = call_of(n, plan, arena);
+  const auto before = request.profile ? Clock::now() : Clock::time_point{};
+  graph_.run_leaf(leaf, call);
+  if (request.profile) outcome.times[static_cast<size_t>(leaf)] = microseconds(before, Clock::now());
+  if (request.check_finite && outcome.first_non_finite < 0 && !outputs_are_finite(graph_.op(n), call)) outcome.first_non_finite = leaf;
+}
+
+void Executor::run_tiles(int n, const MemoryPlan& plan, const RunRequest& request, uint8_t* arena, RunOutcome& outcome) {
+  const int leaf = graph_.first_leaf(n);
+  const int64_t workspace = plan.workspace_offset(n);
+  const auto before = request.profile ? Clock::now() : Clock::time_point{};
+  const int bad = tiles_.run({n, plan.tile(n), bound_, workspace < 0 ? arena : arena + workspace, runtime_->pool(), request.profile,
+                              request.check_finite, request.cancelled});
+  outcome.cancelled = request.cancelled.load(std::memory_order_relaxed);  // perhaps half-way
+  if (bad >= 0 && outcome.first_non_finite < 0) outcome.first_non_finite = leaf + bad;
+  if (!request.profile) return;
+  const double wall = microseconds(before, Clock::now());
+  double sum = 0;
+  for (double t : tiles_.times()) sum += t;
+  for (size_t i = 0; i < tiles_.times().size(); ++i)
+    outcome.times[static_cast<size_t>(leaf) + i] = sum > 0 ? wall * tiles_.times()[i] / sum : 0;
 }
 
 void Executor::run(RunRequest& request, RunOutcome& outcome) {
@@ -169,24 +186,11 @@ void Executor::run(RunRequest& request, RunOutcome& outcome) {
   copy_in(request);
 
   const int nodes = static_cast<int>(graph_.nodes().size());
-  if (request.profile) outcome.times.assign(static_cast<size_t>(nodes), 0.0);
-  for (int n = 0; n < nodes; ++n) {
-    if (request.cancelled.load(std::memory_order_relaxed)) {
-      outcome.cancelled = true;
-      break;
-    }
-    const Op& op = graph_.op(n);
-    const Call call = call_of(n, plan, arena);
-    const auto before = request.profile ? Clock::now() : Clock::time_point{};
-    try {
-      (graph_.backend() == Backend::reference ? op.reference : op.cpu)(call);
-    } catch (const std::bad_alloc&) {
-      throw memory_error(graph_.node_label(n) + ": out of memory");
-    } catch (const std::exception& error) {
-      throw Error("ERR_KERNEL", graph_.node_label(n) + ": " + error.what());
-    }
-    if (request.profile) outcome.times[static_cast<size_t>(n)] = microseconds(before, Clock::now());
-    if (request.check_finite && outcome.first_non_finite < 0 && !outputs_are_finite(op, call)) outcome.first_non_finite = n;
+  if (request.profile) outcome.times.assign(graph_.leaves().size(), 0.0);
+  for (int n = 0; n < nodes && !outcome.cancelled; ++n) {
+    if (request.cancelled.load(std::memory_order_relaxed)) outcome.cancelled = true;
+    else if (graph_.tile(n)) run_tiles(n, plan, request, arena, outcome);
+    else run_node(n, plan, request, arena, outcome);
   }
   if (!outcome.cancelled) copy_out(request);
   outcome.elapsed = microseconds(start, Clock::now());

@@ -10,6 +10,7 @@
 
 #include "plan/graph.h"
 #include "plan/memory_plan.h"
+#include "plan/tile_runner.h"
 #include "runtime/worker.h"
 
 namespace longer {
@@ -27,13 +28,14 @@ struct RunRequest {
   std::vector<Borrowed> inputs, outputs;  // in the order of the graph's input and output values
   bool profile = false;
   bool check_finite = false;
-  std::atomic<bool> cancelled{false};  // looked at between nodes
+  std::atomic<bool> cancelled{false};  // looked at between nodes and between tiles
 };
 
 struct RunOutcome {
   double elapsed = 0;  // microseconds
   bool cancelled = false;
-  std::vector<double> times;  // microseconds a node, when profiled
+  // By leaf of the graph. Times in microseconds, when profiled; the nodes of a tile share what it took.
+  std::vector<double> times;
   int first_non_finite = -1;
 };
 
@@ -71,6 +73,8 @@ class Executor {
   void copy_in(const RunRequest& request);
   void copy_out(const RunRequest& request);
   Call call_of(int node, const MemoryPlan& plan, uint8_t* arena);
+  void run_node(int node, const MemoryPlan& plan, const RunRequest& request, uint8_t* arena, RunOutcome& outcome);
+  void run_tiles(int node, const MemoryPlan& plan, const RunRequest& request, uint8_t* arena, RunOutcome& outcome);
 
   std::shared_ptr<State> state_;
   std::shared_ptr<Runtime> runtime_;
@@ -80,6 +84,7 @@ class Executor {
   Placement wanted_;
   std::vector<Tensor> bound_;     // a value each, with data
   std::vector<Tensor> operands_;  // of the node that runs
+  TileRunner tiles_;
   MemoryPlan promised_;
 };
 

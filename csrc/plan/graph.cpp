@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <new>
 
 #include "runtime/error.h"
 
@@ -13,6 +14,10 @@ constexpr int kMostOperands = 64;
 
 std::string quoted(const std::string& name) { return "'" + name + "'"; }
 bool is_float(DType t) { return t != DType::i32; }
+
+std::string node_label(const Node& node, int index) {
+  return "node " + std::to_string(index) + " " + quoted(node.name) + " (" + node.op + ")";
+}
 }  // namespace
 
 CompiledGraph::CompiledGraph(GraphDescription description, std::shared_ptr<State> state, Backend backend)
@@ -59,13 +64,11 @@ void CompiledGraph::check_value(int index) const {
 
 void CompiledGraph::check_node(int index) {
   const Node& node = graph_.nodes[static_cast<size_t>(index)];
-  const std::string label = node_label(index);
-  const Op* op = find_op(node.op);
-  if (!op) throw graph_error(label + ": there is no operation " + quoted(node.op));
-  ops_.push_back(op);
-  const size_t operands = node.inputs.size() + node.outputs.size();
-  if (operands > kMostOperands) throw graph_error(label + ": more than " + std::to_string(kMostOperands) + " operands");
-  most_operands_ = std::max(most_operands_, static_cast<int>(operands));
+  first_leaf_.push_back(static_cast<int>(leaves_.size()));
+  tiles_.emplace_back();
+  if (node.tile) for (const Node& inner : node.tile->body) add_leaf(inner);
+  else add_leaf(node);
+  const std::string label = node_label(node, first_leaf(index));
 
   const int count = static_cast<int>(graph_.values.size());
   const auto check_index = [&](int v, const char* kind) {
@@ -87,6 +90,7 @@ void CompiledGraph::check_node(int index) {
     if (value.place == Place::store) writes_state_ = true;
     if (first_writer_[static_cast<size_t>(v)] < 0) first_writer_[static_cast<size_t>(v)] = index;
   }
+  if (node.tile) check_tile(index);
   for (const auto* list : {&node.inputs, &node.outputs})
     for (int v : *list) {
       if (v < 0) continue;
@@ -94,6 +98,79 @@ void CompiledGraph::check_node(int index) {
       if (use.first < 0) use.first = index;
       use.last = index;
     }
+}
+
+const Op& CompiledGraph::add_leaf(const Node& node) {
+  const std::string label = node_label(node, static_cast<int>(leaves_.size()));
+  const Op* op = find_op(node.op);
+  if (!op || node.tile) throw graph_error(label + ": there is no operation " + quoted(node.op));
+  const size_t operands = node.inputs.size() + node.outputs.size();
+  if (operands > kMostOperands) throw graph_error(label + ": more than " + std::to_string(kMostOperands) + " operands");
+  most_operands_ = std::max(most_operands_, static_cast<int>(operands));
+  leaves_.push_back({&node, op});
+  return *op;
+}
+
+// What runs a tile relies on: every value has one role, that its shape allows; what lives inside is written before it is
+// read and seen by nobody else; what leads outside is an operand of the node.
+void CompiledGraph::check_tile(int index) {
+  const Node& node = graph_.nodes[static_cast<size_t>(index)];
+  const Tile& tile = *node.tile;
+  const std::string label = node_label(node, first_leaf(index));
+  const auto fail = [&](int v, const char* what) {
+    const bool known = v >= 0 && v < static_cast<int>(graph_.values.size());
+    return graph_error(label + ": " + (known ? quoted(graph_.values[static_cast<size_t>(v)].name) : std::to_string(v)) + " " + what);
+  };
+  if (tile.symbol < 0 || tile.symbol >= static_cast<int>(graph_.symbols.size()) || tile.rows < 1 || tile.group_size < 1 || tile.body.empty())
+    throw graph_error(label + ": a tile needs a symbol, rows, a group size and a body");
+  auto body = std::make_unique<TileBody>();
+  body->tile = &tile;
+  body->use.assign(tile.roles.size(), {-1, -1});
+  const auto among = [](const std::vector<int>& list, int v) { return std::find(list.begin(), list.end(), v) != list.end(); };
+  std::vector<int> entry(graph_.values.size(), -1);
+  for (size_t i = 0; i < tile.roles.size(); ++i) {
+    const auto [v, role] = tile.roles[i];
+    if (v < 0 || v >= static_cast<int>(graph_.values.size()) || entry[static_cast<size_t>(v)] >= 0) throw fail(v, "is no value or has two roles");
+    entry[static_cast<size_t>(v)] = static_cast<int>(i);
+    const Value& value = graph_.values[static_cast<size_t>(v)];
+    if (role == TileRole::inner ? value.place != Place::arena || first_writer_[static_cast<size_t>(v)] >= 0 || among(node.outputs, v)
+                                : !among(node.inputs, v) && !among(node.outputs, v))
+      throw fail(v, "leads outside without being an operand, or the other way round");
+    const bool cut = !value.dims.empty() && value.dims[0].terms.size() == 1 && value.dims[0].terms[0] == std::make_pair(tile.symbol, int64_t{1});
+    if ((role == TileRole::row || role == TileRole::inner) && !cut) throw fail(v, "does not have the rows that are cut");
+    if (role == TileRole::inner && value.dims[0].constant != 0) throw fail(v, "has other rows than the tile");
+    if ((role == TileRole::offsets) != (v == tile.offsets) || (role == TileRole::group_offsets) != (v == tile.group_offsets))
+      throw fail(v, "is not the offsets of the tile");
+    if ((role == TileRole::offsets || role == TileRole::group_offsets) && value.dtype != DType::i32) throw fail(v, "must be i32");
+    if (role == TileRole::sum && value.dtype != DType::f32) throw fail(v, "must be f32 to be summed");
+    const bool by_group = role == TileRole::group || role == TileRole::group_offsets;
+    if ((role == TileRole::segment || by_group || tile.group_size > 1) && tile.offsets < 0) throw fail(v, "needs offsets");
+    if (role == TileRole::group && tile.group_offsets < 0) throw fail(v, "needs offsets of groups");
+  }
+  const auto find = [&](int v) { return v < 0 ? -1 : entry[static_cast<size_t>(v)]; };
+  body->offsets = find(tile.offsets);
+  body->group_offsets = find(tile.group_offsets);
+  for (size_t n = 0; n < tile.body.size(); ++n) {
+    const Node& inner = tile.body[n];
+    body->operands.emplace_back();
+    const auto take = [&](int v, bool written) {
+      if (v >= static_cast<int>(entry.size()) || (v >= 0 && entry[static_cast<size_t>(v)] < 0)) throw fail(v, "has no role");
+      const int e = v < 0 ? -1 : entry[static_cast<size_t>(v)];
+      body->operands.back().push_back(e);
+      if (e < 0) return;
+      auto& [first, last] = body->use[static_cast<size_t>(e)];
+      const TileRole role = tile.roles[static_cast<size_t>(e)].second;
+      const bool made = role == TileRole::inner || among(node.outputs, v);
+      if (written ? !made || (role != TileRole::inner && role != TileRole::row && role != TileRole::sum && role != TileRole::group)
+                  : made && (first < 0 || (role != TileRole::inner && role != TileRole::row)))
+        throw fail(v, written ? "is written against its role" : "is read before it is whole");
+      if (first < 0) first = static_cast<int>(n);
+      last = static_cast<int>(n);
+    };
+    for (int v : inner.inputs) take(v, false);
+    for (int v : inner.outputs) take(v, true);
+  }
+  tiles_.back() = std::move(body);
 }
 
 void CompiledGraph::check_uses() const {
@@ -148,9 +225,40 @@ Tensor CompiledGraph::shape(int index, const std::vector<double>& sizes) const {
   return t;
 }
 
-std::string CompiledGraph::node_label(int index) const {
-  const Node& node = graph_.nodes[static_cast<size_t>(index)];
-  return "node " + std::to_string(index) + " " + quoted(node.name) + " (" + node.op + ")";
+Call CompiledGraph::call_of(int leaf, Tensor* operands, ThreadPool& pool) const {
+  const Node& node = *leaves_[static_cast<size_t>(leaf)].node;
+  Call call;
+  call.in = operands;
+  call.ins = static_cast<int>(node.inputs.size());
+  call.out = operands + call.ins;
+  call.outs = static_cast<int>(node.outputs.size());
+  call.attr = node.attrs.data();
+  call.attrs = static_cast<int>(node.attrs.size());
+  call.pool = &pool;
+  return call;
 }
+
+void CompiledGraph::run_leaf(int leaf, const Call& call) const {
+  const Op& op = *leaves_[static_cast<size_t>(leaf)].op;
+  try {
+    (backend_ == Backend::reference ? op.reference : op.cpu)(call);
+  } catch (const std::bad_alloc&) {
+    throw memory_error(leaf_label(leaf) + ": out of memory");
+  } catch (const std::exception& error) {
+    throw Error("ERR_KERNEL", leaf_label(leaf) + ": " + error.what());
+  }
+}
+
+int64_t CompiledGraph::workspace_of(int leaf, const Call& call) const {
+  const Op& op = *leaves_[static_cast<size_t>(leaf)].op;
+  if (backend_ == Backend::reference || !op.workspace) return 0;
+  try {
+    return op.workspace(call);
+  } catch (const std::exception& error) {
+    throw Error("ERR_KERNEL", leaf_label(leaf) + ": " + error.what());
+  }
+}
+
+std::string CompiledGraph::leaf_label(int leaf) const { return node_label(*leaves_[static_cast<size_t>(leaf)].node, leaf); }
 
 }  // namespace longer

@@ -29,18 +29,42 @@ struct Value {
   int64_t offset = 0;  // elements of the store
 };
 
+struct Tile;
+
 struct Node {
   std::string op;
   std::string name;
   std::vector<int> inputs;  // value indices; -1 for an absent optional value
   std::vector<int> outputs;
   std::vector<double> attrs;
+  std::shared_ptr<const Tile> tile = nullptr;  // of the op `tiled`
+};
+
+// How a tile, rows [a, b) of the batch, sees a value: lib/graph/graph.ts.
+enum class TileRole : uint8_t { inner, row, whole, sum, offsets, segment, group_offsets, group };
+
+// Nodes that run one after another on some rows, then on the next rows.
+struct Tile {
+  int symbol = -1;         // whose rows are cut
+  int64_t rows = 1;        // most rows of a tile; one has at least a group
+  int64_t group_size = 1;  // a tile begins and ends at a border of groups, counted from the end of each segment
+  int offsets = -1, group_offsets = -1;         // value indices
+  std::vector<std::pair<int, TileRole>> roles;  // of every value that the body touches
+  std::vector<Node> body;
 };
 
 struct GraphDescription {
   std::vector<std::string> symbols;
   std::vector<Value> values;
   std::vector<Node> nodes;
+};
+
+// A tile's body as it runs: operands are indices into the roles.
+struct TileBody {
+  const Tile* tile = nullptr;
+  std::vector<std::vector<int>> operands;  // a node each: inputs, then outputs; -1 for absent
+  std::vector<std::pair<int, int>> use;    // a role each: first and last node that touches it
+  int offsets = -1, group_offsets = -1;    // indices into the roles
 };
 
 // What is known of a graph before any size is: everything checked, operations and stores looked up. Immutable.
@@ -57,7 +81,15 @@ class CompiledGraph {
   const GraphDescription& description() const { return graph_; }
   const std::vector<Value>& values() const { return graph_.values; }
   const std::vector<Node>& nodes() const { return graph_.nodes; }
-  const Op& op(int node) const { return *ops_[static_cast<size_t>(node)]; }
+  // Operations one by one: a tiled node has as many as its body, any other node one.
+  struct Leaf {
+    const Node* node;
+    const Op* op;
+  };
+  const std::vector<Leaf>& leaves() const { return leaves_; }
+  int first_leaf(int node) const { return first_leaf_[static_cast<size_t>(node)]; }
+  const Op& op(int node) const { return *leaves_[static_cast<size_t>(first_leaf(node))].op; }
+  const TileBody* tile(int node) const { return tiles_[static_cast<size_t>(node)].get(); }  // null for other nodes
   const Use& use(int value) const { return uses_[static_cast<size_t>(value)]; }
   const std::vector<int>& inputs() const { return inputs_; }    // value indices, in the order of the description
   const std::vector<int>& outputs() const { return outputs_; }
@@ -72,17 +104,26 @@ class CompiledGraph {
   void check_sizes(const std::vector<double>& sizes) const;
   // Shape without data. The sizes are checked ones.
   Tensor shape(int value, const std::vector<double>& sizes) const;
-  std::string node_label(int node) const;  // node 12 'layer0.ffn' (linear)
+  // A call of the leaf, with room for its operands and nothing else set.
+  Call call_of(int leaf, Tensor* operands, ThreadPool& pool) const;
+  // Run the leaf, or ask for its workspace; an error names it.
+  void run_leaf(int leaf, const Call& call) const;
+  int64_t workspace_of(int leaf, const Call& call) const;
+  std::string leaf_label(int leaf) const;  // node 12 'layer0.ffn' (linear)
 
  private:
   void check_value(int index) const;
   void check_node(int index);
+  const Op& add_leaf(const Node& node);
+  void check_tile(int index);
   void check_uses() const;
 
   GraphDescription graph_;
   std::shared_ptr<State> state_;
   Backend backend_;
-  std::vector<const Op*> ops_;
+  std::vector<Leaf> leaves_;
+  std::vector<int> first_leaf_;
+  std::vector<std::unique_ptr<TileBody>> tiles_;  // a node each
   std::vector<Use> uses_;
   std::vector<int> first_writer_;
   std::vector<Store*> stores_;  // a value each

@@ -1,48 +1,11 @@
 #include "plan/memory_plan.h"
 
 #include <algorithm>
-#include <limits>
-#include <numeric>
 
 #include "runtime/arena.h"
 #include "runtime/error.h"
 
 namespace longer {
-
-int64_t BlockPlacer::place(std::vector<Block>& blocks) {
-  by_size_.resize(blocks.size());
-  std::iota(by_size_.begin(), by_size_.end(), 0);
-  std::sort(by_size_.begin(), by_size_.end(), [&](int a, int b) {
-    const Block &x = blocks[static_cast<size_t>(a)], &y = blocks[static_cast<size_t>(b)];
-    return x.bytes != y.bytes ? x.bytes > y.bytes : a < b;
-  });
-  by_offset_.clear();
-  by_offset_.reserve(blocks.size());
-  int64_t peak = 0;
-  for (int index : by_size_) {
-    Block& block = blocks[static_cast<size_t>(index)];
-    block.offset = 0;
-    if (block.bytes == 0) continue;
-    int64_t end = 0;  // of what is placed so far, from the bottom
-    int64_t best = -1, tightest = std::numeric_limits<int64_t>::max();
-    for (int other_index : by_offset_) {
-      const Block& other = blocks[static_cast<size_t>(other_index)];
-      if (other.last < block.first || other.first > block.last) continue;
-      const int64_t gap = other.offset - end;
-      if (gap >= block.bytes && gap < tightest) {
-        tightest = gap;
-        best = end;
-      }
-      end = std::max(end, other.offset + other.bytes);
-    }
-    block.offset = best >= 0 ? best : end;
-    peak = std::max(peak, block.offset + block.bytes);
-    const auto at = std::upper_bound(by_offset_.begin(), by_offset_.end(), block.offset,
-                                     [&](int64_t offset, int i) { return offset < blocks[static_cast<size_t>(i)].offset; });
-    by_offset_.insert(at, index);
-  }
-  return peak;
-}
 
 void MemoryPlan::build(const CompiledGraph& graph, const std::vector<double>& sizes, const Placement& placement, ThreadPool& pool) {
   built_ = false;
@@ -78,30 +41,25 @@ void MemoryPlan::add_workspaces(const CompiledGraph& graph, ThreadPool& pool) {
   const int nodes = static_cast<int>(graph.nodes().size());
   node_block_.assign(static_cast<size_t>(nodes), -1);
   operands_.resize(static_cast<size_t>(graph.most_operands()));
-  if (graph.backend() == Backend::reference) return;
+  tiles_.resize(static_cast<size_t>(nodes));
+  const auto add = [this](int n, int64_t bytes) {
+    if (bytes <= 0) return;
+    node_block_[static_cast<size_t>(n)] = static_cast<int>(blocks_.size());
+    blocks_.push_back({align_up(bytes), n, n, 0});
+  };
   for (int n = 0; n < nodes; ++n) {
-    if (!graph.op(n).workspace) continue;
+    if (graph.tile(n)) {
+      TilePlan& tile = tiles_[static_cast<size_t>(n)];
+      tile.build(graph, n, tensors_, sizes_, pool.size());
+      add(n, tile.bytes());
+      continue;
+    }
     const Node& node = graph.nodes()[static_cast<size_t>(n)];
     Tensor* next = operands_.data();
     for (const auto* list : {&node.inputs, &node.outputs})
       for (int v : *list) *next++ = v < 0 ? Tensor{} : tensors_[static_cast<size_t>(v)];
-    Call call;
-    call.in = operands_.data();
-    call.ins = static_cast<int>(node.inputs.size());
-    call.out = operands_.data() + call.ins;
-    call.outs = static_cast<int>(node.outputs.size());
-    call.attr = node.attrs.data();
-    call.attrs = static_cast<int>(node.attrs.size());
-    call.pool = &pool;
-    int64_t bytes = 0;
-    try {
-      bytes = graph.op(n).workspace(call);
-    } catch (const std::exception& error) {
-      throw Error("ERR_KERNEL", graph.node_label(n) + ": " + error.what());
-    }
-    if (bytes <= 0) continue;
-    node_block_[static_cast<size_t>(n)] = static_cast<int>(blocks_.size());
-    blocks_.push_back({align_up(bytes), n, n, 0});
+    const int leaf = graph.first_leaf(n);
+    add(n, graph.workspace_of(leaf, graph.call_of(leaf, operands_.data(), pool)));
   }
 }
 

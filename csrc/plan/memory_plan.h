@@ -6,26 +6,10 @@
 #include <vector>
 
 #include "plan/graph.h"
+#include "plan/placer.h"
+#include "plan/tile_plan.h"
 
 namespace longer {
-
-// Memory needed from the start of node `first` to the end of node `last`.
-struct Block {
-  int64_t bytes = 0;
-  int first = 0;
-  int last = 0;
-  int64_t offset = 0;
-};
-
-// Offsets of blocks so that no two that live at the same time overlap: largest first, each into the tightest gap.
-// Keeps its vectors, so that planning again allocates nothing.
-class BlockPlacer {
- public:
-  int64_t place(std::vector<Block>& blocks);  // bytes of the arena
-
- private:
-  std::vector<int> by_size_, by_offset_;
-};
 
 // Which inputs and outputs need a place in the arena: converted ones, and outputs that nobody takes.
 struct Placement {
@@ -44,6 +28,7 @@ class MemoryPlan {
   const Tensor& tensor(int value) const { return tensors_[static_cast<size_t>(value)]; }  // data is null
   int64_t offset(int value) const { return offset_of(value_block_[static_cast<size_t>(value)]); }
   int64_t workspace_offset(int node) const { return offset_of(node_block_[static_cast<size_t>(node)]); }  // -1: none
+  const TilePlan& tile(int node) const { return tiles_[static_cast<size_t>(node)]; }  // its memory is the node's workspace
   int64_t arena_bytes() const { return bytes_; }
 
   // Name and bytes of the largest values and workspaces, descending.
@@ -60,6 +45,7 @@ class MemoryPlan {
   std::vector<Tensor> tensors_;
   std::vector<Tensor> operands_;
   std::vector<Block> blocks_;
+  std::vector<TilePlan> tiles_;               // a node each, of tiled ones
   std::vector<int> value_block_, node_block_;  // index into blocks_, -1 for none
   BlockPlacer placer_;
   int64_t bytes_ = 0;

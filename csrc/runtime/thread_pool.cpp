@@ -36,6 +36,11 @@ bool spin_until(Condition condition) {
 }
 }  // namespace
 
+ThreadPool& one_thread() {
+  static ThreadPool pool(1);
+  return pool;
+}
+
 ThreadPool::ThreadPool(int threads) : threads_(threads < 1 ? 1 : threads) {
   workers_.reserve(static_cast<size_t>(threads_ - 1));
   try {

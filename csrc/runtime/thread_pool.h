@@ -63,4 +63,7 @@ class ThreadPool {
   std::exception_ptr failure_;  // under mutex_
 };
 
+// A pool of the calling thread alone: it has no state, so any number of threads may use it at once.
+ThreadPool& one_thread();
+
 }  // namespace longer

@@ -193,7 +193,7 @@ async function profileStep(trainer: Trainer, requests: readonly EncodedRequest[]
     arrays.set('hyper', new Float32Array(8));
     arrays.set('dropout.seed', Int32Array.of(1, 1));
     const { times } = await plan.run(sizes, arrays, new Map(), { profile: true });
-    return timesByOp(trainer.compiled.spec.nodes, times!);
+    return timesByOp(trainer.plan.nodes, times!);
   }
   return [];
 }

@@ -68,8 +68,8 @@ export function profileCommand(): Command {
         arrays.set('dropout.seed', Int32Array.of(1, 1));
         await plan.run(sizes, arrays); // warm
         const result = await plan.run(sizes, arrays, new Map(), { profile: true });
-        const ops = timesByOp(step.spec.nodes, result.times!);
-        if (o.trace !== undefined) await writeFile(o.trace, trace(step.spec.nodes, result.times!));
+        const ops = timesByOp(plan.nodes, result.times!);
+        if (o.trace !== undefined) await writeFile(o.trace, trace(plan.nodes, result.times!));
         const flops = step.graph.flops(sizes);
         const summary = { model: run.model.kind, milliseconds: result.elapsed / 1000, gflops: flops / result.elapsed / 1000, arena: plan.memory(sizes).arena, ops };
         print(o.json, summary, () =>

@@ -53,6 +53,28 @@ export interface SparseUse {
   readonly pooling: number;
 }
 
+/**
+ * How a tile, the rows [a, b) of a batch, sees an operand of an operation that can run on a tile alone (passes/tile.ts).
+ * - `row`: its rows a to b (one more where the value has one more, as offsets have)
+ * - `whole`: all of it
+ * - `sum`: an output that is summed over rows, hence over tiles
+ * - `offsets`: where segments of the rows begin, cut to the tile and counted from a
+ * - `segment`: the rows of those segments, one each
+ * - `groupOffsets`, `group`: the same for groups of rows: `groupSize` rows each, counted from the end of their segment
+ */
+export type TileRole = 'row' | 'whole' | 'sum' | 'offsets' | 'segment' | 'groupOffsets' | 'group';
+
+/** Roles of the operands in order; the last stands for all that follow. */
+export interface TileRule {
+  readonly inputs: readonly TileRole[] | ((node: Node) => readonly TileRole[]);
+  readonly outputs: readonly TileRole[];
+  /** Index of the attribute that is the group size: a tile begins and ends at the border of a group. */
+  readonly groupSize?: number;
+}
+
+/** Every operand goes row by row. */
+export const rowWise: TileRule = { inputs: ['row'], outputs: ['row'] };
+
 /** What is known of an operation: one file each under ops/. */
 export interface OpDefinition {
   readonly name: string;
@@ -67,6 +89,8 @@ export interface OpDefinition {
   /** Indices of outputs and inputs that stay f32 when a graph is lowered to bf16 (see passes/precision.ts). */
   readonly fullOutputs?: readonly number[] | 'all';
   readonly fullInputs?: readonly number[] | 'all';
+  /** How it runs on a tile of rows; absent where it needs all rows at once. */
+  readonly tile?: TileRule;
 }
 
 export interface Node {
@@ -77,6 +101,25 @@ export interface Node {
   readonly attrs: readonly number[];
   /** Part of the backward pass. */
   readonly backward: boolean;
+  /** Computes again what the forward pass has not kept: no work of the model, so its FLOPs do not count. */
+  readonly again?: boolean;
+  /** The nodes that a `tiled` node runs, tile after tile. */
+  readonly tile?: Tile;
+}
+
+/** The inside of a `tiled` node. */
+export interface Tile {
+  /** Whose rows are cut into tiles. */
+  readonly symbol: string;
+  /** Most rows of a tile; one has at least a group. */
+  readonly rows: number;
+  /** A tile begins and ends at a border of groups of this many rows. */
+  readonly groupSize: number;
+  readonly offsets: Value | null;
+  readonly groupOffsets: Value | null;
+  /** Of every value that the body touches; `inner` ones exist inside a tile only. */
+  readonly roles: ReadonlyMap<Value, TileRole | 'inner'>;
+  readonly body: readonly Node[];
 }
 
 /** A program of coarse operations in the order in which they run. */
@@ -147,12 +190,12 @@ export class Graph {
   }
 
   temporary(name: string, dtype: DTypeName, dims: readonly Dim[]): Value {
-    return this.#add({ name: this.#unique(this.path(name)), kind: 'temporary', dtype, dims });
+    return this.#add({ name: this.unique(this.path(name)), kind: 'temporary', dtype, dims });
   }
 
   /** A value of the same shape and dtype. */
   like(value: Value, name: string): Value {
-    return this.#add({ name: this.#unique(this.path(name)), kind: 'temporary', dtype: value.dtype, dims: value.dims });
+    return this.#add({ name: this.unique(this.path(name)), kind: 'temporary', dtype: value.dtype, dims: value.dims });
   }
 
   emit(op: OpDefinition, inputs: readonly (Value | null)[], outputs: readonly (Value | null)[], attrs: readonly number[] = []): void {
@@ -183,8 +226,10 @@ export class Graph {
     return graph;
   }
 
+  /** FLOPs of all nodes; what is computed a second time counts once. */
   flops(sizes: Symbols): number {
-    return this.nodes.reduce((sum, node) => sum + (node.op.flops?.(node, sizes) ?? 0), 0);
+    const of = (nodes: readonly Node[]): number => nodes.reduce((sum, n) => sum + (n.again ? 0 : n.tile ? of(n.tile.body) : (n.op.flops?.(n, sizes) ?? 0)), 0);
+    return of(this.nodes);
   }
 
   /** Bytes read and written by all nodes, each value once a node. */
@@ -198,11 +243,13 @@ export class Graph {
   toString(): string {
     const lines = [...this.inputs.values()].map((v) => `input ${show(v)}`);
     for (const v of this.parameters.values()) lines.push(`parameter ${show(v)}`);
-    for (const node of this.nodes) {
+    const print = (node: Node, indent: string): void => {
       const outs = node.outputs.map((v) => (v ? show(v) : '_')).join(', ');
       const ins = node.inputs.map((v) => v?.name ?? '_').join(', ');
-      lines.push(`${outs} = ${node.op.name}(${ins})${node.attrs.length > 0 ? ` [${node.attrs.join(', ')}]` : ''}`);
-    }
+      lines.push(`${indent}${outs} = ${node.op.name}(${ins})${node.attrs.length > 0 ? ` [${node.attrs.join(', ')}]` : ''}`);
+      for (const inner of node.tile?.body ?? []) print(inner, `${indent}  `);
+    };
+    for (const node of this.nodes) print(node, '');
     for (const [name, v] of this.outputs) lines.push(`output ${name} = ${v.name}`);
     return lines.join('\n');
   }
@@ -218,7 +265,7 @@ export class Graph {
     }
     this.nodes.forEach((node, i) => {
       const id = `n${i}`;
-      lines.push(`  ${id} [label=${quote(node.name)}];`);
+      lines.push(`  ${id} [label=${quote([node.name, ...(node.tile?.body ?? []).map((n) => n.name)].join('\n'))}];`);
       for (const v of node.inputs) {
         const from = v && producer.get(v);
         if (from !== null && from !== undefined) lines.push(`  ${quote(from)} -> ${id} [label=${quote(v!.dims.map(showDim).join(' x '))}];`);
@@ -234,7 +281,8 @@ export class Graph {
     return full;
   }
 
-  #unique(name: string): string {
+  /** The name, with a number where it is taken. */
+  unique(name: string): string {
     const n = this.#names.get(name) ?? 0;
     this.#names.set(name, n + 1);
     return n === 0 ? name : `${name}#${n}`;

@@ -1,7 +1,9 @@
 import { LongerError } from '../errors.ts';
-import type { GraphSpec, StoreSpec, ValueSpec } from '../native/types.ts';
+import type { GraphSpec, NodeSpec, StoreSpec, ValueSpec } from '../native/types.ts';
 import { constantOf, type Dim } from './dim.ts';
-import { type Graph, type Value } from './graph.ts';
+import { type Graph, type Node, type Value } from './graph.ts';
+import { prune } from './passes/prune.ts';
+import { defaultTiling, tile, type Tiling } from './passes/tile.ts';
 
 /** A place in persistent memory. */
 export interface Placement {
@@ -56,8 +58,18 @@ export class ParameterLayout {
 
 export const tableStore = (name: string): string => `table.${name}`;
 
-/** The form that the addon compiles. `placed` puts temporaries into persistent memory (gradients into one flat buffer). */
-export function lower(graph: Graph, layout: ParameterLayout, placed: ReadonlyMap<Value, Placement> = new Map()): GraphSpec {
+/**
+ * The form that the addon compiles: what nothing reads is left out, and what `tiling` names runs tile by tile (passes/tile.ts).
+ *
+ * @param placed puts temporaries into persistent memory (gradients into one flat buffer)
+ */
+export function lower(
+  whole: Graph,
+  layout: ParameterLayout,
+  placed: ReadonlyMap<Value, Placement> = new Map(),
+  tiling: Tiling = defaultTiling,
+): GraphSpec {
+  const graph = tile(prune(whole, placed.keys()), tiling, placed.keys());
   const symbols = new Map<string, number>();
   const dim = (d: Dim): ValueSpec['dims'][number] => ({
     constant: d.constant,
@@ -70,7 +82,7 @@ export function lower(graph: Graph, layout: ParameterLayout, placed: ReadonlyMap
   for (const [name, v] of graph.outputs) outputNames.set(v, name);
 
   const used = new Set<Value>(graph.inputs.values());
-  for (const node of graph.nodes) for (const v of [...node.inputs, ...node.outputs]) if (v) used.add(v);
+  for (const node of graph.nodes) for (const v of [...node.inputs, ...node.outputs, ...(node.tile?.roles.keys() ?? [])]) if (v) used.add(v);
   // Inputs that no node reads are not asked for.
   const read = new Set<Value>();
   for (const node of graph.nodes) for (const v of node.inputs) if (v) read.add(v);
@@ -83,11 +95,25 @@ export function lower(graph: Graph, layout: ParameterLayout, placed: ReadonlyMap
     values.push({ name: outputNames.get(v) ?? v.name, dtype: v.dtype, dims: v.dims.map(dim), ...placeOf(v, layout, placed, outputNames) });
   }
   const at = (v: Value | null): number => (v ? index.get(v)! : -1);
-  return {
-    values,
-    nodes: graph.nodes.map((n) => ({ op: n.op.name, name: n.name, inputs: n.inputs.map(at), outputs: n.outputs.map(at), attrs: n.attrs })),
-    symbols: [...symbols.keys()],
-  };
+  const node = (n: Node): NodeSpec => ({
+    op: n.op.name,
+    name: n.name,
+    inputs: n.inputs.map(at),
+    outputs: n.outputs.map(at),
+    attrs: n.attrs,
+    ...(n.tile && {
+      tile: {
+        symbol: symbols.get(n.tile.symbol)!,
+        rows: n.tile.rows,
+        groupSize: n.tile.groupSize,
+        offsets: at(n.tile.offsets),
+        groupOffsets: at(n.tile.groupOffsets),
+        roles: [...n.tile.roles].map(([v, role]) => [at(v), role] as const),
+        body: n.tile.body.map(node),
+      },
+    }),
+  });
+  return { values, nodes: graph.nodes.map(node), symbols: [...symbols.keys()] };
 }
 
 function placeOf(

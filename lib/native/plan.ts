@@ -1,7 +1,7 @@
 import { availableParallelism } from 'node:os';
 import { LongerError } from '../errors.ts';
 import { loadNative } from './load.ts';
-import type { Backend, GraphSpec, MemoryReport, NumericArray, PlanHandle, RunOptions, RunResult, RuntimeHandle, StateHandle, StoreSpec, ValueSpec } from './types.ts';
+import type { Backend, GraphSpec, MemoryReport, NodeSpec, NumericArray, PlanHandle, RunOptions, RunResult, RuntimeHandle, StateHandle, StoreSpec, ValueSpec } from './types.ts';
 
 /** The addon's errors carry a code in plain Errors: the same as one of ours. */
 function translated(cause: unknown): unknown {
@@ -113,6 +113,8 @@ export class Plan implements Disposable {
   readonly graph: GraphSpec;
   readonly inputs: readonly ValueSpec[];
   readonly outputs: readonly ValueSpec[];
+  /** Every operation in running order; those inside a `tiled` node stand in its place. */
+  readonly nodes: readonly NodeSpec[];
   #handle: PlanHandle | undefined;
   readonly #backend: Backend;
 
@@ -120,6 +122,7 @@ export class Plan implements Disposable {
     this.graph = graph;
     this.inputs = graph.values.filter((v) => v.place === 'input');
     this.outputs = graph.values.filter((v) => v.place === 'output');
+    this.nodes = graph.nodes.flatMap((n) => n.tile?.body ?? [n]);
     this.#backend = state.backend;
     try {
       this.#handle = loadNative().compile(graph, state.handle, runtime.handle, state.backend);

@@ -26,6 +26,25 @@ export interface NodeSpec {
   readonly inputs: readonly number[];
   readonly outputs: readonly number[];
   readonly attrs: readonly number[];
+  /** Of a node of the op `tiled`. */
+  readonly tile?: TileSpec;
+}
+
+export type TileRoleSpec = 'inner' | 'row' | 'whole' | 'sum' | 'offsets' | 'segment' | 'groupOffsets' | 'group';
+
+/** A chain of operations that runs on some rows at a time; lib/graph/graph.ts explains the roles. */
+export interface TileSpec {
+  /** Whose rows are cut. */
+  readonly symbol: number;
+  /** Most rows of a tile; one has at least a group. */
+  readonly rows: number;
+  readonly groupSize: number;
+  /** Value indices; -1 for none. */
+  readonly offsets: number;
+  readonly groupOffsets: number;
+  /** Of every value that the body touches. */
+  readonly roles: readonly (readonly [value: number, role: TileRoleSpec])[];
+  readonly body: readonly NodeSpec[];
 }
 
 /** Nodes run in the order given. */
@@ -67,9 +86,12 @@ export interface RunResult {
   /** Microseconds of the whole run on the native thread. */
   readonly elapsed: number;
   readonly cancelled: boolean;
-  /** Microseconds a node, when profiled. */
+  /**
+   * Microseconds a node, when profiled, in the order of `Plan.nodes`. A node inside a `tiled` one has its share of the
+   * time that this took, so that the times add up to that of the run for any number of threads.
+   */
   readonly times?: Float64Array;
-  /** Index of the first node with a NaN or Inf in an output, when asked; -1 for none. */
+  /** Index into `Plan.nodes` of the first node with a NaN or Inf in an output, when asked; -1 for none. */
   readonly firstNonFinite: number;
 }
 

@@ -9,6 +9,7 @@ import { differentiate } from '../graph/passes/differentiate.ts';
 import { fuse } from '../graph/passes/fuse.ts';
 import { prune } from '../graph/passes/prune.ts';
 import { recompute, type RecomputePolicy } from '../graph/passes/recompute.ts';
+import { defaultTiling, tileTemporaries, type Tiling } from '../graph/passes/tile.ts';
 import type { ModelDescription } from '../model/model.ts';
 import type { GraphSpec, StoreSpec } from '../native/types.ts';
 
@@ -23,6 +24,8 @@ export interface StepOptions {
   /** Needed for a memory budget: arena bytes of a lowered graph at the sizes given. */
   readonly measure?: (spec: GraphSpec) => number;
   readonly sizes?: Symbols;
+  /** What runs tile by tile; the default suits a core's cache. */
+  readonly tiling?: Tiling;
 }
 
 export interface TrainStep {
@@ -79,9 +82,13 @@ export function trainStep(model: ModelDescription, options: StepOptions): TrainS
 
   const pinned = new Set(placed.keys());
   let whole = fuse(prune(graph, pinned), pinned);
-  const spec = (g: Graph): GraphSpec => lower(g, layout, placed);
-  const { measure } = options;
-  whole = recompute(whole, options.recompute, options.sizes ?? {}, measure && ((g) => measure(spec(g))));
+  const { measure, tiling = defaultTiling } = options;
+  const spec = (g: Graph): GraphSpec => lower(g, layout, placed, tiling);
+  whole = recompute(whole, options.recompute, {
+    always: tileTemporaries(whole, tiling),
+    sizes: options.sizes ?? {},
+    measure: measure && ((g) => measure(spec(g))),
+  });
   return { graph: whole, spec: spec(whole), stores: stepStores(layout, options) };
 }
 

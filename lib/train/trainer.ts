@@ -159,7 +159,7 @@ export class Trainer implements Disposable {
   async #diagnose(step: number, loss: number, sizes: Readonly<Record<string, number>>, arrays: ReadonlyMap<string, NumericArray>): Promise<LongerError> {
     // The optimizers left the parameters alone, so running the step once more shows where the number came from.
     const { firstNonFinite } = await this.#plan.run(sizes, arrays, new Map(), { checkFinite: true });
-    const node = this.compiled.spec.nodes[firstNonFinite];
+    const node = this.#plan.nodes[firstNonFinite];
     return new LongerError('ERR_NUMERIC', `step ${step} gave ${Number.isFinite(loss) ? 'a gradient' : 'a loss'} that is not finite`, {
       ...(node ? { place: `${node.name} (${node.op})` } : {}),
       remedy: 'Nothing was updated. Lower the learning rate, clip gradients, or look at the numeric features of this batch',

@@ -1,5 +1,7 @@
 // The thread pool, the placer and the executor without JavaScript. Small, so that it can run under sanitizers.
+#include <atomic>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <numeric>
@@ -10,6 +12,15 @@
 #include "runtime/error.h"
 
 using namespace longer;
+
+std::atomic<int64_t> allocations{0};
+__attribute__((noinline)) void* operator new(size_t bytes) {
+  ++allocations;
+  if (void* p = std::malloc(bytes)) return p;
+  throw std::bad_alloc();
+}
+__attribute__((noinline)) void operator delete(void* p) noexcept { std::free(p); }
+__attribute__((noinline)) void operator delete(void* p, size_t) noexcept { std::free(p); }
 
 #define CHECK(condition)                                                          \
   do {                                                                            \
@@ -186,6 +197,107 @@ void sums_are_right(Backend backend, int threads) {
   CHECK(refused(9e15, 0, DType::f32).find("too large") != std::string::npos);
 }
 
+// h = x w, dw = x^T h, y = merge(h) by groups of 3 over two segments; tiles of `rows`, or (0) three nodes.
+GraphDescription merged_graph(int64_t rows_a_tile) {
+  GraphDescription g;
+  g.symbols = {"T", "G"};
+  const Dim groups{0, {{1, 1}}};
+  g.values = {{"x", DType::f32, {rows(), fixed(4)}, Place::input, "", 0},
+              {"offsets", DType::i32, {fixed(3)}, Place::input, "", 0},
+              {"groups", DType::i32, {fixed(3)}, Place::input, "", 0},
+              {"w", DType::f32, {fixed(4), fixed(2)}, Place::store, "w", 0},
+              {"h", DType::f32, {rows(), fixed(2)}, Place::arena, "", 0},
+              {"dw", DType::f32, {fixed(4), fixed(2)}, Place::output, "", 0},
+              {"y", DType::f32, {groups, fixed(6)}, Place::output, "", 0}};
+  std::vector<Node> body = {{"linear", "h", {0, 3}, {4}, {0}}, {"linear_dw", "dw", {0, 4}, {5}, {}}, {"merge", "y", {4, 1, 2}, {6}, {3}}};
+  if (rows_a_tile == 0) {
+    g.nodes = std::move(body);
+    return g;
+  }
+  auto tile = std::make_shared<Tile>();
+  tile->symbol = 0;
+  tile->rows = rows_a_tile;
+  tile->group_size = 3;
+  tile->offsets = 1;
+  tile->group_offsets = 2;
+  tile->roles = {{0, TileRole::row}, {1, TileRole::offsets}, {2, TileRole::group_offsets}, {3, TileRole::whole},
+                 {4, TileRole::inner}, {5, TileRole::sum}, {6, TileRole::group}};
+  tile->body = std::move(body);
+  g.nodes = {{"tiled", "all", {0, 1, 2, 3}, {5, 6}, {}, tile}};
+  return g;
+}
+
+struct Merged {
+  std::vector<float> dw = std::vector<float>(8), y;
+  int64_t allocations = 0;
+};
+
+Merged run_merged(int64_t rows_a_tile, int threads, Backend backend, int32_t first, int32_t second) {
+  auto runtime = std::make_shared<Runtime>(threads);
+  auto state = std::make_shared<State>(std::vector<StoreDescription>{{"w", DType::f32, 8}}, backend);
+  std::vector<float> w = {1, -2, 3, -4, 5, -6, 7, -8}, x(static_cast<size_t>(4 * (first + second)));
+  for (size_t i = 0; i < x.size(); ++i) x[i] = std::sin(static_cast<float>(i));
+  Tensor whole;
+  whole.data = w.data();
+  whole.rank = 1;
+  whole.dim[0] = 8;
+  state->write("w", 0, whole);
+  Executor executor(merged_graph(rows_a_tile), state, runtime, backend);
+  std::vector<int32_t> offsets = {0, first, first + second}, groups = {0, (first + 2) / 3, (first + 2) / 3 + (second + 2) / 3};
+  Merged result;
+  result.y.resize(static_cast<size_t>(6 * groups[2]));
+  RunRequest request;
+  request.sizes = {static_cast<double>(first + second), static_cast<double>(groups[2])};
+  request.inputs = {{x.data(), DType::f32, static_cast<int64_t>(x.size()), false}, {offsets.data(), DType::i32, 3, false}, {groups.data(), DType::i32, 3, false}};
+  request.outputs = {{result.dw.data(), DType::f32, 8, false}, {result.y.data(), DType::f32, static_cast<int64_t>(result.y.size()), false}};
+  request.check_finite = true;
+  executor.check(request);
+  for (int round = 0; round < 3; ++round) {
+    RunTask task(executor, request);
+    const int64_t before = allocations;
+    runtime->post(&task);
+    task.wait();
+    result.allocations = allocations - before;
+    CHECK(task.error.empty() && task.outcome.first_non_finite == -1);
+  }
+  CHECK(rows_a_tile == 0 || executor.promise(request.sizes).arena > 0);
+  return result;
+}
+
+void tiles_are_right() {
+  for (Backend backend : {Backend::cpu, Backend::reference})
+    for (auto [first, second] : {std::pair<int32_t, int32_t>{0, 0}, {1, 0}, {0, 7}, {200, 301}}) {
+      const Merged want = run_merged(0, 1, backend, first, second);
+      for (int64_t rows_a_tile : {1, 3, 8, 1000}) {
+        const Merged one = run_merged(rows_a_tile, 1, backend, first, second), three = run_merged(rows_a_tile, 3, backend, first, second);
+        CHECK(one.y == want.y && three.y == want.y && one.dw == three.dw);
+        for (size_t i = 0; i < 8; ++i) CHECK(std::fabs(one.dw[i] - want.dw[i]) <= 1e-5f * (1 + std::fabs(want.dw[i])) + 1e-2f);
+        // What posting a task takes is the same without tiles.
+        if (backend == Backend::cpu) CHECK(one.allocations <= want.allocations);
+      }
+    }
+}
+
+void bad_tiles_are_refused() {
+  auto state = std::make_shared<State>(std::vector<StoreDescription>{{"w", DType::f32, 8}}, Backend::cpu);
+  const auto refusal = [&](auto&& change) {
+    GraphDescription g = merged_graph(8);
+    Tile tile = *g.nodes[0].tile;
+    change(tile, g);
+    g.nodes[0].tile = std::make_shared<Tile>(tile);
+    return message_of([&] { CompiledGraph(std::move(g), state, Backend::cpu); });
+  };
+  CHECK(refusal([](Tile&, GraphDescription&) {}).empty());
+  CHECK(refusal([](Tile& t, GraphDescription&) { t.rows = 0; }).find("a tile needs") != std::string::npos);
+  CHECK(refusal([](Tile& t, GraphDescription&) { t.roles[4].second = TileRole::row; }).find("'h' leads outside") != std::string::npos);
+  CHECK(refusal([](Tile& t, GraphDescription&) { t.roles[3].second = TileRole::row; }).find("'w' does not have the rows") != std::string::npos);
+  CHECK(refusal([](Tile& t, GraphDescription&) { t.roles.pop_back(); }).find("'y' has no role") != std::string::npos);
+  CHECK(refusal([](Tile& t, GraphDescription&) { std::swap(t.body[0], t.body[1]); }).find("'h' is read before") != std::string::npos);
+  CHECK(refusal([](Tile& t, GraphDescription&) { t.body[0].op = "nope"; }) == "node 0 'h' (nope): there is no operation 'nope'");
+  CHECK(refusal([](Tile& t, GraphDescription&) { t.offsets = -1; }).find("offsets") != std::string::npos);
+  CHECK(refusal([](Tile&, GraphDescription& g) { g.nodes.push_back({"add", "after", {4, 4}, {4}, {}}); }).find("'h' before any node") != std::string::npos);
+}
+
 void bad_graphs_are_refused() {
   auto state = std::make_shared<State>(std::vector<StoreDescription>{{"w", DType::f32, 10}}, Backend::cpu);
   const auto refusal = [&](GraphDescription g) { return message_of([&] { CompiledGraph(std::move(g), state, Backend::cpu); }); };
@@ -213,6 +325,8 @@ int main() {
   for (Backend backend : {Backend::cpu, Backend::reference})
     for (int threads : {1, 3}) sums_are_right(backend, threads);
   bad_graphs_are_refused();
+  tiles_are_right();
+  bad_tiles_are_refused();
   std::puts("plan: ok");
   return 0;
 }

@@ -15,7 +15,8 @@ void dropout(const Call& call) {
                            {key0, key1},
                            {static_cast<uint32_t>(a.stream), static_cast<uint32_t>(a.stream >> 32)},
                            a.threshold(),
-                           static_cast<float>(1 / (1 - a.p))};
+                           static_cast<float>(1 / (1 - a.p)),
+                           a.first};
   split(*call.pool, a.x.size(), kRangeTask, [&](int64_t begin, int64_t end) { vector_ops().dropout(range, begin, end); });
 }
 

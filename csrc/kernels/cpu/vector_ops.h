@@ -30,6 +30,7 @@ struct DropoutRange {
   Values x, y;
   uint32_t key[2], stream[2], threshold;
   float factor;
+  uint64_t first;  // number of element 0 among the random numbers
 };
 
 struct VectorOps {

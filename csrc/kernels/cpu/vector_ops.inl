@@ -97,15 +97,17 @@ void philox(const DropoutRange& d, uint64_t group, uint32_t* words) {
 // A dropped element is zero even where x is not finite.
 void dropout(const DropoutRange& d, int64_t begin, int64_t end) {
   uint32_t words[4 * kGroups];
-  float keep[4 * kGroups];
-  for (int64_t at = begin; at < end; at += 4 * kGroups) {
-    philox(d, static_cast<uint64_t>(at) / 4, words);
+  float keep[4 * kGroups + 16] = {};  // the last vector of a range may read past what is used
+  for (int64_t at = begin; at < end;) {
+    const uint64_t number = d.first + static_cast<uint64_t>(at);
+    const int64_t skip = static_cast<int64_t>(number % 4), full = at + 4 * kGroups - skip, stop = full < end ? full : end;
+    philox(d, number / 4, words);
     for (int i = 0; i < 4 * kGroups; ++i) keep[i] = words[i] >= d.threshold ? 1.0f : 0.0f;
-    const int64_t stop = end - at < 4 * kGroups ? end : at + 4 * kGroups;
     each_vector(at, stop, [&](int64_t i, int64_t n) {
       const Vec kept = mul(get(d.x, i, n), set(d.factor));
-      put(d.y, i, if_less(set(0.0f), load(keep + i - at), kept, set(0.0f)), n);
+      put(d.y, i, if_less(set(0.0f), load(keep + skip + i - at), kept, set(0.0f)), n);
     });
+    at = stop;
   }
 }
 

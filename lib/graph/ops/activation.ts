@@ -1,4 +1,4 @@
-import { type Graph, type OpDefinition, type Value } from '../graph.ts';
+import { type Graph, type OpDefinition, rowWise, type Value } from '../graph.ts';
 
 export type Activation = 'none' | 'gelu' | 'relu' | 'silu' | 'tanh' | 'sigmoid';
 
@@ -7,10 +7,11 @@ export const activationCode: Readonly<Record<Activation, number>> = { none: 0, g
 
 const definition: OpDefinition = {
   name: 'activation',
+  tile: rowWise,
   gradient: (node, [dy], { graph }) => [activationDx(graph, node.inputs[0]!, dy!, node.attrs[0]!)],
 };
 
-export const activationDxDefinition: OpDefinition = { name: 'activation_dx' };
+export const activationDxDefinition: OpDefinition = { name: 'activation_dx', tile: rowWise };
 
 export function activation(graph: Graph, x: Value, kind: Activation): Value {
   const y = graph.like(x, kind);

@@ -1,7 +1,8 @@
-import { type Graph, type OpDefinition, type Value } from '../graph.ts';
+import { type Graph, type OpDefinition, rowWise, type Value } from '../graph.ts';
 
 export const addDefinition: OpDefinition = {
   name: 'add',
+  tile: rowWise,
   gradient: (node, [dy]) => node.inputs.map(() => dy!),
 };
 

@@ -1,11 +1,12 @@
 import { fixed } from '../dim.ts';
-import { expectRows, type Graph, type OpDefinition, rowsOf, type Value, widthOf } from '../graph.ts';
+import { expectRows, type Graph, type OpDefinition, rowsOf, rowWise, type Value, widthOf } from '../graph.ts';
 
 const definition: OpDefinition = {
   name: 'concat',
+  tile: rowWise,
   gradient(node, [dy], { graph }) {
     const grads = node.inputs.map((x) => graph.like(x!, 'dpart'));
-    graph.emit({ name: 'concat_dx' }, [dy!], grads);
+    graph.emit({ name: 'concat_dx', tile: rowWise }, [dy!], grads);
     return grads;
   },
 };

@@ -3,6 +3,7 @@ import { type Graph, type OpDefinition, type Value } from '../graph.ts';
 
 export const dropoutDefinition: OpDefinition = {
   name: 'dropout',
+  tile: { inputs: ['row', 'whole'], outputs: ['row'] },
   gradient(node, [dy], { graph }) {
     const dx = graph.like(dy!, 'dx');
     graph.emit(dropoutDefinition, [dy!, node.inputs[1]!], [dx], node.attrs);

@@ -1,12 +1,13 @@
-import { type Graph, type OpDefinition, type Value } from '../graph.ts';
+import { type Graph, type OpDefinition, rowWise, type Value } from '../graph.ts';
 
 const definition: OpDefinition = {
   name: 'gate',
+  tile: rowWise,
   gradient(node, [dy], { graph }) {
     const [x, g] = node.inputs;
     const dx = graph.like(x!, 'dx');
     const dg = graph.like(g!, 'dg');
-    graph.emit({ name: 'gate_dx' }, [x!, g!, dy!], [dx, dg]);
+    graph.emit({ name: 'gate_dx', tile: rowWise }, [x!, g!, dy!], [dx, dg]);
     return [dx, dg];
   },
 };

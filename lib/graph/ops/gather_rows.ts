@@ -2,6 +2,7 @@ import { expectWidth, type Graph, type OpDefinition, rowsOf, type Value, widthOf
 
 const definition: OpDefinition = {
   name: 'gather_rows',
+  tile: { inputs: ['row', 'whole'], outputs: ['row'] },
   gradient(node, [dy], { graph }) {
     const [index, ...sources] = node.inputs;
     const grads = sources.map((s) => graph.like(s!, 'dsource'));

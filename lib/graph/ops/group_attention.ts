@@ -7,13 +7,20 @@ const flops = (factor: number): NonNullable<OpDefinition['flops']> => (node, siz
 
 const definition: OpDefinition = {
   name: 'group_attention',
+  tile: { inputs: ['row', 'row', 'row', 'offsets'], outputs: ['row'], groupSize: 2 },
   flops: flops(4),
   gradient(node, [dy], { graph }) {
     const [q, k, v, offsets] = node.inputs;
     const grads = [graph.like(q!, 'dq'), graph.like(k!, 'dk'), graph.like(v!, 'dv')];
-    graph.emit({ name: 'group_attention_dx', flops: flops(8) }, [q!, k!, v!, dy!, offsets!], grads, node.attrs);
+    graph.emit(dxDefinition, [q!, k!, v!, dy!, offsets!], grads, node.attrs);
     return [...grads, null];
   },
+};
+
+const dxDefinition: OpDefinition = {
+  name: 'group_attention_dx',
+  flops: flops(8),
+  tile: { inputs: ['row', 'row', 'row', 'row', 'offsets'], outputs: ['row'], groupSize: 2 },
 };
 
 export function groupAttention(graph: Graph, q: Value, k: Value, v: Value, eventOffsets: Value, heads: number, groupSize: number): Value {

@@ -14,6 +14,7 @@ const matmulFlops = (rows: Value, w: Value) => (sizes: Parameters<NonNullable<Op
 
 const definition: OpDefinition = {
   name: 'linear',
+  tile: { inputs: ['row', 'whole', 'whole', 'row'], outputs: ['row'] },
   optionalOutputs: [1],
   flops: (node, sizes) => matmulFlops(node.inputs[0]!, node.inputs[1]!)(sizes),
   gradient(node: Node, [dy]: readonly (Value | null)[], context: GradientContext) {
@@ -42,6 +43,7 @@ export function linear(graph: Graph, x: Value, w: Value, options: LinearOptions 
 
 export const linearDxDefinition: OpDefinition = {
   name: 'linear_dx',
+  tile: { inputs: ['row', 'whole', 'row'], outputs: ['row'] },
   flops: (node, sizes) => matmulFlops(node.inputs[0]!, node.inputs[1]!)(sizes),
 };
 
@@ -53,6 +55,7 @@ function linearDx(graph: Graph, dy: Value, w: Value): Value {
 
 const linearDwDefinition: OpDefinition = {
   name: 'linear_dw',
+  tile: { inputs: ['row'], outputs: ['sum'] },
   optionalOutputs: [1],
   fullOutputs: 'all',
   flops: (node, sizes) => 2 * sizeOf(rowsOf(node.inputs[0]!), sizes) * widthOf(node.inputs[0]!) * widthOf(node.inputs[1]!),

@@ -5,6 +5,7 @@ export type NormKind = 'layer' | 'rms';
 
 const definition: OpDefinition = {
   name: 'norm',
+  tile: { inputs: ['row', 'whole'], outputs: ['row'] },
   optionalOutputs: [1, 2],
   fullOutputs: [1, 2],
   fullInputs: [1, 2],
@@ -19,7 +20,13 @@ const definition: OpDefinition = {
   },
 };
 
-export const normDxDefinition: OpDefinition = { name: 'norm_dx', fullOutputs: [1, 2], fullInputs: [1, 2, 3], optionalOutputs: [2] };
+export const normDxDefinition: OpDefinition = {
+  name: 'norm_dx',
+  fullOutputs: [1, 2],
+  fullInputs: [1, 2, 3],
+  optionalOutputs: [2],
+  tile: { inputs: ['row', 'whole', 'row'], outputs: ['row', 'sum'] },
+};
 
 /** LayerNorm (gain and bias) or RMSNorm (gain) over the last dim. */
 export function norm(graph: Graph, x: Value, gamma: Value, beta: Value | null, kind: NormKind, eps = 1e-5): Value {

@@ -1,12 +1,13 @@
 import { LongerError } from '../../errors.ts';
 import { fixed } from '../dim.ts';
-import { type Graph, type OpDefinition, rowsOf, show, type Value, widthOf } from '../graph.ts';
+import { type Graph, type OpDefinition, rowsOf, rowWise, show, type Value, widthOf } from '../graph.ts';
 
 const definition: OpDefinition = {
   name: 'swiglu',
+  tile: rowWise,
   gradient(node, [dy], { graph }) {
     const da = graph.like(node.inputs[0]!, 'da');
-    graph.emit({ name: 'swiglu_dx' }, [node.inputs[0]!, dy!], [da]);
+    graph.emit({ name: 'swiglu_dx', tile: rowWise }, [node.inputs[0]!, dy!], [da]);
     return [da];
   },
 };

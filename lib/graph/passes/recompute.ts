@@ -27,23 +27,29 @@ function candidates(graph: Graph): { value: Value; node: Node }[] {
   return found;
 }
 
+/** How a policy is carried out. */
+export interface RecomputeOptions {
+  /** Dropped whatever the policy says: what tiles compute again. */
+  readonly always?: ReadonlySet<Value>;
+  /** For a memory budget: arena bytes of a graph at the sizes that the budget is meant for. */
+  readonly sizes?: Symbols;
+  readonly measure?: ((graph: Graph) => number) | undefined;
+}
+
 /**
  * Moves the last use of forward values out of the backward pass: each dropped value that the backward pass reads is
  * computed again just before its first use there. The results are the same bits.
- *
- * @param measure arena bytes of a graph at the sizes that the budget is meant for
  */
-export function recompute(graph: Graph, policy: RecomputePolicy, sizes: Symbols = {}, measure?: (graph: Graph) => number): Graph {
-  if (policy === 'none') return graph;
-  const all = candidates(graph);
-  if (policy === 'block') return drop(graph, new Set(all.map((c) => c.value)));
+export function recompute(graph: Graph, policy: RecomputePolicy, options: RecomputeOptions = {}): Graph {
+  const { always = new Set<Value>(), sizes = {}, measure } = options;
+  const dropping = (values: readonly Value[]): Graph => drop(graph, new Set([...always, ...values]));
+  if (policy === 'none') return dropping([]);
+  const all = candidates(graph).filter(({ value }) => !always.has(value));
+  if (policy === 'block') return dropping(all.map((c) => c.value));
   if (policy === 'selective')
-    return drop(
-      graph,
-      new Set(all.filter(({ node }) => node.op.name === 'norm' || selectiveScopes.some((s) => `.${node.name}.`.includes(s))).map((c) => c.value)),
-    );
+    return dropping(all.filter(({ node }) => node.op.name === 'norm' || selectiveScopes.some((s) => `.${node.name}.`.includes(s))).map((c) => c.value));
   if (!measure) throw new Error('a memory budget needs a measure of the plan');
-  if (measure(graph) <= policy.budget) return graph;
+  if (measure(dropping([])) <= policy.budget) return dropping([]);
   const ranked = all
     .map(({ value, node }) => ({ value, price: (node.op.flops?.(node, sizes) ?? bytesOf(value, sizes)) / Math.max(1, bytesOf(value, sizes)) }))
     .sort((a, b) => a.price - b.price || a.value.id - b.value.id);
@@ -52,14 +58,14 @@ export function recompute(graph: Graph, policy: RecomputePolicy, sizes: Symbols 
   let high = ranked.length;
   while (low < high) {
     const middle = (low + high) >> 1;
-    const trial = drop(graph, new Set(ranked.slice(0, middle).map((r) => r.value)));
-    if (measure(trial) <= policy.budget) high = middle;
+    if (measure(dropping(ranked.slice(0, middle).map((r) => r.value))) <= policy.budget) high = middle;
     else low = middle + 1;
   }
-  return drop(graph, new Set(ranked.slice(0, low).map((r) => r.value)));
+  return dropping(ranked.slice(0, low).map((r) => r.value));
 }
 
 function drop(graph: Graph, dropped: ReadonlySet<Value>): Graph {
+  if (dropped.size === 0) return graph;
   const producer = new Map<Value, Node>();
   for (const node of graph.nodes) if (!node.backward) for (const v of node.outputs) if (v) producer.set(v, node);
   const again = new Map<Value, Value>();
@@ -77,7 +83,7 @@ function drop(graph: Graph, dropped: ReadonlySet<Value>): Graph {
       if (dropped.has(v)) again.set(v, copy);
       return copy;
     });
-    nodes.push({ ...node, name: `${node.name}.again`, inputs, outputs, backward: true });
+    nodes.push({ ...node, name: `${node.name}.again`, inputs, outputs, backward: true, again: true });
     return again.get(value)!;
   };
 
