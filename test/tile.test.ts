@@ -1,5 +1,5 @@
 import t from 'tap';
-import type { Batch } from '../lib/data/batch.ts';
+import { type Batch, packBatch } from '../lib/data/batch.ts';
 import { lower } from '../lib/graph/lower.ts';
 import { noTiling, type Tiling } from '../lib/graph/passes/tile.ts';
 import { type ModelConfig, presets } from '../lib/model/config.ts';
@@ -8,7 +8,10 @@ import { Plan, Runtime, State } from '../lib/native/plan.ts';
 import type { Backend, NumericArray } from '../lib/native/types.ts';
 import { trainDefaults } from '../lib/train/options.ts';
 import { decayMask, trainStep, type StepOptions } from '../lib/train/step.ts';
-import { batchOf, requests, richSchema, tiny, variants } from './helpers.ts';
+import { encodeRequest } from '../lib/schema/encode.ts';
+import { id, ids, numeric } from '../lib/schema/features.ts';
+import { defineSchema } from '../lib/schema/schema.ts';
+import { batchOf, random, requests, richSchema, tiny, variants } from './helpers.ts';
 
 const small = { maxHistory: 24, width: 4, timeGap: { buckets: 16, width: 2 }, head: { kind: 'pooled', hidden: [6] }, unit: [5] } as const;
 const all: Record<string, ModelConfig> = {
@@ -43,7 +46,7 @@ async function gradients(model: ModelDescription, batch: Batch, options: Partial
   const { sizes, arrays } = inputsOf(model, batch);
   arrays.set('hyper', Float32Array.of(0, 0, 1, 1, 0, 0, 0, 0));
   const make = (n: number): Float32Array | Float64Array => (backend === 'cpu' ? new Float32Array(n) : new Float64Array(n));
-  const outputs = { loss: make(1), logits: make(batch.candidates * richSchema.tasks.length), 'norm.sparse': make(1) };
+  const outputs = { loss: make(1), logits: make(batch.candidates * model.schema.tasks.length), 'norm.sparse': make(1) };
   await plan.run(sizes, arrays, new Map(Object.entries(outputs)));
   const result: Record<string, Float64Array> = Object.fromEntries(Object.entries(outputs).map(([k, v]) => [k, Float64Array.from(v)]));
   result['dense'] = state.read('dense.grad', 0, new Float64Array(model.layout.denseSize));
@@ -129,6 +132,37 @@ await t.test('what a tile holds has no place in memory', async (t) => {
   state.dispose();
 });
 
+await t.test('events with several ids each', async (t) => {
+  const schema = defineSchema({
+    tables: { tag: { size: 20, width: 3 } },
+    user: { age: numeric({ mean: 30, std: 10 }) },
+    event: { tags: ids('tag', { pooling: 'mean' }), words: ids('tag', { pooling: 'sum' }) },
+    candidate: { tag: id('tag') },
+    labels: { click: {} },
+    time: true,
+  });
+  const next = random(5);
+  const int = (n: number): number => Math.floor(next() * n);
+  const list = (): number[] => Array.from({ length: int(4) }, () => int(20));
+  const encoded = ragged.map((length, r) =>
+    encodeRequest(schema, {
+      id: `r${r}`,
+      user: { age: int(60) },
+      time: 100,
+      history: Array.from({ length }, (_, i) => ({ tags: list(), words: list(), time: i })),
+      candidates: [{ tag: int(20) }],
+      labels: { click: [int(2)] },
+    }),
+  );
+  const model = new ModelDescription(schema, tiny);
+  const batch = packBatch(schema, encoded, { maxHistory: 24 });
+  const want = await gradients(model, batch, { tiling: noTiling }, 'reference');
+  for (const rows of [1, 9]) {
+    const worst = difference(want, await gradients(model, batch, { tiling: tiles(rows) }, 'reference'));
+    t.ok(worst < 1e-12, `tiles of ${rows}: ${worst}`);
+  }
+});
+
 await t.test('profile, finite check and abort reach inside', async (t) => {
   const model = new ModelDescription(richSchema, tiny);
   const state = new State(model.layout.stores());
@@ -152,7 +186,7 @@ await t.test('profile, finite check and abort reach inside', async (t) => {
   const broken = new Map(arrays).set('event.offsets', Int32Array.of(0, 24, 44, 56));
   await t.rejects(plan.run(sizes, broken), { code: 'ERR_GRAPH', message: /tiled.events: the offsets do not cover the rows/ });
   const ids = Int32Array.from(arrays.get('event.item')!).fill(1000, 30, 31);
-  await t.rejects(plan.run(sizes, new Map(arrays).set('event.item', ids)), { code: 'ERR_GRAPH', message: /tokens\.event\.embed' \(embed\).*past its table/ });
+  await t.rejects(plan.run(sizes, new Map(arrays).set('event.item', ids)), { code: 'ERR_GRAPH', message: /tokens\.event\.embed' \(embed\): .*1000/ });
   plan.dispose();
 
   const large = new ModelDescription(richSchema, { ...tiny, maxHistory: 100_000, width: 32, inner: { blocks: 3, heads: 1 } });

@@ -7,6 +7,7 @@ import { clipScale, type DenseOptimizer, denseUpdate, emaUpdate, type SparseOpti
 import { sparseGrad } from '../graph/ops/sparse_grad.ts';
 import { differentiate } from '../graph/passes/differentiate.ts';
 import { fuse } from '../graph/passes/fuse.ts';
+import { orderByDepth } from '../graph/passes/order.ts';
 import { prune } from '../graph/passes/prune.ts';
 import { recompute, type RecomputePolicy } from '../graph/passes/recompute.ts';
 import { defaultTiling, tileTemporaries, type Tiling } from '../graph/passes/tile.ts';
@@ -60,6 +61,7 @@ export function decayMask(layout: ParameterLayout): Float32Array {
 export function trainStep(model: ModelDescription, options: StepOptions): TrainStep {
   const { layout, schema } = model;
   const { graph, logits } = model.full();
+  orderByDepth(graph);
   const tasks = schema.tasks.length;
   const labels = graph.input('labels', 'f32', [symbol('candidates'), fixed(tasks)]);
   const { loss, perTask } = graph.scope('loss', () => bce(graph, logits, labels, null, schema.tasks.map((t) => t.weight)));
