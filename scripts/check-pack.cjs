@@ -19,6 +19,9 @@ try {
   const tarball = readdirSync(work).find((f) => f.endsWith('.tgz'));
   const names = execFileSync('tar', ['tzf', join(work, tarball)], { encoding: 'utf8' }).split('\n');
   check('the tarball has a prebuilt binary', names.some((n) => /prebuilds\/.*\.node$/.test(n)));
+  for (const name of ['dist/longer-config.schema.json', 'dist/longer-requests.schema.json', 'dist/index.d.ts', 'CHANGELOG.md', 'LICENSE', 'README.md']) check(`the tarball has ${name}`, names.includes(`package/${name}`));
+  const stray = names.filter((n) => /^package\/(lib|test|bench|node_modules|build|\.ci)\//.test(n));
+  check('the tarball has no sources of tests or builds', stray.length === 0, stray.slice(0, 3).join(' '));
   check('the tarball has no binding.gyp', !names.includes('package/binding.gyp'));
 
   const bin = join(work, 'bin');

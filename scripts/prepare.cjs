@@ -32,3 +32,4 @@ function upToDate() {
 if (!process.env.LONGER_SKIP_NATIVE && !upToDate()) run(process.execPath, [join(root, 'scripts', 'build-native.cjs')]);
 run(process.execPath, [join(root, 'node_modules', 'typescript', 'bin', 'tsc'), '-p', 'tsconfig.build.json']);
 run('chmod', ['+x', join(root, 'dist', 'cli', 'main.js')]);
+run(process.execPath, [join(root, 'scripts', 'write-schemas.mjs')]);

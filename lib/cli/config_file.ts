@@ -2,7 +2,9 @@ import { readFile } from 'node:fs/promises';
 import { LongerError } from '../errors.ts';
 import { type ModelConfig, type PresetName, presets } from '../model/config.ts';
 import { nearest } from '../schema/suggest.ts';
+import type { Shape } from '../schema/shape.ts';
 import { trainDefaults, type TrainOptions } from '../train/options.ts';
+import { modelShape, trainShape } from './settings.ts';
 
 /** A config file: `{ "model": { "preset": "longer", ... }, "train": { ... } }`. Every key is optional. */
 export interface RunConfig {
@@ -13,23 +15,12 @@ export interface RunConfig {
 type Tree = { readonly [key: string]: unknown };
 const isTree = (v: unknown): v is Tree => typeof v === 'object' && v !== null && !Array.isArray(v);
 
-/** Values of `over` on top of `base`; objects whose `kind` changes are replaced whole. @throws LongerError ERR_CONFIG for an unknown key or a wrong type */
-export function overlay<T>(base: T, over: unknown, place: string): T {
+/** Values of `over` on top of `base`. @throws LongerError ERR_CONFIG for an unknown key, a wrong type or a value out of range */
+export function overlay<T>(shape: Shape<T>, base: T, over: unknown, place: string): T {
   if (over === undefined) return base;
-  if (!isTree(base) || !isTree(over)) {
-    if (typeof base !== typeof over && base !== null && typeof base !== 'string') throw new LongerError('ERR_CONFIG', `expected a ${Array.isArray(base) ? 'list' : typeof base}, got ${JSON.stringify(over)}`, { place });
-    return over as T;
-  }
-  if ('kind' in over && over['kind'] !== base['kind']) return over as T;
-  const result: Record<string, unknown> = { ...base };
-  for (const [key, value] of Object.entries(over)) {
-    if (!(key in base)) {
-      const guess = nearest(key, Object.keys(base));
-      throw new LongerError('ERR_CONFIG', `unknown key '${key}'${guess ? `; did you mean '${guess}'?` : ''}`, { place });
-    }
-    result[key] = overlay(base[key], value, `${place}.${key}`);
-  }
-  return result as T;
+  const merged = shape.merge(base, over);
+  shape.check(merged, place, 'ERR_CONFIG');
+  return merged as T;
 }
 
 export function presetNamed(name: string): ModelConfig {
@@ -56,9 +47,21 @@ export async function readRunConfig(path: string | undefined, preset: string | u
       throw new LongerError('ERR_CONFIG', `not valid JSON: ${(cause as Error).message}`, { place: path, cause });
     }
   }
-  for (const key of Object.keys(file))
-    if (!['model', 'train'].includes(key)) throw new LongerError('ERR_CONFIG', `unknown key '${key}'; expected "model" and "train"`, { place: path ?? '' });
-  const { preset: named, ...model } = isTree(file['model']) ? file['model'] : {};
-  const base = presetNamed(preset ?? (typeof named === 'string' ? named : 'longer'));
-  return { model: overlay<ModelConfig>(base, model, 'model'), train: overlay(trainDefaults, file['train'], 'train') };
+  const at = path === undefined ? '' : `${path}: `;
+  for (const key of Object.keys(file)) {
+    if (['model', 'train', '$schema'].includes(key)) continue;
+    const guess = nearest(key, ['model', 'train']);
+    throw new LongerError('ERR_CONFIG', `unknown key '${key}'; ${guess ? `did you mean '${guess}'?` : 'expected "model" and "train"'}`, { place: path ?? '' });
+  }
+  let { model = {} } = file;
+  let named: string | undefined;
+  if (isTree(model) && 'preset' in model) {
+    const { preset: value, ...rest } = model;
+    if (typeof value !== 'string') throw new LongerError('ERR_CONFIG', `expected the name of a model, got ${JSON.stringify(value)}`, { place: `${at}model.preset` });
+    [named, model] = [value, rest];
+  }
+  return {
+    model: overlay<ModelConfig>(modelShape, presetNamed(preset ?? named ?? 'longer'), model, `${at}model`),
+    train: overlay<TrainOptions>(trainShape, trainDefaults, file['train'], `${at}train`),
+  };
 }

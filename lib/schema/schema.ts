@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { LongerError } from '../errors.ts';
-import type { Feature, Features, Id, IdFeature, IdsFeature, NumericFeature } from './features.ts';
+import type { Features, Id, IdFeature, IdsFeature, NumericFeature } from './features.ts';
+import { schemaShape } from './schema_shape.ts';
 import { nearest } from './suggest.ts';
 
 export const sides = ['user', 'context', 'event', 'candidate'] as const;
@@ -86,12 +87,9 @@ export class Schema<S extends SchemaSpec = SchemaSpec> {
   readonly hash: string;
 
   constructor(spec: S) {
-    checkKeys(spec, ['tables', 'user', 'context', 'event', 'candidate', 'labels', 'time'], 'schema');
+    schemaShape.check(spec, 'schema', 'ERR_SCHEMA');
     const tables: Record<string, TableSpec> = {};
     for (const [name, t] of Object.entries(spec.tables ?? {})) {
-      checkKeys(t, ['size', 'width', 'hash'], `tables.${name}`);
-      checkSize(t.size, `tables.${name}.size`);
-      checkSize(t.width, `tables.${name}.width`);
       tables[name] = t;
     }
     this.spec = spec;
@@ -116,7 +114,9 @@ export function defineSchema<const S extends SchemaSpec>(spec: S): Schema<S> {
 
 /** A schema from its JSON form. @throws LongerError ERR_SCHEMA */
 export function schemaFromJSON(json: object): Schema {
-  const { version, ...spec } = json as { version?: unknown };
+  if (typeof json !== 'object' || json === null || Array.isArray(json)) throw new LongerError('ERR_SCHEMA', `expected an object, got ${JSON.stringify(json)}`, { place: 'schema' });
+  const { version, ...rest } = json as { version?: unknown };
+  const spec = Object.fromEntries(Object.entries(rest).filter(([key]) => key !== '$schema'));
   if (version !== 1) throw new LongerError('ERR_SCHEMA', `version 1 is expected, got ${JSON.stringify(version)}`, { place: 'schema.version' });
   return new Schema(spec as unknown as SchemaSpec);
 }
@@ -127,17 +127,15 @@ function describe(side: Side, features: Features, tables: Record<string, TableSp
   for (const [name, f] of Object.entries(features)) {
     const place = `${side}.${name}`;
     if (name === 'time' || name.includes('.')) throw new LongerError('ERR_SCHEMA', `a feature cannot be named '${name}'`, { place });
-    checkKeys(f, allowed(f, place), place);
     const optional = f.optional ?? false;
     if (f.type === 'numeric' && !f.boundaries) {
       const { mean = 0, std = 1 } = f;
-      if (!(Number.isFinite(mean) && std > 0)) throw new LongerError('ERR_SCHEMA', 'mean must be a number and std positive', { place });
       numeric.push({ name, mean, std, optional });
       continue;
     }
     if (f.type === 'numeric') {
       const boundaries = f.boundaries!;
-      if (boundaries.some((b, i) => !Number.isFinite(b) || (i > 0 && b <= boundaries[i - 1]!))) throw new LongerError('ERR_SCHEMA', 'boundaries must ascend', { place });
+      if (boundaries.some((b, i) => i > 0 && b <= boundaries[i - 1]!)) throw new LongerError('ERR_SCHEMA', 'boundaries must ascend', { place });
       const width = f.width ?? 8;
       tables[place] = { size: boundaries.length + 1, width };
       fields.push({ name, table: place, width, kind: 'id', pooling: 'sum', hash: false, optional, boundaries });
@@ -145,9 +143,8 @@ function describe(side: Side, features: Features, tables: Record<string, TableSp
     }
     const table = f.table ?? place;
     if (f.table === undefined) {
-      checkSize(f.size, `${place}.size`);
-      checkSize(f.width, `${place}.width`);
-      tables[place] = { size: f.size!, width: f.width!, ...(f.hash ? { hash: true } : {}) };
+      if (f.size === undefined || f.width === undefined) throw new LongerError('ERR_SCHEMA', 'a table of its own needs size and width', { place, remedy: 'Or name a shared table' });
+      tables[place] = { size: f.size, width: f.width, ...(f.hash ? { hash: true } : {}) };
     }
     const spec = tables[table];
     if (!spec) {
@@ -157,30 +154,6 @@ function describe(side: Side, features: Features, tables: Record<string, TableSp
     fields.push({ name, table, width: spec.width, kind: f.type, pooling: f.type === 'ids' ? f.pooling : 'sum', hash: spec.hash ?? false, optional });
   }
   return { fields, numeric, numericCount: numeric.length };
-}
-
-function allowed(f: Feature, place: string): string[] {
-  const keys: Record<string, string[]> = {
-    id: ['type', 'table', 'size', 'width', 'hash', 'optional'],
-    ids: ['type', 'table', 'size', 'width', 'hash', 'pooling', 'optional'],
-    numeric: ['type', 'mean', 'std', 'boundaries', 'width', 'optional'],
-  };
-  const found = keys[f.type];
-  if (!found) throw new LongerError('ERR_SCHEMA', `unknown feature type ${JSON.stringify(f.type)}; expected id, ids or numeric`, { place });
-  return found;
-}
-
-function checkKeys(object: object, known: readonly string[], place: string): void {
-  for (const key of Object.keys(object)) {
-    if (known.includes(key)) continue;
-    const guess = nearest(key, known);
-    throw new LongerError('ERR_SCHEMA', `unknown key '${key}'${guess ? `; did you mean '${guess}'?` : ''}`, { place });
-  }
-}
-
-function checkSize(value: unknown, place: string): void {
-  if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 1 || value >= 2 ** 31)
-    throw new LongerError('ERR_SCHEMA', `expected a whole number from 1 to 2^31 - 1, got ${String(value)}`, { place });
 }
 
 /** JSON with sorted keys. */

@@ -1,0 +1,106 @@
+import type { DenseOptimizer, SparseOptimizer } from '../graph/ops/optimizers.ts';
+import { type BaselineConfig, type LongerConfig, type ModelConfig, presets, type QuerySelection } from '../model/config.ts';
+import { list, number, object, oneOf, orNull, partial, type Shape, text, textOr, truth, variants, whole } from '../schema/shape.ts';
+import { schemaShape } from '../schema/schema_shape.ts';
+import { type Schedule, trainDefaults, type TrainOptions } from '../train/options.ts';
+
+/** What a config file may hold. The compiler holds the keys to the types of the options; the JSON Schema is printed from here. */
+
+const positive = number({ above: 0 });
+const share = number({ min: 0, below: 1 });
+const timeGap = object<LongerConfig['timeGap']>({ buckets: whole({ min: 2 }), width: whole({ min: 1 }) });
+
+const count = whole({ min: 1 });
+const queries = variants<QuerySelection>('kind', {
+  recent: object<QuerySelection & { kind: 'recent' }>({ kind: oneOf('recent'), k: count }),
+  uniform: object<QuerySelection & { kind: 'uniform' }>({ kind: oneOf('uniform'), k: count }),
+  learnable: object<QuerySelection & { kind: 'learnable' }>({ kind: oneOf('learnable'), k: count }),
+  'recent+uniform': object<QuerySelection & { kind: 'recent+uniform' }>({ kind: oneOf('recent+uniform'), recent: count, uniform: count }),
+  all: object<QuerySelection & { kind: 'all' }>({ kind: oneOf('all') }),
+});
+
+const longer = object<LongerConfig>({
+  kind: oneOf('longer'),
+  maxHistory: whole({ min: 0 }),
+  width: count,
+  merge: count,
+  inner: object<LongerConfig['inner']>({ blocks: whole({ min: 0 }), heads: count }),
+  queries,
+  selfLayers: whole({ min: 0 }),
+  heads: count,
+  visibility: oneOf('paper', 'anchored'),
+  globals: object<LongerConfig['globals']>({ uid: orNull(text()), cls: whole({ min: 0 }) }),
+  norm: oneOf('layer', 'rms'),
+  ffn: oneOf('gelu', 'swiglu'),
+  gate: truth(),
+  dropout: share,
+  timeGap,
+  candidateEncoder: oneOf('shared', 'own'),
+  head: object<LongerConfig['head']>({ kind: oneOf('pooled', 'flatten'), hidden: list(count) }),
+  attentionGain: positive,
+});
+
+const baseline = <K extends BaselineConfig['kind']>(kind: K): Shape<BaselineConfig> =>
+  object<BaselineConfig>({
+    kind: oneOf(kind), maxHistory: whole({ min: 0 }), width: count, timeGap,
+    head: object<BaselineConfig['head']>({ kind: oneOf('pooled'), hidden: list(count) }), unit: list(count),
+  });
+
+export const modelShape = variants<ModelConfig>('kind', {
+  longer, base: baseline('base'), 'sum-pooling': baseline('sum-pooling'), din: baseline('din'),
+});
+
+const beta = share;
+type Dense<K> = DenseOptimizer & { readonly kind: K } & { readonly learningRate: number; readonly weightDecay: number };
+type Sparse<K> = SparseOptimizer & { readonly kind: K } & { readonly learningRate: number };
+const denseRates = { learningRate: positive, weightDecay: number({ min: 0 }), eps: positive };
+const schedule = object<Schedule>({ warmup: whole({ min: 0 }), kind: oneOf('constant', 'cosine'), floor: number({ min: 0, max: 1 }) });
+
+/** Settings that are accepted where the trainer has them. */
+const optional: Readonly<Record<string, Shape<unknown>>> = {
+  groups: list(object<{ readonly match: string; readonly learningRate?: number; readonly weightDecay?: number }>(
+    { match: text(), learningRate: number({ min: 0 }), weightDecay: number({ min: 0 }) }, ['learningRate', 'weightDecay'])),
+  sparseSchedule: orNull(schedule),
+  accumulate: count,
+  precision: textOr(oneOf('fp32', 'bf16'), object<{ readonly mode: 'bf16'; readonly full: readonly string[] }>({ mode: oneOf('bf16'), full: list(text()) })),
+};
+
+export const trainShape = object<TrainOptions>({
+  epochs: positive,
+  batch: object<TrainOptions['batch']>({ maxEvents: count, maxRequests: count }),
+  dense: variants<TrainOptions['dense']>('kind', {
+    adamw: object<Dense<'adamw'>>({ kind: oneOf('adamw'), ...denseRates, beta1: beta, beta2: beta }),
+    rmsprop: object<Dense<'rmsprop'>>({ kind: oneOf('rmsprop'), ...denseRates, alpha: share, momentum: share }),
+  }),
+  sparse: variants<TrainOptions['sparse']>('kind', {
+    'rowwise-adagrad': object<Sparse<'rowwise-adagrad'>>({ kind: oneOf('rowwise-adagrad'), learningRate: positive, eps: positive }),
+    adagrad: object<Sparse<'adagrad'>>({ kind: oneOf('adagrad'), learningRate: positive, eps: positive }),
+    adam: object<Sparse<'adam'>>({ kind: oneOf('adam'), learningRate: positive, eps: positive, beta1: beta, beta2: beta }),
+  }),
+  clip: object<TrainOptions['clip']>({ dense: number({ min: 0 }), sparse: number({ min: 0 }) }),
+  schedule,
+  ema: share,
+  recompute: textOr(oneOf('none', 'selective', 'block'), object<{ readonly budget: number }>({ budget: whole({ min: 1 }) })),
+  seed: whole({ min: 0, max: 2 ** 31 - 1 }),
+  shuffleWindow: count,
+  onNonFinite: oneOf('stop', 'skip'),
+  ...Object.fromEntries(Object.entries(optional).filter(([key]) => key in trainDefaults)),
+} as Parameters<typeof object<TrainOptions>>[0]);
+
+const draft = 'https://json-schema.org/draft/2020-12/schema';
+
+/** JSON Schema of a config file. A changed `kind` keeps the settings that both kinds have; the others have to be given. */
+export function configSchema(): object {
+  const model = partial(modelShape.json());
+  const withPreset = (model['anyOf'] as { properties: object }[]).map((m) => ({ ...m, properties: { preset: { enum: Object.keys(presets) }, ...m.properties } }));
+  return {
+    $schema: draft, title: 'longer-rec config file', description: 'Settings of longer train, inspect and profile: what is left out has its default.',
+    type: 'object', properties: { $schema: { type: 'string' }, model: { anyOf: withPreset }, train: partial(trainShape.json()) }, additionalProperties: false,
+  };
+}
+
+/** JSON Schema of a schema.json. */
+export function datasetSchema(): object {
+  const { properties, required, ...rest } = schemaShape.json() as { properties: object; required: string[] };
+  return { $schema: draft, title: 'longer-rec request schema', ...rest, properties: { $schema: { type: 'string' }, version: { const: 1 }, ...properties }, required: ['version', ...required] };
+}
