@@ -2,6 +2,7 @@
 import { createRequire } from 'node:module';
 import { Command, CommanderError } from 'commander';
 import { LongerError } from '../errors.ts';
+import { benchCommand } from './bench.ts';
 import { demoCommand } from './demo.ts';
 import { doctorCommand } from './doctor.ts';
 import { evaluateCommand } from './evaluate.ts';
@@ -19,7 +20,7 @@ const program = new Command('longer')
   .version(version)
   .showSuggestionAfterError()
   .exitOverride();
-for (const command of [demoCommand, prepareCommand, trainCommand, evaluateCommand, scoreCommand, inspectCommand, verifyCommand, profileCommand, doctorCommand])
+for (const command of [demoCommand, prepareCommand, trainCommand, evaluateCommand, scoreCommand, inspectCommand, verifyCommand, profileCommand, benchCommand, doctorCommand])
   program.addCommand(command().exitOverride());
 
 /** Exit codes: 0 fine, 1 failed, 2 usage. */

@@ -18,6 +18,8 @@ interface Options {
   readonly schema: string;
   readonly out: string;
   readonly valid?: string;
+  readonly keepBest?: boolean;
+  readonly patience?: number;
   readonly config?: string;
   readonly model?: string;
   readonly epochs?: number;
@@ -35,6 +37,8 @@ export function trainCommand(): Command {
     .requiredOption('--schema <file>', 'schema.json of the data')
     .requiredOption('--out <dir>', 'directory of checkpoints and metrics.jsonl')
     .option('--valid <file>', 'requests to evaluate on after every epoch')
+    .option('--keep-best', 'keep the checkpoint of the best validation AUC in --out/best')
+    .option('--patience <epochs>', 'stop after so many epochs without a better validation AUC', wholeNumber)
     .option('--model <name>', 'longer, transformer, base, sum-pooling, din or din-recent50')
     .option('--config <file>', 'JSON with "model" and "train" settings')
     .option('--epochs <n>', 'passes over the data (overrides the config)', positiveNumber)
@@ -46,7 +50,16 @@ export function trainCommand(): Command {
     .action(train);
 }
 
+/** The epoch whose validation AUC is the best so far. */
+interface Best {
+  readonly epoch: number;
+  readonly step: number;
+  readonly auc: number;
+}
+
 async function train(options: Options): Promise<void> {
+  if (options.valid === undefined && (options.keepBest || options.patience !== undefined))
+    throw new LongerError('ERR_CONFIG', '--keep-best and --patience compare validation AUCs', { remedy: 'Name the validation requests with --valid' });
   const schema = await readSchema(options.schema);
   const run = await readRunConfig(options.config, options.model);
   const settings = options.epochs === undefined ? run.train : { ...run.train, epochs: options.epochs };
@@ -56,10 +69,12 @@ async function train(options: Options): Promise<void> {
   await mkdir(options.out, { recursive: true });
 
   let position: Position = { epoch: 0, batch: 0 };
+  let best: Best | null = null;
   if (options.resume) {
     const checkpoint = await loadCheckpoint(options.out);
     trainer.restore(checkpoint);
     position = { epoch: Number(checkpoint.progress['epoch']), batch: Number(checkpoint.progress['batch']) };
+    best = (checkpoint.progress['best'] ?? null) as Best | null;
   }
   const data = new Dataset(options.data, schema, { skipBad: options.skipBad ?? false });
   if (trainer.totalSteps === 0) trainer.totalSteps = await countSteps(trainer, data);
@@ -75,8 +90,9 @@ async function train(options: Options): Promise<void> {
     interrupted = true;
   };
   process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
-  const save = (): Promise<string> => trainer.save(options.out, { ...position });
+  const save = (): Promise<string> => trainer.save(options.out, { ...position, best: best && { ...best } });
   class Leave extends Error {}
+  class EnoughEpochs extends Error {}
   let last: { loss: number; valid?: object } = { loss: NaN };
   try {
     await fit(trainer, data, position, {
@@ -91,26 +107,41 @@ async function train(options: Options): Promise<void> {
       },
       async onEpoch(epoch) {
         position = { epoch: epoch + 1, batch: 0 };
-        await save();
-        if (options.valid === undefined) return;
+        if (options.valid === undefined) {
+          await save();
+          return;
+        }
         const valid = new Dataset(options.valid, schema, { skipBad: options.skipBad ?? false });
         const result = (await trainer.evaluate(batches(schema, valid, { ...settings.batch, maxHistory: run.model.maxHistory }))).result();
         log.write({ step: trainer.step, epoch, valid: result.values });
         last = { ...last, valid: result.values };
         progress.update(trainer.step, `valid auc ${result.values.auc?.toFixed(4)} gauc ${result.values.gauc?.toFixed(4)}`);
+        const auc = result.values.auc ?? NaN;
+        const better = best === null || auc > best.auc;
+        if (better) best = { epoch, step: trainer.step, auc };
+        await save();
+        if (better && options.keepBest) await trainer.save(join(options.out, 'best'), { ...position, best: { ...best! } }, 1);
+        if (options.patience !== undefined && epoch - best!.epoch >= options.patience) throw new EnoughEpochs();
       },
     });
     progress.stop('done');
   } catch (error) {
-    if (!(error instanceof Leave)) throw error;
-    progress.stop(`interrupted: saved ${await save()}; go on with --resume`);
-    process.exitCode = 1;
+    if (error instanceof EnoughEpochs) progress.stop(`no better validation AUC for ${options.patience} epochs`);
+    else if (error instanceof Leave) {
+      progress.stop(`interrupted: saved ${await save()}; go on with --resume`);
+      process.exitCode = 1;
+    } else throw error;
   } finally {
     process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
     log.close();
     trainer.dispose();
     runtime.dispose();
   }
-  const summary = { steps: position, ...last, parameters: model.layout.count(), out: options.out, badRows: data.badCount, firstBad: data.bad.slice(0, 10) };
-  print(options.json, summary, () => `${run.model.kind}: ${model.layout.count()} parameters, last loss ${last.loss.toFixed(4)}, saved in ${options.out}${data.badCount > 0 ? `\n${data.badCount} bad rows were left out; the first: ${data.bad[0]}` : ''}`);
+  const summary = { steps: position, ...last, best, parameters: model.layout.count(), out: options.out, badRows: data.badCount, firstBad: data.bad.slice(0, 10) };
+  print(options.json, summary, () => `${run.model.kind}: ${model.layout.count()} parameters, last loss ${last.loss.toFixed(4)}, saved in ${options.out}${bestLine(best, options)}${data.badCount > 0 ? `\n${data.badCount} bad rows were left out; the first: ${data.bad[0]}` : ''}`);
+}
+
+function bestLine(best: Best | null, options: Options): string {
+  if (best === null) return '';
+  return `\nbest validation AUC ${best.auc.toFixed(4)} after epoch ${best.epoch + 1}${options.keepBest ? `, kept in ${join(options.out, 'best')}` : ''}`;
 }

@@ -1,0 +1,69 @@
+import { packBatch, type Batch } from '../data/batch.ts';
+import { ModelDescription } from '../model/model.ts';
+import { Runtime, State } from '../native/plan.ts';
+import { Ranker } from '../rank/ranker.ts';
+import type { EncodedRequest } from '../schema/encode.ts';
+import { fullPlan, Trainer } from '../train/trainer.ts';
+import { trainDefaults, type TrainOptions } from '../train/options.ts';
+import { benchSchema, type BenchPreset } from './presets.ts';
+
+export type Precision = 'fp32' | 'bf16';
+
+/** A model in training, with what it owns. */
+export class TrainSession implements Disposable {
+  readonly runtime: Runtime;
+  readonly trainer: Trainer;
+
+  constructor(preset: BenchPreset, options: { readonly threads: number; readonly precision?: Precision } & Partial<TrainOptions>) {
+    const { threads, ...train } = options;
+    this.runtime = new Runtime({ threads });
+    // A constant small rate: the figures are those of a run that stays healthy.
+    this.trainer = new Trainer(new ModelDescription(benchSchema, preset.model), {
+      ...trainDefaults, schedule: { warmup: 0, kind: 'constant', floor: 1 }, dense: { ...trainDefaults.dense, learningRate: 1e-4 }, ...train,
+    }, this.runtime);
+  }
+
+  /** Arena bytes that the plan promises for a batch. */
+  promised(batch: Batch): number {
+    return this.trainer.plan.memory(this.trainer.model.inputs(batch).sizes).arena;
+  }
+
+  [Symbol.dispose](): void {
+    this.trainer.dispose();
+    this.runtime.dispose();
+  }
+}
+
+/** A model being served, with what it owns. */
+export class ServeSession implements Disposable {
+  readonly model: ModelDescription;
+  readonly runtime: Runtime;
+  readonly state: State;
+  readonly ranker: Ranker;
+  readonly #full;
+
+  constructor(preset: BenchPreset, options: { readonly threads: number; readonly precision?: Precision }) {
+    this.model = new ModelDescription(benchSchema, preset.model);
+    this.runtime = new Runtime({ threads: options.threads });
+    this.state = new State(this.model.layout.stores());
+    this.model.initialise(this.state, 1);
+    this.ranker = new Ranker(this.model, this.state, this.runtime);
+    this.#full = fullPlan(this.model, this.state, this.runtime);
+  }
+
+  /** Logits by the full forward pass, without a cache. */
+  async full(requests: readonly EncodedRequest[]): Promise<Float32Array> {
+    const batch = packBatch(benchSchema, requests, { maxHistory: this.model.config.maxHistory });
+    const { sizes, arrays } = this.model.inputs(batch);
+    const logits = new Float32Array(batch.candidates);
+    await this.#full.run(sizes, arrays, new Map([['logits', logits]]));
+    return logits;
+  }
+
+  [Symbol.dispose](): void {
+    this.#full.dispose();
+    this.ranker.dispose();
+    this.state.dispose();
+    this.runtime.dispose();
+  }
+}
