@@ -12,8 +12,6 @@ namespace longer::cpu {
 
 namespace {
 
-constexpr int64_t kColumns = 64;  // of a task where few rows are the sum of many
-
 int64_t source_rows(const GatherRowsArgs& a) {
   int64_t rows = 0;
   for (int s = 0; s < a.count; ++s) rows += a.sources[s].rows();
@@ -62,14 +60,14 @@ void gather_rows_dx(const Call& call) {
   for (int64_t i = 0; i < a.rows; ++i)
     if (index[i] >= 0) order[next[index[i] + 1]++] = static_cast<int32_t>(i);
   const int32_t* starts = next;
-  const int64_t strips = (a.width + kColumns - 1) / kColumns;
+  const int64_t columns = columns_a_task(a.rows, a.width), strips = (a.width + columns - 1) / columns;
   for (int s = 0; s < a.count; starts += a.sources[s++].rows()) {
     const ListedSum sum{values(a.y), values(a.sources[s]), starts, order, a.width, false};
-    const int64_t rows = a.sources[s].rows(), step = rows_a_task(kColumns);
+    const int64_t rows = a.sources[s].rows(), step = rows_a_task(columns);
     const int64_t tasks = (rows + step - 1) / step;
     call.pool->parallel_for(tasks * strips, [&](int64_t task, int) {
-      const int64_t begin = task / strips * step, column = task % strips * kColumns;
-      row_ops().listed_sum(sum, begin, std::min(rows, begin + step), column, std::min(a.width, column + kColumns));
+      const int64_t begin = task / strips * step, column = task % strips * columns;
+      row_ops().listed_sum(sum, begin, std::min(rows, begin + step), column, std::min(a.width, column + columns));
     });
   }
 }

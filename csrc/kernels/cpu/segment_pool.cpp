@@ -7,19 +7,15 @@
 
 namespace longer::cpu {
 
-namespace {
-constexpr int64_t kColumns = 64;  // of a task
-}
-
 void segment_pool(const Call& call) {
   const SegmentPoolArgs a = segment_pool_args(call, false);
   const ListedSum sum{values(a.rows), values(a.pooled), a.offsets.i32(), nullptr, a.width, a.mean};
-  const int64_t strips = (a.width + kColumns - 1) / kColumns;
+  const int64_t columns = columns_a_task(a.rows.rows(), a.width), strips = (a.width + columns - 1) / columns;
   // segments are as long as they are: a task each, unless they are short
-  const int64_t step = std::max<int64_t>(1, a.segments * rows_a_task(kColumns) / std::max<int64_t>(1, a.rows.rows()));
+  const int64_t step = std::max<int64_t>(1, a.segments * rows_a_task(columns) / std::max<int64_t>(1, a.rows.rows()));
   call.pool->parallel_for((a.segments + step - 1) / step * strips, [&](int64_t task, int) {
-    const int64_t begin = task / strips * step, column = task % strips * kColumns;
-    row_ops().listed_sum(sum, begin, std::min(a.segments, begin + step), column, std::min(a.width, column + kColumns));
+    const int64_t begin = task / strips * step, column = task % strips * columns;
+    row_ops().listed_sum(sum, begin, std::min(a.segments, begin + step), column, std::min(a.width, column + columns));
   });
 }
 

@@ -16,6 +16,12 @@ void split(ThreadPool& pool, int64_t count, int64_t step, F&& f) {
 constexpr int64_t kElementsTask = 16384;
 inline int64_t rows_a_task(int64_t width) { return std::max<int64_t>(1, kElementsTask / std::max<int64_t>(1, width)); }
 
+// Columns a task where few rows are the sums of many: strips of 64, but all at once where there is little to add up.
+inline int64_t columns_a_task(int64_t rows, int64_t width) {
+  constexpr int64_t kStrip = 64;
+  return rows * width <= kElementsTask ? std::max<int64_t>(1, width) : kStrip;
+}
+
 // The segment of ascending offsets that row r lies in; the last one that starts there where some are empty.
 inline int64_t segment_of(const int32_t* offsets, int64_t segments, int64_t r) {
   return std::upper_bound(offsets, offsets + segments + 1, r) - offsets - 1;
