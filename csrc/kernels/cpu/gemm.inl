@@ -115,14 +115,12 @@ void multiply(const GemmBlock& g) {
     const int64_t rows = least(kRowTile, g.rows - r), cols = least(kPanel, g.cols - c);
     table.multiply[(cols + kLanes - 1) / kLanes][rows](g, g.a + r * g.a_stride, g.b + c * g.words, g.row + r, g.col + c, cols);
   };
-  constexpr int64_t kCacheWords = 65536;  // panels of this size stay in the second-level cache beside the rows
-  if (g.words * g.cols <= kCacheWords) {
+  // Panels of this size stay in the second-level cache beside the rows; of these a tile of rows is in the first level.
+  constexpr int64_t kCacheWords = 65536;
+  const int64_t wide = kPanel * (kCacheWords / (kPanel * (g.words + 1)) + 1);
+  for (int64_t begin = 0; begin < g.cols; begin += wide)
     for (int64_t r = 0; r < g.rows; r += kRowTile)
-      for (int64_t c = 0; c < g.cols; c += kPanel) one(r, c);
-  } else {
-    for (int64_t c = 0; c < g.cols; c += kPanel)
-      for (int64_t r = 0; r < g.rows; r += kRowTile) one(r, c);
-  }
+      for (int64_t c = begin; c < least(g.cols, begin + wide); c += kPanel) one(r, c);
 }
 
 // The panels of b are dealt evenly to tiles of at most kSumVectors: a tile of one vector waits for its loads.

@@ -5,8 +5,8 @@ namespace {
 using longer::cpu::GemmBlock;
 using longer::cpu::GemmFinish;
 
-// rows x cols values with a stride of `width`, at (row, col)
-void finish_tile(const GemmBlock& g, const float* buffer, int64_t width, int64_t rows, int64_t row, int64_t col, int64_t cols) {
+// Parts of vectors: rows x cols values with a stride of `width`, at (row, col).
+void finish_edge(const GemmBlock& g, const float* buffer, int64_t width, int64_t rows, int64_t row, int64_t col, int64_t cols) {
   const GemmFinish f = g.finish;
   with_activation(f.activation, [&](auto kind) {
     constexpr Activation activation = decltype(kind)::kind;
@@ -25,6 +25,27 @@ void finish_tile(const GemmBlock& g, const float* buffer, int64_t width, int64_t
         put(f.out, at, v, n);
       }
   });
+}
+
+// In place, `vectors` of them.
+void activate_buffer(Activation kind, float* buffer, int64_t vectors) {
+  with_activation(kind, [&](auto k) {
+#pragma GCC unroll 2
+    for (int64_t i = 0; i < vectors; ++i) store(buffer + i * kLanes, activate<decltype(k)::kind>(load(buffer + i * kLanes)));
+  });
+}
+
+// buffer *= act'(pre); a row of the buffer has `vectors`.
+void slope_buffer(Activation kind, Values pre, int64_t at, int64_t stride, float* buffer, int64_t rows, int64_t vectors) {
+  const auto run = [&](auto read) {
+    with_activation(kind, [&](auto k) {
+      for (int64_t r = 0; r < rows; ++r)
+        for (int64_t j = 0; j < vectors; ++j, buffer += kLanes)
+          store(buffer, mul(load(buffer), activation_slope<decltype(k)::kind>(read(at + r * stride + j * kLanes))));
+    });
+  };
+  if (pre.is_bf16) run([p = static_cast<const uint16_t*>(pre.data)](int64_t i) { return load_bf16(p + i); });
+  else run([p = static_cast<const float*>(pre.data)](int64_t i) { return load(p + i); });
 }
 
 template <int R, int V>
@@ -61,17 +82,30 @@ inline void add_tile(Values from, int64_t at, int64_t stride, Vec (&acc)[R][V]) 
   }
 }
 
-// Whole tiles without an activation never leave the registers; others go by way of a buffer in the cache.
+template <int R, int V>
+inline void to_buffer(const Vec (&acc)[R][V], float* buffer) {
+#pragma GCC unroll 16
+  for (int i = 0; i < R; ++i)
+#pragma GCC unroll 8
+    for (int j = 0; j < V; ++j) store(buffer + (i * V + j) * kLanes, acc[i][j]);
+}
+
+template <int R, int V>
+inline void from_buffer(Vec (&acc)[R][V], const float* buffer) {
+#pragma GCC unroll 16
+  for (int i = 0; i < R; ++i)
+#pragma GCC unroll 8
+    for (int j = 0; j < V; ++j) acc[i][j] = load(buffer + (i * V + j) * kLanes);
+}
+
+// Whole tiles leave the registers only for an activation.
 template <int R, int V>
 inline void finish_registers(const GemmBlock& g, Vec (&acc)[R][V], int64_t row, int64_t col, int64_t cols) {
   const GemmFinish& f = g.finish;
-  if (cols != V * kLanes || f.activation != Activation::none) {
-    float buffer[R * V * kLanes];
-#pragma GCC unroll 16
-    for (int i = 0; i < R; ++i)
-#pragma GCC unroll 8
-      for (int j = 0; j < V; ++j) store(buffer + (i * V + j) * kLanes, acc[i][j]);
-    return finish_tile(g, buffer, V * kLanes, R, row, col, cols);
+  float buffer[R * V * kLanes];
+  if (cols != V * kLanes) {
+    to_buffer(acc, buffer);
+    return finish_edge(g, buffer, V * kLanes, R, row, col, cols);
   }
   const int64_t stride = g.finish_cols, at = row * stride + col;
   if (f.bias) {
@@ -83,6 +117,12 @@ inline void finish_registers(const GemmBlock& g, Vec (&acc)[R][V], int64_t row, 
     }
   }
   if (f.pre.data && !f.backward) put_tile(f.pre, at, stride, acc);
+  if (f.activation != Activation::none) {
+    to_buffer(acc, buffer);
+    if (f.backward) slope_buffer(f.activation, f.pre, at, stride, buffer, R, V);
+    else activate_buffer(f.activation, buffer, R * V);
+    from_buffer(acc, buffer);
+  }
   if (f.residual.data) add_tile(f.residual, at, stride, acc);
   put_tile(f.out, at, stride, acc);
 }
