@@ -49,7 +49,7 @@ export function block(graph: Graph, name: string, width: number, style: BlockSty
         };
       }),
     finish(x, normed, attended) {
-      let a = attended;
+      let a = graph.border(attended);
       if (style.gate) a = inScope('gate', () => gate(graph, a, dense(graph, `${name}.gate`, normed, width, { init: zeros })));
       const joined = inScope('out', () => residual(graph, `${name}.out`, a, x, style.dropout, stream++));
       const h = inScope('norm2', () => normalise(graph, `${name}.norm2`, joined, style.norm));

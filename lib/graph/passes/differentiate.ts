@@ -1,5 +1,5 @@
 import { LongerError } from '../../errors.ts';
-import { type Graph, type SparseUse, type Value } from '../graph.ts';
+import { type Graph, type Node, type SparseUse, type Value } from '../graph.ts';
 import { add } from '../ops/add.ts';
 
 export interface Gradients {
@@ -23,6 +23,10 @@ export function differentiate(graph: Graph, loss: Value, wantedInputs: readonly 
   for (const p of graph.parameters.values()) leads.add(p);
   for (const node of forward) if (node.inputs.some((v) => v && leads.has(v))) for (const v of node.outputs) if (v) leads.add(v);
   if (!leads.has(loss)) throw new LongerError('ERR_GRAPH', `the loss '${loss.name}' depends on no parameter`);
+
+  // A parameter's gradient is whole, and summed, once the first node that reads it has been passed.
+  const firstReader = new Map<Value, Node>();
+  for (const node of forward) for (const v of node.inputs) if (v?.kind === 'parameter' && !firstReader.has(v)) firstReader.set(v, node);
 
   const contributions = new Map<Value, Value[]>();
   const sparse = new Map<Value, SparseUse[]>();
@@ -58,6 +62,7 @@ export function differentiate(graph: Graph, loss: Value, wantedInputs: readonly 
         if (parts) parts.push(g);
         else contributions.set(input, [g]);
       });
+      for (const v of node.inputs) if (v && firstReader.get(v) === node) total(v);
     }
   });
 

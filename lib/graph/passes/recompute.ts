@@ -5,7 +5,8 @@ import { bytesOf, type Graph, type Node, type Value } from '../graph.ts';
  * What the forward pass does not keep for the backward pass.
  * - `none`: everything is kept.
  * - `selective`: norms, projections to Q, K, V and the FFN's hidden layer are computed again.
- * - `block`: only the borders of blocks are kept, the rest is computed again.
+ * - `block`: only the borders of blocks and what attention gives are kept, the rest is computed again. (Attention run
+ *   again would need the keys and values of the whole history while the FFN behind it has its turn.)
  * - a number: bytes of arena; the cheapest values per byte are dropped until the plan fits.
  */
 export type RecomputePolicy = 'none' | 'selective' | 'block' | { readonly budget: number };
@@ -19,9 +20,10 @@ function candidates(graph: Graph): { value: Value; node: Node }[] {
   for (const node of graph.nodes) if (node.backward) for (const v of node.inputs) if (v) read.add(v);
   const found: { value: Value; node: Node }[] = [];
   for (const node of graph.nodes) {
-    if (node.backward || node.op.inPlace) continue;
+    // A node with a result that is kept does not run again for the sake of another one.
+    if (node.backward || node.op.inPlace || node.outputs.some((v) => v && graph.borders.has(v))) continue;
     for (const value of node.outputs)
-      if (value && value.kind === 'temporary' && read.has(value) && !graph.borders.has(value) && ![...graph.outputs.values()].includes(value))
+      if (value && value.kind === 'temporary' && read.has(value) && ![...graph.outputs.values()].includes(value))
         found.push({ value, node });
   }
   return found;
