@@ -2,7 +2,8 @@ import { attentionBench, linearBench, roofsBench } from './cases/kernels.ts';
 import { memoryBench } from './cases/memory.ts';
 import { overheadBench, servingBench } from './cases/serving.ts';
 import { raggedBench, recomputeBench, trainingBench } from './cases/training.ts';
+import { torchBench } from './cases/torch.ts';
 import type { Bench } from './context.ts';
 
 /** In the order in which they run. */
-export const benches: readonly Bench[] = [roofsBench, linearBench, attentionBench, trainingBench, raggedBench, recomputeBench, memoryBench, servingBench, overheadBench];
+export const benches: readonly Bench[] = [roofsBench, linearBench, attentionBench, trainingBench, raggedBench, recomputeBench, memoryBench, servingBench, overheadBench, torchBench];
