@@ -1,11 +1,12 @@
 import { createWriteStream } from 'node:fs';
 import { once } from 'node:events';
 import { Command } from 'commander';
+import { LongerError } from '../errors.ts';
 import { Dataset } from '../data/reader.ts';
 import type { EncodedRequest } from '../schema/encode.ts';
 import { Ranker } from '../rank/ranker.ts';
 import { sigmoid } from '../train/trainer.ts';
-import { wholeNumber } from './files.ts';
+import { print, wholeNumber } from './files.ts';
 
 interface Options {
   readonly model: string;
@@ -13,6 +14,8 @@ interface Options {
   readonly out: string;
   readonly threads?: number;
   readonly batch: number;
+  readonly skipBad?: boolean;
+  readonly json?: boolean;
 }
 
 export function scoreCommand(): Command {
@@ -23,16 +26,24 @@ export function scoreCommand(): Command {
     .requiredOption('--out <file>', 'JSON lines: id, and per task logits and probabilities of every candidate')
     .option('--threads <n>', 'threads (default: all CPUs)', wholeNumber)
     .option('--batch <n>', 'requests scored together', wholeNumber, 32)
+    .option('--skip-bad', 'write an "error" line for a bad request instead of stopping')
+    .option('--json', 'print a summary as JSON')
     .action(async (options: Options) => {
       using ranker = await Ranker.open(options.model, options.threads === undefined ? {} : { threads: options.threads });
       const out = createWriteStream(options.out);
-      let held: EncodedRequest[] = [];
+      let held: (EncodedRequest | LongerError)[] = [];
+      const sum = { requests: 0, candidates: 0 };
       const flush = async (): Promise<void> => {
         if (held.length === 0) return;
-        const logits = await ranker.score(await ranker.prefill(held));
+        const good = held.filter((r): r is EncodedRequest => !(r instanceof LongerError));
+        const logits = good.length === 0 ? new Float32Array(0) : await ranker.score(await ranker.prefill(good));
         const tasks = ranker.model.schema.tasks;
         let c = 0;
         for (const request of held) {
+          if (request instanceof LongerError) {
+            if (!out.write(`${JSON.stringify({ id: null, error: request.message })}\n`)) await once(out, 'drain');
+            continue;
+          }
           const result = Object.fromEntries(
             tasks.map((task, t) => {
               const mine = Array.from({ length: request.candidates }, (_, i) => logits[(c + i) * tasks.length + t]!);
@@ -40,16 +51,21 @@ export function scoreCommand(): Command {
             }),
           );
           c += request.candidates;
+          sum.requests++;
+          sum.candidates += request.candidates;
           if (!out.write(`${JSON.stringify({ id: request.id ?? null, ...result })}\n`)) await once(out, 'drain');
         }
         held = [];
       };
-      for await (const request of new Dataset(options.requests, ranker.model.schema)) {
+      const data = new Dataset(options.requests, ranker.model.schema, { skipBad: options.skipBad ?? false });
+      for await (const request of data.rows()) {
         held.push(request);
         if (held.length >= Math.max(1, options.batch)) await flush();
       }
       await flush();
       out.end();
       await once(out, 'close');
+      const summary = { ...sum, badRows: data.badCount, firstBad: data.bad.slice(0, 10), out: options.out };
+      print(options.json, summary, () => `${sum.candidates} candidates of ${sum.requests} requests scored in ${options.out}${data.badCount > 0 ? `; ${data.badCount} bad rows, the first: ${data.bad[0]}` : ''}`);
     });
 }

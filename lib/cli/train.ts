@@ -9,6 +9,7 @@ import { ModelDescription } from '../model/model.ts';
 import { Runtime } from '../native/plan.ts';
 import { countSteps, fit, type Position } from '../train/fit.ts';
 import { MetricLog, Progress } from '../train/logs.ts';
+import { TensorBoardLog } from '../train/tensorboard.ts';
 import { Trainer } from '../train/trainer.ts';
 import { readRunConfig } from './config_file.ts';
 import { positiveNumber, print, readSchema, wholeNumber } from './files.ts';
@@ -25,6 +26,7 @@ interface Options {
   readonly epochs?: number;
   readonly threads?: number;
   readonly saveEvery: number;
+  readonly tensorboard?: string;
   readonly resume?: boolean;
   readonly skipBad?: boolean;
   readonly json?: boolean;
@@ -44,6 +46,7 @@ export function trainCommand(): Command {
     .option('--epochs <n>', 'passes over the data (overrides the config)', positiveNumber)
     .option('--threads <n>', 'threads (default: all CPUs)', wholeNumber)
     .option('--save-every <steps>', 'steps between checkpoints (0: only at the end of an epoch)', wholeNumber, 0)
+    .option('--tensorboard <dir>', 'also write TensorBoard event files there')
     .option('--resume', 'go on from the newest checkpoint in --out')
     .option('--skip-bad', 'count bad rows and go on instead of stopping')
     .option('--json', 'print the summary as JSON')
@@ -82,6 +85,7 @@ async function train(options: Options): Promise<void> {
   data.badCount = 0;
 
   const log = new MetricLog(join(options.out, 'metrics.jsonl'));
+  const board = options.tensorboard === undefined ? null : new TensorBoardLog(options.tensorboard);
   const progress = new Progress({ label: run.model.kind, total: trainer.totalSteps, unit: 'steps', done: trainer.step });
   const abort = new AbortController();
   let interrupted = false;
@@ -101,6 +105,7 @@ async function train(options: Options): Promise<void> {
         position = at;
         last = { ...last, loss: report.loss };
         log.write({ step: report.step, epoch: at.epoch, loss: report.loss, learningRate: report.learningRate, normDense: report.norm.dense, normSparse: report.norm.sparse, milliseconds: report.elapsed / 1000, requests: report.requests, events: report.events, candidates: report.candidates, skipped: report.skipped });
+        board?.scalars(report.step, { loss: report.loss, 'learning rate': report.learningRate, 'gradient norm/dense': report.norm.dense, 'gradient norm/sparse': report.norm.sparse, 'step/milliseconds': report.elapsed / 1000 });
         progress.update(report.step, `loss ${report.loss.toFixed(4)}`);
         if (options.saveEvery > 0 && report.step % options.saveEvery === 0) await save();
         if (interrupted) throw new Leave();
@@ -114,6 +119,7 @@ async function train(options: Options): Promise<void> {
         const valid = new Dataset(options.valid, schema, { skipBad: options.skipBad ?? false });
         const result = (await trainer.evaluate(batches(schema, valid, { ...settings.batch, maxHistory: run.model.maxHistory }))).result();
         log.write({ step: trainer.step, epoch, valid: result.values });
+        board?.scalars(trainer.step, Object.fromEntries(Object.entries(result.values).map(([name, v]) => [`valid/${name}`, v ?? NaN])));
         last = { ...last, valid: result.values };
         progress.update(trainer.step, `valid auc ${result.values.auc?.toFixed(4)} gauc ${result.values.gauc?.toFixed(4)}`);
         const auc = result.values.auc ?? NaN;
@@ -134,6 +140,7 @@ async function train(options: Options): Promise<void> {
   } finally {
     process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
     log.close();
+    board?.close();
     trainer.dispose();
     runtime.dispose();
   }

@@ -54,6 +54,11 @@ export class Dataset {
 
   /** Requests in file order. @throws LongerError ERR_DATA naming file, row and feature */
   async *[Symbol.asyncIterator](): AsyncGenerator<EncodedRequest> {
+    for await (const request of this.rows()) if (!(request instanceof LongerError)) yield request;
+  }
+
+  /** Requests in file order, with `skipBad` an error in the place of each bad row. @throws LongerError ERR_DATA without */
+  async *rows(): AsyncGenerator<EncodedRequest | LongerError> {
     for await (const { row, place, count = 1 } of this.#read(this.path, this.schema)) {
       let encoded: EncodedRequest;
       try {
@@ -63,6 +68,7 @@ export class Dataset {
         if (!this.skipBad || !(error instanceof LongerError)) throw error;
         this.badCount += count;
         if (this.bad.length < 100) this.bad.push(error.message);
+        for (let i = 0; i < count; ++i) yield error;
         continue;
       }
       yield encoded;
