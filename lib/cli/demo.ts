@@ -58,10 +58,10 @@ const models: readonly (readonly [string, ModelConfig])[] = [
 const training: TrainOptions = {
   ...trainDefaults,
   epochs: 2,
-  batch: { maxEvents: 4096, maxRequests: 32 },
+  batch: { maxEvents: 2048, maxRequests: 16 },
   dense: { ...trainDefaults.dense, kind: 'adamw', learningRate: 2e-3, beta1: 0.9, beta2: 0.98, eps: 1e-8, weightDecay: 0.01 } as TrainOptions['dense'],
-  sparse: { kind: 'rowwise-adagrad', eps: 1e-8, learningRate: 0.05 },
-  schedule: { warmup: 30, kind: 'cosine', floor: 0.05 },
+  sparse: { kind: 'rowwise-adagrad', eps: 1e-8, learningRate: 0.1 },
+  schedule: { warmup: 100, kind: 'cosine', floor: 0.05 },
 };
 
 interface Options {
@@ -75,7 +75,7 @@ interface Options {
 export function demoCommand(): Command {
   return new Command('demo')
     .description('make a world whose best possible AUC is known, train six models on it, compare them, write an HTML report')
-    .option('--requests <n>', 'training requests', wholeNumber, 5000)
+    .option('--requests <n>', 'training requests', wholeNumber, 12_000)
     .option('--report <file>', 'the report', 'longer-demo.html')
     .option('--threads <n>', 'threads (default: all CPUs)', wholeNumber)
     .option('--seed <n>', 'seed of world and training', wholeNumber, 1)
