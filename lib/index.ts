@@ -11,10 +11,13 @@ export { bestAuc, makeWorld, worldDefaults, type WorldOptions, worldSchema } fro
 export { type BaselineConfig, type LongerConfig, longerDefaults, type ModelConfig, type PresetName, presets, type QuerySelection } from './model/config.ts';
 export { ModelDescription } from './model/model.ts';
 export { listCheckpoints, loadCheckpoint } from './model/checkpoint.ts';
+export type { ParityCheck, ParityReport } from './model/parity.ts';
 export { Graph } from './graph/graph.ts';
+export type { Precision } from './graph/passes/precision.ts';
 export { Runtime, State, Plan } from './native/plan.ts';
 export type { DeviceReport } from './native/types.ts';
 export { type StepReport, Trainer } from './train/trainer.ts';
+export type { ParameterGroup } from './train/groups.ts';
 export { trainDefaults, type TrainOptions } from './train/options.ts';
 export { MetricSet, type MetricResult } from './train/metric_set.ts';
 export { Ranker, type Prefilled, type RankerOptions } from './rank/ranker.ts';

@@ -2,7 +2,12 @@ import { defineSchema } from '../lib/schema/schema.ts';
 import { id, ids, numeric } from '../lib/schema/features.ts';
 import { encodeRequest, type EncodedRequest } from '../lib/schema/encode.ts';
 import { type Batch, packBatch } from '../lib/data/batch.ts';
-import { type LongerConfig, longerDefaults } from '../lib/model/config.ts';
+import { type LongerConfig, longerDefaults, type ModelConfig, presets } from '../lib/model/config.ts';
+import { ModelDescription } from '../lib/model/model.ts';
+import { Plan, type Runtime, State } from '../lib/native/plan.ts';
+import type { Backend } from '../lib/native/types.ts';
+import { trainDefaults } from '../lib/train/options.ts';
+import { decayMask, type StepOptions, trainStep } from '../lib/train/step.ts';
 
 /** A schema with every kind of feature. */
 export const richSchema = defineSchema({
@@ -82,3 +87,42 @@ export const variants: Readonly<Record<string, LongerConfig>> = {
   'flat head, anchored': { ...tiny, head: { kind: 'flatten', hidden: [6] }, visibility: 'anchored' },
   'own candidate encoder': { ...tiny, candidateEncoder: 'own' },
 };
+
+const small = { maxHistory: 24, width: 4, timeGap: { buckets: 16, width: 2 }, head: { kind: 'pooled', hidden: [6] }, unit: [5] } as const;
+/** The variants and the baselines. */
+export const models: Readonly<Record<string, ModelConfig>> = {
+  ...variants,
+  base: { ...presets.base(), ...small },
+  'sum pooling': { ...presets['sum-pooling'](), ...small },
+  din: { ...presets.din(), ...small },
+  transformer: { ...presets.transformer(), maxHistory: 24, width: 4, heads: 2, timeGap: { buckets: 16, width: 2 }, head: { kind: 'pooled', hidden: [6] } },
+};
+
+export interface Compiled {
+  readonly state: State;
+  readonly plan: Plan;
+}
+
+export const still: StepOptions = { ...trainDefaults, clip: { dense: 0, sparse: 0 } };
+
+/** A training step that updates nothing: its gradients can be read. */
+export function compiledStep(model: ModelDescription, runtime: Runtime, backend: Backend, options: StepOptions = still): Compiled {
+  const compiled = trainStep(model, options);
+  const state = new State([...model.layout.stores(), ...compiled.stores], backend);
+  model.initialise(state, 7);
+  state.write('dense.decay', 0, decayMask(model.layout));
+  return { state, plan: new Plan(compiled.spec, state, runtime) };
+}
+
+/** Loss and logits of one run; gradients are left in the store `dense.grad`. */
+export async function runStep(c: Compiled, model: ModelDescription, batch: Batch, backend: Backend): Promise<{ loss: number; logits: Float64Array | Float32Array }> {
+  const { sizes, arrays } = model.inputs(batch);
+  arrays.set('hyper', new Float32Array(8));
+  arrays.set('dropout.seed', Int32Array.of(1, 1));
+  const make = (n: number): Float64Array | Float32Array => (backend === 'reference' ? new Float64Array(n) : new Float32Array(n));
+  const loss = make(1);
+  const logits = make(batch.candidates * richSchema.tasks.length);
+  await c.plan.run(sizes, arrays, new Map([['loss', loss], ['logits', logits]]));
+  return { loss: loss[0]!, logits };
+}
+

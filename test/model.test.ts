@@ -1,62 +1,24 @@
 import t from 'tap';
-import type { Batch } from '../lib/data/batch.ts';
-import { type ModelConfig, presets } from '../lib/model/config.ts';
-import { ModelDescription } from '../lib/model/model.ts';
-import { Plan, Runtime, State } from '../lib/native/plan.ts';
-import type { Backend } from '../lib/native/types.ts';
+import { fullPlan, ModelDescription } from '../lib/model/model.ts';
+import { Runtime, State } from '../lib/native/plan.ts';
 import { Ranker } from '../lib/rank/ranker.ts';
 import { trainDefaults } from '../lib/train/options.ts';
-import { decayMask, trainStep, type StepOptions } from '../lib/train/step.ts';
-import { fullPlan, Trainer } from '../lib/train/trainer.ts';
-import { batchOf, requests, richSchema, tiny, variants } from './helpers.ts';
+import type { StepOptions } from '../lib/train/step.ts';
+import { Trainer } from '../lib/train/trainer.ts';
+import { batchOf, compiledStep, models, requests, richSchema, runStep, still, tiny } from './helpers.ts';
 
-const small = { maxHistory: 24, width: 4, timeGap: { buckets: 16, width: 2 }, head: { kind: 'pooled', hidden: [6] }, unit: [5] } as const;
-const all: Record<string, ModelConfig> = {
-  ...variants,
-  base: { ...presets.base(), ...small },
-  'sum pooling': { ...presets['sum-pooling'](), ...small },
-  din: { ...presets.din(), ...small },
-  transformer: { ...presets.transformer(), maxHistory: 24, width: 4, heads: 2, timeGap: { buckets: 16, width: 2 }, head: { kind: 'pooled', hidden: [6] } },
-};
 const lengths = [5, 0, 24, 1, 30, 8];
 const candidates = [2, 1, 3, 0];
-
-interface Compiled {
-  readonly state: State;
-  readonly plan: Plan;
-}
-
-const still: StepOptions = { ...trainDefaults, clip: { dense: 0, sparse: 0 } };
-
-/** A training step that updates nothing: its gradients can be read. */
-function step(model: ModelDescription, runtime: Runtime, backend: Backend, options: StepOptions = still): Compiled {
-  const compiled = trainStep(model, options);
-  const state = new State([...model.layout.stores(), ...compiled.stores], backend);
-  model.initialise(state, 7);
-  state.write('dense.decay', 0, decayMask(model.layout));
-  return { state, plan: new Plan(compiled.spec, state, runtime) };
-}
-
-async function run(c: Compiled, model: ModelDescription, batch: Batch, backend: Backend): Promise<{ loss: number; logits: Float64Array | Float32Array }> {
-  const { sizes, arrays } = model.inputs(batch);
-  arrays.set('hyper', new Float32Array(8));
-  arrays.set('dropout.seed', Int32Array.of(1, 1));
-  const make = (n: number): Float64Array | Float32Array => (backend === 'reference' ? new Float64Array(n) : new Float32Array(n));
-  const loss = make(1);
-  const logits = make(batch.candidates * richSchema.tasks.length);
-  await c.plan.run(sizes, arrays, new Map([['loss', loss], ['logits', logits]]));
-  return { loss: loss[0]!, logits };
-}
 
 const runtime = new Runtime({ threads: 2 });
 t.teardown(() => { runtime.dispose(); });
 
 await t.test('gradients of the whole model equal finite differences in double', async (t) => {
-  for (const [name, config] of Object.entries(all)) {
+  for (const [name, config] of Object.entries(models)) {
     const model = new ModelDescription(richSchema, config);
     const batch = batchOf(requests(lengths, candidates, 3), config.maxHistory);
-    const c = step(model, runtime, 'reference');
-    await run(c, model, batch, 'reference');
+    const c = compiledStep(model, runtime, 'reference');
+    await runStep(c, model, batch, 'reference');
     let worst = 0;
     for (const [parameter, { offset, shape }] of model.layout.dense) {
       const n = shape.reduce((a, b) => a * b, 1);
@@ -67,7 +29,7 @@ await t.test('gradients of the whole model equal finite differences in double', 
       const eps = 1e-5;
       const at = async (sign: number): Promise<number> => {
         c.state.write('dense', offset, values.map((v, i) => v + sign * eps * direction[i]!));
-        return (await run(c, model, batch, 'reference')).loss;
+        return (await runStep(c, model, batch, 'reference')).loss;
       };
       const numeric = ((await at(1)) - (await at(-1))) / (2 * eps);
       c.state.write('dense', offset, values);
@@ -83,11 +45,11 @@ await t.test('gradients of the whole model equal finite differences in double', 
 });
 
 await t.test('the cpu agrees with the reference, forward and gradient', async (t) => {
-  for (const [name, config] of Object.entries(all)) {
+  for (const [name, config] of Object.entries(models)) {
     const model = new ModelDescription(richSchema, config);
     const batch = batchOf(requests(lengths, candidates, 4), config.maxHistory);
-    const [a, b] = [step(model, runtime, 'cpu'), step(model, runtime, 'reference')];
-    const [ra, rb] = [await run(a, model, batch, 'cpu'), await run(b, model, batch, 'reference')];
+    const [a, b] = [compiledStep(model, runtime, 'cpu'), compiledStep(model, runtime, 'reference')];
+    const [ra, rb] = [await runStep(a, model, batch, 'cpu'), await runStep(b, model, batch, 'reference')];
     t.ok(ra.logits.every((x, i) => Math.abs(x - rb.logits[i]!) < 2e-5), `${name}: logits`);
     const ga = a.state.read('dense.grad', 0, new Float32Array(model.layout.denseSize));
     const gb = b.state.read('dense.grad', 0, new Float64Array(model.layout.denseSize));
@@ -100,37 +62,39 @@ await t.test('the cpu agrees with the reference, forward and gradient', async (t
   }
 });
 
-await t.test('full = prefill + score, alone = in a batch, 1 thread = 3 threads: the same bits', async (t) => {
+await t.test('full = prefill + score, alone = in a batch, 1 thread = 3 threads: the same bits in every precision', async (t) => {
   const three = new Runtime({ threads: 3 });
   const one = new Runtime({ threads: 1 });
-  for (const [name, config] of Object.entries(all)) {
-    const model = new ModelDescription(richSchema, config);
-    const state = new State(model.layout.stores());
-    model.initialise(state, 5);
-    const encoded = requests(lengths, candidates, 6);
-    const logitsOf = async (rt: Runtime, subset = encoded): Promise<Float32Array> => {
-      const plan = fullPlan(model, state, rt);
-      const batch = batchOf(subset, config.maxHistory);
-      const { sizes, arrays } = model.inputs(batch);
-      const logits = new Float32Array(batch.candidates * 2);
-      await plan.run(sizes, arrays, new Map([['logits', logits]]));
-      plan.dispose();
-      return logits;
-    };
-    const full = await logitsOf(three);
-    t.same(await logitsOf(one), full, `${name}: threads`);
-    const ranker = new Ranker(model, state, three);
-    const cached = await ranker.score(await ranker.prefill(encoded));
-    t.same(cached, full, `${name}: prefill + score`);
-    let at = 0;
-    for (const [i, e] of encoded.entries()) {
-      const n = e.candidates * 2;
-      t.same(await logitsOf(three, [e]), full.slice(at, at + n), `${name}: request ${i} alone`);
-      at += n;
+  for (const [name, config] of Object.entries(models))
+    for (const precision of ['fp32', 'bf16', { mode: 'bf16', full: config.kind === 'longer' ? ['head', 'layer0'] : ['head'] }] as const) {
+      const label = `${name}, ${JSON.stringify(precision)}`;
+      const model = new ModelDescription(richSchema, config);
+      const state = new State(model.layout.stores());
+      model.initialise(state, 5);
+      const encoded = requests(lengths, candidates, 6);
+      const logitsOf = async (rt: Runtime, subset = encoded): Promise<Float32Array> => {
+        const plan = fullPlan(model, state, rt, precision);
+        const batch = batchOf(subset, config.maxHistory);
+        const { sizes, arrays } = model.inputs(batch);
+        const logits = new Float32Array(batch.candidates * 2);
+        await plan.run(sizes, arrays, new Map([['logits', logits]]));
+        plan.dispose();
+        return logits;
+      };
+      const full = await logitsOf(three);
+      t.same(await logitsOf(one), full, `${label}: threads`);
+      const ranker = new Ranker(model, state, three, { precision });
+      const cached = await ranker.score(await ranker.prefill(encoded));
+      t.same(cached, full, `${label}: prefill + score`);
+      let at = 0;
+      for (const [i, e] of encoded.entries()) {
+        const n = e.candidates * 2;
+        t.same(await logitsOf(three, [e]), full.slice(at, at + n), `${label}: request ${i} alone`);
+        at += n;
+      }
+      ranker.dispose();
+      state.dispose();
     }
-    ranker.dispose();
-    state.dispose();
-  }
   three.dispose();
   one.dispose();
 });
@@ -138,14 +102,14 @@ await t.test('full = prefill + score, alone = in a batch, 1 thread = 3 threads: 
 await t.test('recompute changes no bit and shrinks the arena', async (t) => {
   const model = new ModelDescription(richSchema, { ...tiny, maxHistory: 200, queries: { kind: 'recent', k: 100 }, width: 16, selfLayers: 2 });
   const batch = batchOf(requests([200, 150, 100], [4], 8), 200);
-  const plain = step(model, runtime, 'cpu');
-  const want = await run(plain, model, batch, 'cpu');
+  const plain = compiledStep(model, runtime, 'cpu');
+  const want = await runStep(plain, model, batch, 'cpu');
   const grads = plain.state.read('dense.grad', 0, new Float32Array(model.layout.denseSize));
   const { sizes } = model.inputs(batch);
   const before = plain.plan.memory(sizes).arena;
   for (const policy of ['selective', 'block'] as const) {
-    const c = step(model, runtime, 'cpu', { ...still, recompute: policy });
-    t.same(await run(c, model, batch, 'cpu'), want, policy);
+    const c = compiledStep(model, runtime, 'cpu', { ...still, recompute: policy });
+    t.same(await runStep(c, model, batch, 'cpu'), want, policy);
     t.same(c.state.read('dense.grad', 0, new Float32Array(model.layout.denseSize)), grads, `${policy}: gradients`);
     t.ok(c.plan.memory(sizes).arena < before, `${policy}: ${c.plan.memory(sizes).arena} of ${before}`);
   }

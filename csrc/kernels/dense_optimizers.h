@@ -4,7 +4,9 @@
 //             with m' = m / (1 - b1^step), v' = v / (1 - b2^step), step = hyper[3]
 //   rmsprop   v = alpha v + (1 - alpha) g^2,  mom = momentum mom + rate * g / sqrt(v + eps),  p -= mom + rate * shrink * p
 //
-// In place. Where scale is not finite nothing changes. accumulate: y += x. ema: average = decay average + (1 - decay) param.
+//   ema       average = decay average + (1 - decay) param, decay = hyper[4]
+//
+// In place. Where scale is not finite nothing changes. accumulate: y += x.
 #pragma once
 #include "kernels/dense_check.h"
 
@@ -33,13 +35,29 @@ struct RunningArgs {
   int64_t size;
 };
 
-inline RunningArgs running_args(const char* name, const Call& call, int attrs) {
+inline RunningArgs running_args(const char* name, const Call& call) {
   const DenseCheck check(name, call);
-  check.counts(1, 1, 1, 1, attrs);
+  check.counts(1, 1, 1, 1, 0);
   RunningArgs a{call.input(0), call.output(0), call.output(0).size()};
   check.matrix(a.x, a.x.rows(), a.x.cols(), "x has a wrong type");
   check.require(a.x.size() == a.size, "x and y differ in size");
   check.wide(a.y, a.size, "y must be f32");
+  return a;
+}
+
+struct AverageArgs {
+  Tensor param, hyper, scale, average;
+  int64_t size;
+};
+
+inline AverageArgs average_args(const Call& call) {
+  const DenseCheck check("ema", call);
+  check.counts(3, 3, 1, 1, 0);
+  AverageArgs a{call.input(0), call.input(1), call.input(2), call.output(0), call.output(0).size()};
+  check.wide(a.param, a.size, "param and average differ in size");
+  check.wide(a.hyper, 8, "hyper must be f32 [8]");
+  check.wide(a.scale, 1, "scale must be f32 [1]");
+  check.wide(a.average, a.size, "average must be f32");
   return a;
 }
 

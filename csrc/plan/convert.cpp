@@ -62,4 +62,12 @@ void convert(const void* from, DType from_type, void* to, DType to_type, int64_t
   }
 }
 
+void round_to_bf16(double* data, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) {
+    uint16_t rounded;
+    store(&rounded, 0, data[i]);
+    data[i] = load(&rounded, 0);
+  }
+}
+
 }  // namespace longer

@@ -10,4 +10,7 @@ bool convertible(DType from, DType to);
 // bf16 rounds to nearest even.
 void convert(const void* from, DType from_type, void* to, DType to_type, int64_t count);
 
+// Every number to the nearest bf16, in place.
+void round_to_bf16(double* data, int64_t count);
+
 }  // namespace longer

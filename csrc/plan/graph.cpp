@@ -4,6 +4,7 @@
 #include <cmath>
 #include <new>
 
+#include "plan/convert.h"
 #include "runtime/error.h"
 
 namespace longer {
@@ -238,10 +239,19 @@ Call CompiledGraph::call_of(int leaf, Tensor* operands, ThreadPool& pool) const 
   return call;
 }
 
+// The reference computes in double, and rounds what the graph declares as bf16: the best that bf16 can do.
+void CompiledGraph::round_outputs(int leaf, const Call& call) const {
+  const std::vector<int>& outputs = leaves_[static_cast<size_t>(leaf)].node->outputs;
+  for (size_t i = 0; i < outputs.size(); ++i)
+    if (outputs[i] >= 0 && graph_.values[static_cast<size_t>(outputs[i])].dtype == DType::bf16)
+      round_to_bf16(call.out[i].f64(), call.out[i].size());
+}
+
 void CompiledGraph::run_leaf(int leaf, const Call& call) const {
   const Op& op = *leaves_[static_cast<size_t>(leaf)].op;
   try {
     (backend_ == Backend::reference ? op.reference : op.cpu)(call);
+    if (backend_ == Backend::reference) round_outputs(leaf, call);
   } catch (const std::bad_alloc&) {
     throw memory_error(leaf_label(leaf) + ": out of memory");
   } catch (const std::exception& error) {

@@ -115,6 +115,7 @@ class CompiledGraph {
   void check_value(int index) const;
   void check_node(int index);
   const Op& add_leaf(const Node& node);
+  void round_outputs(int leaf, const Call& call) const;
   void check_tile(int index);
   void check_uses() const;
 

@@ -184,7 +184,7 @@ async function logits(bench: Bench, runtime: Runtime, requests: readonly Encoded
   return out;
 }
 
-function difference(a: Float32Array, b: Float32Array): number {
+function difference(a: ArrayLike<number>, b: ArrayLike<number>): number {
   if (a.length !== b.length) return Infinity;
   let worst = 0;
   for (let i = 0; i < a.length; ++i) worst = Math.max(worst, Math.abs(a[i]! - b[i]!));

@@ -86,9 +86,14 @@ export interface OpDefinition {
   readonly optionalOutputs?: readonly number[];
   /** Writes persistent memory in place, so it runs even when nothing reads its outputs. */
   readonly inPlace?: boolean;
-  /** Indices of outputs and inputs that stay f32 when a graph is lowered to bf16 (see passes/precision.ts). */
+  /**
+   * How passes/precision.ts types the float operands of a bf16 graph. Full ones are f32 always; mixed ones may be f32 or
+   * bf16, whatever the others are; all others are bf16 together (or f32 together, in a part that stays f32).
+   */
   readonly fullOutputs?: readonly number[] | 'all';
   readonly fullInputs?: readonly number[] | 'all';
+  readonly mixedOutputs?: readonly number[] | 'all';
+  readonly mixedInputs?: readonly number[] | 'all';
   /** How it runs on a tile of rows; absent where it needs all rows at once. */
   readonly tile?: TileRule;
 }

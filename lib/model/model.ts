@@ -2,10 +2,12 @@ import type { Batch, CandidateBatch } from '../data/batch.ts';
 import { LongerError } from '../errors.ts';
 import { type Dim, fixed, symbol, type Symbols } from '../graph/dim.ts';
 import { Graph, type Value } from '../graph/graph.ts';
-import { ParameterLayout, tableStore } from '../graph/lower.ts';
+import { lower, ParameterLayout, type Placement, tableStore } from '../graph/lower.ts';
 import { inference } from '../graph/passes/inference.ts';
+import { type Precision, precision } from '../graph/passes/precision.ts';
 import { prune } from '../graph/passes/prune.ts';
-import type { State } from '../native/plan.ts';
+import { Plan, type Runtime, type State } from '../native/plan.ts';
+import type { DTypeName } from '../native/types.ts';
 import type { Schema } from '../schema/schema.ts';
 import { baselineCacheRows, baselineCandidateSide, baselineUserSide } from './baselines/baselines.ts';
 import { checkConfig, type LongerConfig, type ModelConfig } from './config.ts';
@@ -15,11 +17,12 @@ import { joinLayouts, layoutBatch, layoutCandidates, layoutHistory, type ModelIn
 import { cacheRows, candidateSide, userSide } from './longer.ts';
 import { anchorCount, candidateRowCount } from './visibility.ts';
 
-/** Name, rows and width of a value that prefill gives and score takes. */
+/** Name, rows, width and type of a value that prefill gives and score takes. */
 export interface CacheEntry {
   readonly name: string;
   readonly rows: Dim;
   readonly width: number;
+  readonly dtype: DTypeName;
 }
 
 /**
@@ -31,6 +34,7 @@ export class ModelDescription {
   readonly config: ModelConfig;
   /** Where every parameter lives. */
   readonly layout: ParameterLayout;
+  /** What prefill gives and score takes, in fp32; `cacheIn` has it for another precision. */
   readonly cache: readonly CacheEntry[];
 
   /** @throws LongerError ERR_CONFIG for a setting that no model can be built from. */
@@ -50,29 +54,43 @@ export class ModelDescription {
     this.#candidateSide(graph, cache);
     this.layout = new ParameterLayout(graph.parameters.values());
     const rows = config.kind === 'longer' ? cacheRows(config) : baselineCacheRows;
-    this.cache = Object.entries(cache).map(([name, value]) => ({ name, rows: rows(name), width: value.dims[1]!.constant }));
+    this.cache = Object.entries(cache).map(([name, value]) => ({ name, rows: rows(name), width: value.dims[1]!.constant, dtype: value.dtype }));
   }
 
-  /** History and candidates in one pass: output `logits` [candidates, tasks]. */
+  /** The cache as the prefill graph of a precision types it. */
+  cacheIn(policy: Precision): readonly CacheEntry[] {
+    const { outputs } = this.prefill(policy);
+    return this.cache.map((e) => ({ ...e, dtype: outputs.get(`cache.${e.name}`)!.dtype }));
+  }
+
+  /** History and candidates in one pass, in fp32 and with nothing pruned: what training differentiates. */
   full(): { graph: Graph; logits: Value } {
     const graph = new Graph();
     const logits = this.#candidateSide(graph, this.#userSide(graph));
     return { graph, logits };
   }
 
-  /** The candidate-independent part, once a request: outputs `cache.<name>`. */
-  prefill(): Graph {
-    const graph = new Graph();
-    for (const [name, value] of Object.entries(this.#userSide(graph))) graph.output(`cache.${name}`, value);
-    return prune(inference(graph));
+  /** History and candidates in one pass: output `logits` f32 [candidates, tasks]. */
+  forward(policy: Precision = 'fp32'): Graph {
+    const { graph, logits } = this.full();
+    graph.output('logits', logits);
+    return precision(prune(inference(graph)), policy, [logits]);
   }
 
-  /** Candidates against the cache: inputs `cache.<name>`, output `logits` [candidates, tasks]. */
-  score(): Graph {
+  /** The candidate-independent part, once a request: outputs `cache.<name>`. */
+  prefill(policy: Precision = 'fp32'): Graph {
     const graph = new Graph();
-    const cache = Object.fromEntries(this.cache.map((e) => [e.name, graph.input(`cache.${e.name}`, 'f32', [e.rows, fixed(e.width)])]));
-    graph.output('logits', this.#candidateSide(graph, cache));
-    return prune(inference(graph));
+    for (const [name, value] of Object.entries(this.#userSide(graph))) graph.output(`cache.${name}`, value);
+    return precision(prune(inference(graph)), policy);
+  }
+
+  /** Candidates against the cache: inputs `cache.<name>`, output `logits` f32 [candidates, tasks]. */
+  score(policy: Precision = 'fp32'): Graph {
+    const graph = new Graph();
+    const cache = Object.fromEntries(this.cacheIn(policy).map((e) => [e.name, graph.input(`cache.${e.name}`, e.dtype, [e.rows, fixed(e.width)])]));
+    const logits = this.#candidateSide(graph, cache);
+    graph.output('logits', logits);
+    return precision(prune(inference(graph)), policy, [logits]);
   }
 
   /** Sizes and arrays of a batch for any of the graphs. */
@@ -98,13 +116,13 @@ export class ModelDescription {
     }
   }
 
-  /** All parameters by name, as checkpoints hold them. */
-  parameters(state: State): Map<string, { data: Float32Array; shape: number[] }> {
+  /** All parameters by name, as checkpoints hold them; the dense ones from a store of the same layout. */
+  parameters(state: State, denseStore = 'dense'): Map<string, { data: Float32Array; shape: number[] }> {
     const result = new Map<string, { data: Float32Array; shape: number[] }>();
     for (const [name, { shape }] of [...this.layout.dense, ...this.layout.tables]) {
       const data = new Float32Array(shape.reduce((a, b) => a * b, 1));
       const { store, offset } = this.layout.place(name);
-      state.read(store, offset, data);
+      state.read(store === 'dense' ? denseStore : store, offset, data);
       result.set(name, { data, shape: [...shape] });
     }
     return result;
@@ -126,11 +144,11 @@ export class ModelDescription {
   }
 
   /** What a run will cost, without running: spec 4.2's convention, 2 FLOPs a multiply-add, no causal discount. */
-  cost(historyLength: number): { parameters: number; flopsPerRequest: number; flopsPerCandidate: number; kvBytesPerUser: number } {
+  cost(historyLength: number, policy: Precision = 'fp32'): { parameters: number; flopsPerRequest: number; flopsPerCandidate: number; kvBytesPerUser: number } {
     const sizes = this.sizesOf(1, historyLength, 1);
-    const kv = this.cache
+    const kv = this.cacheIn(policy)
       .filter((e) => /^[kv]\d+$/.test(e.name))
-      .reduce((sum, e) => sum + 4 * e.width * [...e.rows.terms].reduce((n, [s, c]) => n + c * (sizes[s] ?? 0), e.rows.constant), 0);
+      .reduce((sum, e) => sum + (e.dtype === 'bf16' ? 2 : 4) * e.width * [...e.rows.terms].reduce((n, [s, c]) => n + c * (sizes[s] ?? 0), e.rows.constant), 0);
     return { parameters: this.layout.count(), flopsPerRequest: this.prefill().flops(sizes), flopsPerCandidate: this.score().flops(sizes), kvBytesPerUser: kv };
   }
 
@@ -154,6 +172,20 @@ export class ModelDescription {
       ? candidateSide(graph, this.schema, this.config, cache)
       : baselineCandidateSide(graph, this.schema, this.config, cache);
   }
+}
+
+/**
+ * The full forward pass as a plan of its own: inputs of `model.inputs`, output `logits`.
+ * @param denseStore where the dense parameters are read
+ */
+export function fullPlan(model: ModelDescription, state: State, runtime: Runtime, policy: Precision = 'fp32', denseStore = 'dense'): Plan {
+  const graph = model.forward(policy);
+  return new Plan(lower(graph, model.layout, parameterPlaces(graph, model.layout, denseStore)), state, runtime);
+}
+
+/** Dense parameters in another store of the same layout (a moving average of them). */
+export function parameterPlaces(graph: Graph, layout: ParameterLayout, denseStore: string): Map<Value, Placement> {
+  return new Map([...graph.parameters].flatMap(([name, value]) => (value.parameter!.sparse ? [] : [[value, { store: denseStore, offset: layout.place(name).offset }] as const])));
 }
 
 /** Global rows of a LONGER model: m of the paper. */

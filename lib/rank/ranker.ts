@@ -2,10 +2,12 @@ import { packBatch, packCandidates } from '../data/batch.ts';
 import { LongerError } from '../errors.ts';
 import { sizeOf } from '../graph/dim.ts';
 import { lower } from '../graph/lower.ts';
+import { checkPrecision, type Precision } from '../graph/passes/precision.ts';
 import { loadCheckpoint } from '../model/checkpoint.ts';
 import type { ModelConfig } from '../model/config.ts';
 import type { ModelInputs } from '../model/layout.ts';
-import { ModelDescription } from '../model/model.ts';
+import { checkParity, type ParityReport } from '../model/parity.ts';
+import { type CacheEntry, ModelDescription } from '../model/model.ts';
 import { Plan, Runtime, State } from '../native/plan.ts';
 import type { NumericArray } from '../native/types.ts';
 import { type EncodedCandidates, type EncodedRequest, encodeCandidates, encodeRequest } from '../schema/encode.ts';
@@ -16,8 +18,8 @@ export interface Prefilled {
   readonly requests: readonly EncodedRequest[];
   /** Sizes, offsets and limits of the histories. */
   readonly inputs: ModelInputs;
-  /** By cache name: f32 [rows, width], rows of all requests end to end. */
-  readonly arrays: ReadonlyMap<string, Float32Array>;
+  /** By cache name: [rows, width], rows of all requests end to end; the bits of bf16 numbers where the precision says so. */
+  readonly arrays: ReadonlyMap<string, Float32Array | Uint16Array>;
 }
 
 export interface RankerOptions<S extends SchemaSpec = SchemaSpec> {
@@ -26,6 +28,8 @@ export interface RankerOptions<S extends SchemaSpec = SchemaSpec> {
   readonly runtime?: Runtime;
   /** Types the requests; must be the schema that the model was trained with. */
   readonly schema?: Schema<S>;
+  /** Default: the one that the model was trained in. */
+  readonly precision?: Precision;
 }
 
 /**
@@ -34,20 +38,28 @@ export interface RankerOptions<S extends SchemaSpec = SchemaSpec> {
  */
 export class Ranker<S extends SchemaSpec = SchemaSpec> implements Disposable {
   readonly model: ModelDescription;
+  readonly precision: Precision;
+  readonly #cache: readonly CacheEntry[];
   readonly #state: State;
   readonly #runtime: Runtime;
   readonly #owned: Disposable[];
   readonly #prefill: Plan;
   readonly #score: Plan;
 
-  /** @param owned what is disposed together with the ranker */
-  constructor(model: ModelDescription, state: State, runtime: Runtime, owned: readonly Disposable[] = []) {
+  /**
+   * @param options.owned what is disposed together with the ranker
+   * @throws LongerError ERR_CONFIG for a precision that the model cannot be served in
+   */
+  constructor(model: ModelDescription, state: State, runtime: Runtime, { precision = 'fp32', owned = [] }: { readonly precision?: Precision; readonly owned?: readonly Disposable[] } = {}) {
+    checkPrecision(precision, model.full().graph, 'precision');
     this.model = model;
+    this.precision = precision;
+    this.#cache = model.cacheIn(precision);
     this.#state = state;
     this.#runtime = runtime;
     this.#owned = [...owned];
-    this.#prefill = new Plan(lower(model.prefill(), model.layout), state, runtime);
-    this.#score = new Plan(lower(model.score(), model.layout), state, runtime);
+    this.#prefill = new Plan(lower(model.prefill(precision), model.layout), state, runtime);
+    this.#score = new Plan(lower(model.score(precision), model.layout), state, runtime);
   }
 
   /**
@@ -67,7 +79,8 @@ export class Ranker<S extends SchemaSpec = SchemaSpec> implements Disposable {
     const runtime = options.runtime ?? new Runtime({ threads: options.threads });
     const state = new State(model.layout.stores());
     model.load(state, checkpoint.tensors);
-    return new Ranker<S>(model, state, runtime, options.runtime ? [state] : [state, runtime]);
+    const trained = checkpoint.config['train'] as { readonly precision?: Precision } | undefined;
+    return new Ranker<S>(model, state, runtime, { precision: options.precision ?? trained?.precision ?? 'fp32', owned: options.runtime ? [state] : [state, runtime] });
   }
 
   get state(): State {
@@ -87,7 +100,7 @@ export class Ranker<S extends SchemaSpec = SchemaSpec> implements Disposable {
     const { schema, config } = this.model;
     const encoded = requests.map((r, i) => (isEncoded(r) ? r : encodeRequest(schema, { candidates: [], ...r } as never, `request ${i}`)));
     const inputs = this.model.historyInputs(packBatch(schema, encoded, { maxHistory: config.maxHistory }));
-    const arrays = new Map<string, Float32Array>(this.model.cache.map((e) => [e.name, new Float32Array(sizeOf(e.rows, inputs.sizes) * e.width)]));
+    const arrays = new Map(this.#cache.map((e) => [e.name, new (e.dtype === 'bf16' ? Uint16Array : Float32Array)(sizeOf(e.rows, inputs.sizes) * e.width)]));
     await this.#prefill.run(inputs.sizes, inputs.arrays, new Map([...arrays].map(([name, a]) => [`cache.${name}`, a])), { signal });
     return { requests: encoded, inputs, arrays };
   }
@@ -110,6 +123,15 @@ export class Ranker<S extends SchemaSpec = SchemaSpec> implements Disposable {
     const logits = new Float32Array(batch.candidates * schema.tasks.length);
     await this.#score.run(sizes, inputs, new Map([['logits', logits]]), { signal });
     return logits;
+  }
+
+  /**
+   * Whether requests with candidates score the same bits by the full forward pass, from the cache, alone, in a batch and
+   * with other numbers of threads. On the CPU they do; a false `equal` is a bug of this library.
+   */
+  verifyParity(requests: readonly (RequestOf<S> | EncodedRequest)[]): Promise<ParityReport> {
+    const encoded = requests.map((r, i) => (isEncoded(r) ? r : encodeRequest(this.model.schema, r as never, `request ${i}`)));
+    return checkParity(this.model, this.#state, this.#runtime, encoded, this.precision);
   }
 
   dispose(): void {

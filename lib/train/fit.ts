@@ -1,3 +1,4 @@
+import type { Batch } from '../data/batch.ts';
 import { batches } from '../data/batches.ts';
 import type { EncodedRequest } from '../schema/encode.ts';
 import type { StepReport, Trainer } from './trainer.ts';
@@ -24,25 +25,37 @@ export async function fit(trainer: Trainer, source: Source, from: Position = { e
   for (let epoch = from.epoch; epoch < epochs; ++epoch) {
     let done = epoch === from.epoch ? from.batch : 0;
     const made = batches(schema, source, { ...batch, maxHistory: trainer.model.config.maxHistory, shuffleWindow, seed, epoch, skip: done });
-    for await (const b of made) {
-      const report = await trainer.train(b, hooks.signal);
-      await hooks.onStep?.(report, { epoch, batch: ++done });
+    for await (const group of inGroups(made, trainer.options.accumulate)) {
+      const report = await trainer.train(group, hooks.signal);
+      await hooks.onStep?.(report, { epoch, batch: (done += group.length) });
     }
     await hooks.onEpoch?.(epoch);
   }
 }
 
-/** Batches that the epochs hold in all, by packing without training: what the schedule needs to know. */
+/** The batches of one step each; the last of an epoch may be fewer. */
+async function* inGroups(made: AsyncIterable<Batch>, size: number): AsyncGenerator<Batch[]> {
+  let group: Batch[] = [];
+  for await (const b of made) {
+    group.push(b);
+    if (group.length < size) continue;
+    yield group;
+    group = [];
+  }
+  if (group.length > 0) yield group;
+}
+
+/** Steps that the epochs hold in all, by packing without training: what the schedule needs to know. */
 export async function countSteps(trainer: Trainer, source: Source): Promise<number> {
-  const { epochs, batch } = trainer.options;
+  const { epochs, batch, accumulate } = trainer.options;
   const limit = trainer.model.config.maxHistory;
-  let steps = 0;
+  let packed = 0;
   let requests = 0;
   let events = 0;
   for await (const request of source) {
     const n = Math.min(request.events, limit);
     if (requests > 0 && (requests >= batch.maxRequests || events + n > batch.maxEvents)) {
-      steps++;
+      packed++;
       requests = 0;
       events = 0;
     }
@@ -50,5 +63,5 @@ export async function countSteps(trainer: Trainer, source: Source): Promise<numb
     events += n;
   }
   // Another order packs a little differently; the schedule only needs the size of it.
-  return Math.ceil((steps + (requests > 0 ? 1 : 0)) * epochs);
+  return Math.ceil(Math.ceil((packed + (requests > 0 ? 1 : 0)) / accumulate) * epochs);
 }

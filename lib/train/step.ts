@@ -1,26 +1,33 @@
 import { fixed, symbol, type Symbols } from '../graph/dim.ts';
-import { type Graph, type SparseUse, type Value, widthOf } from '../graph/graph.ts';
+import { Graph, type SparseUse, type Value, widthOf } from '../graph/graph.ts';
 import { lower, type ParameterLayout, type Placement, tableStore } from '../graph/lower.ts';
-import { activationCode } from '../graph/ops/activation.ts';
+import { activation } from '../graph/ops/activation.ts';
 import { bce } from '../graph/ops/bce.ts';
-import { clipScale, type DenseOptimizer, denseUpdate, emaUpdate, type SparseOptimizer, sparseState, sparseUpdate, sumSquares } from '../graph/ops/optimizers.ts';
-import { sparseGrad } from '../graph/ops/sparse_grad.ts';
+import { accumulate, clipScale, type DenseOptimizer, denseUpdate, emaUpdate, type SparseOptimizer, sparseState, sparseUpdate, sumSquares } from '../graph/ops/optimizers.ts';
+import { type SparseGradient, sparseGrad } from '../graph/ops/sparse_grad.ts';
 import { differentiate } from '../graph/passes/differentiate.ts';
 import { fuse } from '../graph/passes/fuse.ts';
 import { orderByDepth } from '../graph/passes/order.ts';
+import { type Precision, precision } from '../graph/passes/precision.ts';
 import { prune } from '../graph/passes/prune.ts';
 import { recompute, type RecomputePolicy } from '../graph/passes/recompute.ts';
 import { defaultTiling, tileTemporaries, type Tiling } from '../graph/passes/tile.ts';
 import type { ModelDescription } from '../model/model.ts';
 import type { GraphSpec, StoreSpec } from '../native/types.ts';
+import { type ParameterGroup, ParameterGroups } from './groups.ts';
 
 export interface StepOptions {
   readonly dense: DenseOptimizer;
   readonly sparse: SparseOptimizer;
+  /** Parameters with rates of their own. */
+  readonly groups: readonly ParameterGroup[];
   /** Largest global norm of the dense and of the sparse gradients; 0 for no clipping. */
   readonly clip: { readonly dense: number; readonly sparse: number };
   /** Decay of the moving average of dense parameters; 0 for none. */
   readonly ema: number;
+  /** Micro-batches that a step may be made of. */
+  readonly accumulate: number;
+  readonly precision: Precision;
   readonly recompute: RecomputePolicy;
   /** Needed for a memory budget: arena bytes of a lowered graph at the sizes given. */
   readonly measure?: (spec: GraphSpec) => number;
@@ -37,21 +44,88 @@ export interface TrainStep {
 }
 
 /** Persistent memory of an optimizer, beside the parameters themselves. */
-export function stepStores(layout: ParameterLayout, options: Pick<StepOptions, 'sparse' | 'ema'>): StoreSpec[] {
+export function stepStores(layout: ParameterLayout, options: Pick<StepOptions, 'sparse' | 'ema' | 'accumulate'>): StoreSpec[] {
   const n = layout.denseSize;
   const stores: StoreSpec[] = ['dense.grad', 'dense.first', 'dense.second', 'dense.decay'].map((name) => ({ name, dtype: 'f32', size: n }));
+  if (options.accumulate > 1) stores.push({ name: 'dense.sum', dtype: 'f32', size: n });
   if (options.ema > 0) stores.push({ name: 'dense.average', dtype: 'f32', size: n });
   for (const [name, { shape }] of layout.tables)
     for (const s of sparseState(options.sparse)) stores.push({ name: `${tableStore(name)}.${s.suffix}`, dtype: s.dtype, size: shape[0]! * (s.width || shape[1]!) });
   return stores;
 }
 
-/** 1 where weight decay applies, 0 elsewhere: the contents of the store `dense.decay`. */
-export function decayMask(layout: ParameterLayout): Float32Array {
-  const mask = new Float32Array(layout.denseSize);
-  for (const { offset, shape, value } of layout.dense.values())
-    if (value.parameter!.decay) mask.fill(1, offset, offset + shape.reduce((a, b) => a * b, 1));
-  return mask;
+/** Stores that hold nothing from one step to the next, or nothing that options do not give: no part of a checkpoint. */
+export const passingStores: readonly string[] = ['dense.grad', 'dense.sum', 'dense.decay'];
+
+/** Contents of the store `dense.decay`: factors of the weight decay, 0 where none applies. */
+export function decayMask(layout: ParameterLayout, groups: readonly ParameterGroup[] = []): Float32Array {
+  return new ParameterGroups(layout, groups).decay();
+}
+
+/** What changes from step to step. */
+export interface StepRates {
+  readonly dense: number;
+  readonly weightDecay: number;
+  readonly sparse: number;
+  /** Number of this update, 1 for the first. */
+  readonly update: number;
+  /** Share of the old average that stays: see `averageDecay`. */
+  readonly average: number;
+}
+
+/** The inputs `hyper` and, for each group, `hyper.<number>`. */
+export function rateInputs(groups: readonly ParameterGroup[], rates: StepRates): Map<string, Float32Array> {
+  const hyper = (factor: number): Float32Array => Float32Array.of(rates.dense * factor, rates.weightDecay, rates.sparse * factor, rates.update, rates.average, 0, 0, 0);
+  return new Map([['hyper', hyper(1)], ...groups.map((g, i) => [`hyper.${i}`, hyper(g.learningRate ?? 1)] as const)]);
+}
+
+const hyperInput = (graph: Graph, group: number): Value => graph.input(group < 0 ? 'hyper' : `hyper.${group}`, 'f32', [fixed(8)]);
+
+/** Decay of update 1, 2, ... that makes the moving average an average of the parameters seen so far, without a share of the start. */
+export function averageDecay(decay: number, update: number): number {
+  return (decay * (1 - decay ** (update - 1))) / (1 - decay ** update);
+}
+
+/** Forward, loss and backward pass; the gradients of dense parameters are placed in the store `dense.grad`. */
+function gradients(model: ModelDescription, totals: boolean): {
+  readonly graph: Graph;
+  readonly logits: Value;
+  readonly loss: Value;
+  readonly placed: Map<Value, Placement>;
+  readonly sparse: ReadonlyMap<Value, readonly SparseUse[]>;
+} {
+  const { layout, schema } = model;
+  const { graph, logits } = model.full();
+  orderByDepth(graph);
+  const tasks = schema.tasks.length;
+  const labels = graph.input('labels', 'f32', [symbol('candidates'), fixed(tasks)]);
+  const counts = totals ? graph.input('label.totals', 'f32', [fixed(tasks)]) : null;
+  const { loss, perTask } = graph.scope('loss', () => bce(graph, logits, labels, { totals: counts }, schema.tasks.map((t) => t.weight)));
+  const { dense, sparse } = differentiate(graph, loss);
+  const placed = new Map<Value, Placement>();
+  graph.inBackward(() => {
+    for (const [parameter, gradient] of dense) {
+      // Two parameters can share one gradient value (a sum passes it on); each has a place of its own.
+      const g = placed.has(gradient) ? graph.scope(`grad.${parameter.name}`, () => activation(graph, gradient, 'none')) : gradient;
+      placed.set(g, { store: 'dense.grad', offset: layout.place(parameter.name).offset });
+    }
+  });
+  for (const [name, v] of [['loss', loss], ['per_task', perTask], ['logits', logits]] as const) graph.output(name, v);
+  return { graph, logits, loss, placed, sparse };
+}
+
+/** The passes behind the gradient, and the form that runs. */
+function finished(model: ModelDescription, { graph, logits, placed }: Pick<ReturnType<typeof gradients>, 'graph' | 'logits' | 'placed'>, options: StepOptions): TrainStep {
+  const pinned = new Set(placed.keys());
+  const typed = precision(fuse(prune(graph, pinned), pinned), options.precision, [...pinned, logits]);
+  const { measure, tiling = defaultTiling } = options;
+  const spec = (g: Graph): GraphSpec => lower(g, model.layout, placed, tiling);
+  const whole = recompute(typed, options.recompute, {
+    always: tileTemporaries(typed, tiling),
+    sizes: options.sizes ?? {},
+    measure: measure && ((g) => measure(spec(g))),
+  });
+  return { graph: whole, spec: spec(whole), stores: stepStores(model.layout, options) };
 }
 
 /**
@@ -59,67 +133,85 @@ export function decayMask(layout: ParameterLayout): Float32Array {
  * Outputs: `loss` [1], `per_task` [tasks], `norm.dense` [1], `norm.sparse` [1], `logits` [candidates, tasks].
  */
 export function trainStep(model: ModelDescription, options: StepOptions): TrainStep {
-  const { layout, schema } = model;
-  const { graph, logits } = model.full();
-  orderByDepth(graph);
-  const tasks = schema.tasks.length;
-  const labels = graph.input('labels', 'f32', [symbol('candidates'), fixed(tasks)]);
-  const { loss, perTask } = graph.scope('loss', () => bce(graph, logits, labels, null, schema.tasks.map((t) => t.weight)));
-  const { dense, sparse } = differentiate(graph, loss);
-
-  const placed = new Map<Value, Placement>();
-  graph.inBackward(() => {
-    for (const [parameter, gradient] of dense) {
-      let g = gradient;
-      if (placed.has(g) || g.dims.length !== parameter.dims.length) {
-        // Two parameters can share one gradient value (a sum passes it on); each has a place of its own.
-        g = graph.like(gradient, `grad.${parameter.name}`);
-        graph.emit({ name: 'activation' }, [gradient], [g], [activationCode.none]);
-      }
-      placed.set(g, { store: 'dense.grad', offset: layout.place(parameter.name).offset });
-    }
-  });
-  for (const [name, v] of [['loss', loss], ['per_task', perTask], ['logits', logits]] as const) graph.output(name, v);
-  graph.scope('update', () => { update(graph, layout, sparse, options); });
-
-  const pinned = new Set(placed.keys());
-  let whole = fuse(prune(graph, pinned), pinned);
-  const { measure, tiling = defaultTiling } = options;
-  const spec = (g: Graph): GraphSpec => lower(g, layout, placed, tiling);
-  whole = recompute(whole, options.recompute, {
-    always: tileTemporaries(whole, tiling),
-    sizes: options.sizes ?? {},
-    measure: measure && ((g) => measure(spec(g))),
-  });
-  return { graph: whole, spec: spec(whole), stores: stepStores(layout, options) };
+  const made = gradients(model, false);
+  const { graph } = made;
+  graph.scope('update', () => graph.inBackward(() => {
+    update(graph, model.layout, [...made.sparse.values()].map((uses) => sparseGrad(graph, uses)), 'dense.grad', [made.loss], options);
+  }));
+  return finished(model, made, options);
 }
 
-function update(graph: Graph, layout: ParameterLayout, sparse: ReadonlyMap<Value, readonly SparseUse[]>, options: StepOptions): void {
-  const n = layout.denseSize;
-  const flat = (name: string, store: string): Value => graph.state(name, 'f32', [n], store);
-  const hyper = graph.input('hyper', 'f32', [fixed(8)]);
-  graph.inBackward(() => {
-    const grad = flat('dense.grad', 'dense.grad');
-    const param = flat('dense.param', 'dense');
-    const denseClip = clipScale(graph, [sumSquares(graph, grad)], options.clip.dense);
-    const gradients = [...sparse.values()].map((uses) => sparseGrad(graph, uses));
-    const sparseClip = gradients.length > 0 ? clipScale(graph, gradients.map((g) => sumSquares(graph, g.grad, g.count)), options.clip.sparse) : null;
-
-    const first = flat('dense.first', 'dense.first');
-    const second = flat('dense.second', 'dense.second');
-    denseUpdate(graph, options.dense, { grad, param, first, second, decay: flat('dense.decay', 'dense.decay') }, hyper, denseClip.scale);
-    for (const g of gradients) {
-      const name = tableStore(g.table.name);
-      const [rows, width] = [g.table.dims[0]!.constant, widthOf(g.table)];
-      const state = sparseState(options.sparse).map((s) =>
-        graph.state(`${name}.${s.suffix}`, s.dtype, s.width === 1 ? [rows] : [rows, width], `${name}.${s.suffix}`),
-      );
-      sparseUpdate(graph, options.sparse, g, state, hyper, sparseClip!.scale);
-    }
-    if (options.ema > 0) emaUpdate(graph, param, flat('dense.average', 'dense.average'), options.ema);
-    graph.output('norm.dense', denseClip.norm);
-    if (sparseClip) graph.output('norm.sparse', sparseClip.norm);
-  });
+/** Tables whose gradients a step has, by name, with the symbol of their rows in `updateStep`. */
+export interface TableGradient {
+  readonly table: string;
+  readonly width: number;
+  readonly symbol: string;
 }
 
+/**
+ * The gradients of one micro-batch: like `trainStep`, but the dense ones are added to the store `dense.sum` and the sparse
+ * ones come out as `grad.<table>.rows` i32 [n], `grad.<table>.values` f32 [n, width] and `grad.<table>.count` i32 [1].
+ * Further input: `label.totals` f32 [tasks], the labelled candidates of the whole step.
+ */
+export function gradientStep(model: ModelDescription, options: StepOptions): TrainStep & { readonly tables: readonly TableGradient[] } {
+  const made = gradients(model, true);
+  const { graph } = made;
+  const tables: TableGradient[] = [];
+  graph.scope('accumulate', () => graph.inBackward(() => {
+    const n = model.layout.denseSize;
+    accumulate(graph, graph.state('dense.grad', 'f32', [n], 'dense.grad'), graph.state('dense.sum', 'f32', [n], 'dense.sum'));
+    for (const uses of made.sparse.values()) {
+      const { table, rows, grad, count } = sparseGrad(graph, uses);
+      for (const [name, v] of [['rows', rows], ['values', grad], ['count', count]] as const) graph.output(`grad.${table.name}.${name}`, v);
+      tables.push({ table: table.name, width: widthOf(table), symbol: `grad.${table.name}` });
+    }
+  }));
+  return { ...finished(model, made, options), tables };
+}
 
+/**
+ * The update of a step made of micro-batches, from `dense.sum` and the sparse gradients of all of them end to end: inputs
+ * `grad.<table>.rows` and `grad.<table>.values`. Outputs: `norm.dense`, `norm.sparse`.
+ */
+export function updateStep(model: ModelDescription, tables: readonly TableGradient[], options: StepOptions): TrainStep {
+  const graph = new Graph();
+  graph.scope('update', () => graph.inBackward(() => {
+    const joined = tables.map(({ table, width, symbol: rows }) => {
+      const { shape, value } = model.layout.tables.get(table)!;
+      const parameter = graph.parameter(table, shape, value.parameter!);
+      const ids = graph.input(`grad.${table}.rows`, 'i32', [symbol(rows)]);
+      const dy = graph.input(`grad.${table}.values`, 'f32', [symbol(rows), fixed(width)]);
+      return sparseGrad(graph, [{ table: parameter, ids, offsets: null, dy, column: 0, pooling: 0 }]);
+    });
+    update(graph, model.layout, joined, 'dense.sum', [], options);
+  }));
+  return { graph, spec: lower(graph, model.layout), stores: stepStores(model.layout, options) };
+}
+
+/** Nothing is updated unless all gradients and what is in `guards` are finite. */
+function update(graph: Graph, layout: ParameterLayout, sparse: readonly SparseGradient[], gradient: string, guards: readonly Value[], options: StepOptions): void {
+  const groups = new ParameterGroups(layout, options.groups);
+  const flat = (store: string, offset = 0, size = layout.denseSize): Value => graph.state(store, 'f32', [size], store, offset);
+  const denseSum = sumSquares(graph, flat(gradient));
+  const sparseSums = sparse.map((g) => sumSquares(graph, g.grad, g.count));
+  const others = guards.map((v) => sumSquares(graph, v));
+  const denseClip = clipScale(graph, [denseSum], [...sparseSums, ...others], options.clip.dense);
+  const sparseClip = sparse.length > 0 ? clipScale(graph, sparseSums, [denseSum, ...others], options.clip.sparse) : null;
+
+  for (const { group, offset, size } of groups.denseRuns()) {
+    const part = (store: string): Value => flat(store, offset, size);
+    const values = { grad: part(gradient), param: part('dense'), first: part('dense.first'), second: part('dense.second'), decay: part('dense.decay') };
+    denseUpdate(graph, options.dense, values, hyperInput(graph, group), denseClip.scale);
+  }
+  for (const g of sparse) {
+    const name = tableStore(g.table.name);
+    const [rows, width] = [g.table.dims[0]!.constant, widthOf(g.table)];
+    const state = sparseState(options.sparse).map((s) =>
+      graph.state(`${name}.${s.suffix}`, s.dtype, s.width === 1 ? [rows] : [rows, width], `${name}.${s.suffix}`),
+    );
+    sparseUpdate(graph, options.sparse, g, state, hyperInput(graph, groups.of(g.table.name)), sparseClip!.scale);
+  }
+  if (options.ema > 0) emaUpdate(graph, flat('dense'), flat('dense.average'), hyperInput(graph, -1), denseClip.scale);
+  graph.output('norm.dense', denseClip.norm);
+  if (sparseClip) graph.output('norm.sparse', sparseClip.norm);
+}

@@ -1,16 +1,17 @@
 import type { Batch } from '../data/batch.ts';
 import { LongerError } from '../errors.ts';
-import { lower } from '../graph/lower.ts';
-import { inference } from '../graph/passes/inference.ts';
-import { prune } from '../graph/passes/prune.ts';
+import { checkPrecision } from '../graph/passes/precision.ts';
 import { type Checkpoint, type JsonObject, saveCheckpoint } from '../model/checkpoint.ts';
-import { ModelDescription } from '../model/model.ts';
+import { fullPlan, type ModelDescription } from '../model/model.ts';
+import { checkParity, type ParityReport } from '../model/parity.ts';
 import type { Tensor } from '../model/safetensors.ts';
 import { Plan, type Runtime, State } from '../native/plan.ts';
 import type { Backend, NumericArray } from '../native/types.ts';
+import type { EncodedRequest } from '../schema/encode.ts';
+import { numericError } from './diagnose.ts';
 import { MetricSet } from './metric_set.ts';
 import { checkTrainOptions, scheduleFactor, type TrainOptions } from './options.ts';
-import { decayMask, trainStep, type TrainStep } from './step.ts';
+import { averageDecay, decayMask, gradientStep, passingStores, rateInputs, type TableGradient, trainStep, type TrainStep, updateStep } from './step.ts';
 
 export interface StepReport {
   /** 1 for the first step. */
@@ -28,6 +29,19 @@ export interface StepReport {
   readonly skipped: boolean;
 }
 
+/** The optimizer's tensor that holds the trained dense parameters where the saved ones are their average. */
+const rawDense = 'dense.raw';
+
+/** What a step gives before it is judged. */
+interface Outcome {
+  readonly loss: number;
+  readonly perTask: Float32Array;
+  readonly norm: { readonly dense: number; readonly sparse: number };
+  readonly elapsed: number;
+  /** Runs the step once more and names the first operation that writes a NaN or Inf. Nothing is updated. */
+  readonly firstBad: () => Promise<string | undefined>;
+}
+
 /** Trains one model: owns its parameters, optimizer state and compiled step. */
 export class Trainer implements Disposable {
   readonly model: ModelDescription;
@@ -36,13 +50,17 @@ export class Trainer implements Disposable {
   readonly state: State;
   readonly compiled: TrainStep;
   readonly #plan: Plan;
+  #accumulation: { readonly gradients: Plan; readonly update: Plan; readonly tables: readonly TableGradient[] } | undefined;
   #evaluation: Plan | undefined;
   #step = 0;
+  #skipped = 0;
   /** Steps of the whole run, for the schedule; 0 while unknown. */
   totalSteps = 0;
 
+  /** @throws LongerError ERR_CONFIG that names the setting */
   constructor(model: ModelDescription, options: TrainOptions, runtime: Runtime, backend: Backend = 'cpu') {
     checkTrainOptions(options);
+    checkPrecision(options.precision, model.full().graph, 'train.precision');
     this.model = model;
     this.options = options;
     this.runtime = runtime;
@@ -50,12 +68,23 @@ export class Trainer implements Disposable {
     this.compiled = trainStep(model, step);
     this.state = new State([...model.layout.stores(), ...this.compiled.stores], backend);
     model.initialise(this.state, options.seed);
-    this.state.write('dense.decay', 0, decayMask(model.layout));
+    this.state.write('dense.decay', 0, decayMask(model.layout, options.groups));
+    if (options.ema > 0) this.state.write('dense.average', 0, this.#dense('dense'));
     this.#plan = new Plan(this.compiled.spec, this.state, runtime);
+    if (options.accumulate > 1) {
+      const gradients = gradientStep(model, step);
+      const plan = (spec: TrainStep['spec']): Plan => new Plan(spec, this.state, runtime);
+      this.#accumulation = { gradients: plan(gradients.spec), update: plan(updateStep(model, gradients.tables, step).spec), tables: gradients.tables };
+    }
   }
 
   get step(): number {
     return this.#step;
+  }
+
+  /** Steps that met a NaN or Inf and were left out, of all so far. */
+  get skippedSteps(): number {
+    return this.#skipped;
   }
 
   /** Compiled step, for its memory and profile. */
@@ -63,38 +92,111 @@ export class Trainer implements Disposable {
     return this.#plan;
   }
 
+  /** Store of the dense parameters that are evaluated and saved: the trained ones, or their moving average. */
+  get denseStore(): 'dense' | 'dense.average' {
+    return this.options.ema > 0 ? 'dense.average' : 'dense';
+  }
+
   /**
    * One synchronous update of dense and sparse parameters.
-   * @throws LongerError ERR_NUMERIC with the step and the first operation that gave a NaN or Inf
+   * @param batch one batch, or up to `accumulate` micro-batches that count as one batch: dense gradients are summed, sparse
+   *   ones joined, the loss is the mean over all their labelled candidates
+   * @throws LongerError ERR_NUMERIC with the step, the first operation that gave a NaN or Inf, and the feature where it came in
    */
-  async train(batch: Batch, signal?: AbortSignal): Promise<StepReport> {
-    const { sizes, arrays } = this.model.inputs(batch);
+  async train(batch: Batch | readonly Batch[], signal?: AbortSignal): Promise<StepReport> {
+    const batches: readonly Batch[] = Array.isArray(batch) ? (batch as readonly Batch[]) : [batch as Batch];
+    if (batches.length < 1 || batches.length > this.options.accumulate)
+      throw new LongerError('ERR_CONFIG', `a step takes 1 to ${this.options.accumulate} batches, got ${batches.length}`, { place: 'train.accumulate' });
+    const { dense, sparse, schedule, sparseSchedule, groups, ema, accumulate } = this.options;
     const step = this.#step + 1;
-    const factor = scheduleFactor(this.options.schedule, step, this.totalSteps);
-    const learningRate = this.options.dense.learningRate * factor;
-    arrays.set('hyper', Float32Array.of(learningRate, this.options.dense.weightDecay, this.options.sparse.learningRate * factor, step, 0, 0, 0, 0));
-    arrays.set('dropout.seed', Int32Array.of(this.options.seed, step));
-    const outputs = new Map<string, Float32Array>([
-      ['loss', new Float32Array(1)],
-      ['per_task', new Float32Array(this.model.schema.tasks.length)],
-      ['norm.dense', new Float32Array(1)],
-      ['norm.sparse', new Float32Array(1)],
-    ]);
-    const { elapsed } = await this.#plan.run(sizes, arrays, outputs, { signal });
-    const loss = outputs.get('loss')![0]!;
-    const norm = { dense: outputs.get('norm.dense')![0]!, sparse: outputs.get('norm.sparse')![0]! };
+    const update = step - this.#skipped;
+    const learningRate = dense.learningRate * scheduleFactor(schedule, step, this.totalSteps);
+    const rates = rateInputs(groups, {
+      dense: learningRate,
+      weightDecay: dense.weightDecay,
+      sparse: sparse.learningRate * scheduleFactor(sparseSchedule ?? schedule, step, this.totalSteps),
+      update,
+      average: ema > 0 ? averageDecay(ema, update) : 0,
+    });
+    const inputs = batches.map((b, i) => {
+      const { sizes, arrays } = this.model.inputs(b);
+      for (const [name, array] of rates) arrays.set(name, array);
+      arrays.set('dropout.seed', Int32Array.of(this.options.seed, (step - 1) * accumulate + i + 1));
+      return { sizes, arrays };
+    });
+    const outcome = inputs.length === 1 ? await this.#whole(inputs[0]!, signal) : await this.#accumulated(inputs, batches, rates, signal);
+    const { loss, perTask, norm, elapsed } = outcome;
     const skipped = !(Number.isFinite(loss) && Number.isFinite(norm.dense) && Number.isFinite(norm.sparse));
-    if (skipped && this.options.onNonFinite === 'stop') throw await this.#diagnose(step, loss, sizes, arrays);
+    if (skipped && this.options.onNonFinite === 'stop')
+      throw numericError(this.model, this.state, batches, step, Number.isFinite(loss) ? 'gradient' : 'loss', await outcome.firstBad());
     this.#step = step;
+    if (skipped) this.#skipped++;
+    const sum = (of: (b: Batch) => number): number => batches.reduce((n, b) => n + of(b), 0);
+    return { step, loss, perTask, norm, learningRate, elapsed, skipped, requests: sum((b) => b.requests), events: sum((b) => b.events), candidates: sum((b) => b.candidates) };
+  }
+
+  async #whole({ sizes, arrays }: Inputs, signal: AbortSignal | undefined): Promise<Outcome> {
+    const outputs = this.#outputs('loss', 'per_task', 'norm.dense', 'norm.sparse');
+    const { elapsed } = await this.#plan.run(sizes, arrays, outputs, { signal });
     return {
-      step, loss, perTask: outputs.get('per_task')!, norm, learningRate, elapsed, skipped,
-      requests: batch.requests, events: batch.events, candidates: batch.candidates,
+      loss: outputs.get('loss')![0]!, perTask: outputs.get('per_task')!, elapsed,
+      norm: { dense: outputs.get('norm.dense')![0]!, sparse: outputs.get('norm.sparse')![0]! },
+      // The optimizers left the parameters alone, so the step gives the same once more.
+      firstBad: () => firstNonFinite(this.#plan, sizes, arrays),
     };
+  }
+
+  async #accumulated(inputs: readonly Inputs[], batches: readonly Batch[], rates: ReadonlyMap<string, NumericArray>, signal: AbortSignal | undefined): Promise<Outcome> {
+    const { gradients, update, tables } = this.#accumulation!;
+    const totals = labelTotals(batches, this.model.schema.tasks.length);
+    const clear = (): void => { this.state.write('dense.sum', 0, new Float32Array(this.model.layout.denseSize)); };
+    clear();
+    const perTask = new Float32Array(totals.length);
+    const parts = tables.map(() => ({ rows: [] as Int32Array[], values: [] as Float32Array[] }));
+    let loss = 0;
+    let elapsed = 0;
+    for (const { sizes, arrays } of inputs) {
+      const outputs = new Map<string, NumericArray>(this.#outputs('loss', 'per_task'));
+      arrays.set('label.totals', totals);
+      for (const spec of gradients.outputs.filter((v) => v.name.startsWith('grad.')))
+        outputs.set(spec.name, new (spec.dtype === 'i32' ? Int32Array : Float32Array)(gradients.elements(spec, sizes)));
+      elapsed += (await gradients.run(sizes, arrays, outputs, { signal })).elapsed;
+      tables.forEach(({ table, width }, t) => {
+        const count = outputs.get(`grad.${table}.count`)![0]!;
+        parts[t]!.rows.push((outputs.get(`grad.${table}.rows`) as Int32Array).subarray(0, count));
+        parts[t]!.values.push((outputs.get(`grad.${table}.values`) as Float32Array).subarray(0, count * width));
+      });
+      loss += outputs.get('loss')![0]!;
+      outputs.get('per_task')!.forEach((x, t) => { perTask[t]! += x; });
+    }
+    const firstBad = async (): Promise<string | undefined> => {
+      clear();
+      for (const { sizes, arrays } of inputs) {
+        const name = await firstNonFinite(gradients, sizes, arrays);
+        if (name !== undefined) return name;
+      }
+      return undefined;
+    };
+    if (!Number.isFinite(loss)) return { loss, perTask, norm: { dense: NaN, sparse: NaN }, elapsed, firstBad };
+    const sizes: Record<string, number> = {};
+    const arrays = new Map<string, NumericArray>(rates);
+    tables.forEach(({ table, symbol }, t) => {
+      const rows = joined(parts[t]!.rows, Int32Array);
+      sizes[symbol] = rows.length;
+      arrays.set(`grad.${table}.rows`, rows).set(`grad.${table}.values`, joined(parts[t]!.values, Float32Array));
+    });
+    const outputs = this.#outputs('norm.dense', 'norm.sparse');
+    elapsed += (await update.run(sizes, arrays, outputs, { signal })).elapsed;
+    return { loss, perTask, elapsed, norm: { dense: outputs.get('norm.dense')![0]!, sparse: outputs.get('norm.sparse')![0]! }, firstBad };
+  }
+
+  #outputs(...names: readonly string[]): Map<string, Float32Array> {
+    return new Map(names.map((name) => [name, new Float32Array(name === 'per_task' ? this.model.schema.tasks.length : 1)]));
   }
 
   /** Logits [candidates * tasks] of a batch by the full forward pass. */
   async predict(batch: Batch, signal?: AbortSignal): Promise<Float32Array> {
-    this.#evaluation ??= fullPlan(this.model, this.state, this.runtime);
+    this.#evaluation ??= fullPlan(this.model, this.state, this.runtime, this.options.precision, this.denseStore);
     const { sizes, arrays } = this.model.inputs(batch);
     const logits = new Float32Array(batch.candidates * this.model.schema.tasks.length);
     await this.#evaluation.run(sizes, arrays, new Map([['logits', logits]]), { signal });
@@ -103,29 +205,44 @@ export class Trainer implements Disposable {
 
   /** Exact metrics of the first task (or another) over batches. */
   async evaluate(batches: Iterable<Batch> | AsyncIterable<Batch>, task = 0, signal?: AbortSignal): Promise<MetricSet> {
-    const metrics = new MetricSet();
-    for await (const batch of batches) addPredictions(metrics, batch, await this.predict(batch, signal), this.model.schema.tasks.length, task);
-    return metrics;
+    return [...(await this.evaluateTasks(batches, signal)).values()][task]!;
   }
 
-  /** Saves parameters, optimizer state and position; `position` comes back on resume. */
+  /** Exact metrics of every task, by name, in one pass over the batches. */
+  async evaluateTasks(batches: Iterable<Batch> | AsyncIterable<Batch>, signal?: AbortSignal): Promise<Map<string, MetricSet>> {
+    const { tasks } = this.model.schema;
+    const sets = new Map(tasks.map((task) => [task.name, new MetricSet()]));
+    for await (const batch of batches) {
+      const logits = await this.predict(batch, signal);
+      [...sets.values()].forEach((set, t) => { addPredictions(set, batch, logits, tasks.length, t); });
+    }
+    return sets;
+  }
+
+  /** Whether the trained model scores the same bits in every way that it ought to; see `checkParity`. */
+  verifyParity(requests: readonly EncodedRequest[]): Promise<ParityReport> {
+    return checkParity(this.model, this.state, this.runtime, requests, this.options.precision, this.denseStore);
+  }
+
+  /** Saves what ranks, optimizer state and position; `position` comes back on resume. */
   async save(directory: string, position: JsonObject, keep = 3): Promise<string> {
     const optimizer = new Map<string, Tensor>();
     for (const { name, dtype, size } of this.compiled.stores) {
-      if (name === 'dense.grad' || name === 'dense.decay') continue;
+      if (passingStores.includes(name)) continue;
       const data = dtype === 'i32' ? new Int32Array(size) : new Float32Array(size);
       this.state.read(name, 0, data);
       optimizer.set(name, { data, shape: [size] });
     }
+    if (this.denseStore !== 'dense') optimizer.set(rawDense, { data: this.#dense('dense'), shape: [this.model.layout.denseSize] });
     return saveCheckpoint(
       directory,
       {
         step: this.#step,
         config: { model: this.model.config, train: this.options },
         schema: this.model.schema.toJSON(),
-        tensors: this.model.parameters(this.state) as Map<string, Tensor>,
+        tensors: this.model.parameters(this.state, this.denseStore) as Map<string, Tensor>,
         optimizer,
-        progress: { ...position, totalSteps: this.totalSteps },
+        progress: { ...position, totalSteps: this.totalSteps, skippedSteps: this.#skipped },
       },
       { keep },
     );
@@ -133,17 +250,19 @@ export class Trainer implements Disposable {
 
   /** Goes on where the checkpoint was saved: the same bits as without the interruption. */
   restore(checkpoint: Checkpoint): void {
-    this.model.load(this.state, checkpoint.tensors);
     if (!checkpoint.optimizer) throw new LongerError('ERR_CHECKPOINT', 'the checkpoint has no optimizer state', { place: checkpoint.directory, remedy: 'Resume needs one saved by a trainer' });
-    for (const { name } of this.compiled.stores) {
-      if (name === 'dense.grad' || name === 'dense.decay') continue;
-      const tensor = checkpoint.optimizer.get(name);
-      if (!tensor) throw new LongerError('ERR_CHECKPOINT', `the optimizer state '${name}' is missing`, { place: checkpoint.directory, remedy: 'Resume with the optimizers that the run was started with' });
-      this.state.write(name, 0, tensor.data);
-    }
+    const wanted = this.compiled.stores.filter(({ name }) => !passingStores.includes(name));
+    for (const { name } of wanted)
+      if (!checkpoint.optimizer.has(name))
+        throw new LongerError('ERR_CHECKPOINT', `the optimizer state '${name}' is missing`, { place: checkpoint.directory, remedy: 'Resume with the optimizers that the run was started with' });
+    this.model.load(this.state, checkpoint.tensors);
+    const raw = checkpoint.optimizer.get(rawDense);
+    if (raw) this.state.write('dense', 0, raw.data);
+    for (const { name } of wanted) this.state.write(name, 0, checkpoint.optimizer.get(name)!.data);
     this.#step = checkpoint.step;
-    const total = checkpoint.progress['totalSteps'];
-    if (typeof total === 'number') this.totalSteps = total;
+    const { totalSteps, skippedSteps } = checkpoint.progress;
+    if (typeof totalSteps === 'number') this.totalSteps = totalSteps;
+    this.#skipped = typeof skippedSteps === 'number' ? skippedSteps : 0;
   }
 
   dispose(): void {
@@ -152,27 +271,46 @@ export class Trainer implements Disposable {
 
   [Symbol.dispose](): void {
     this.#plan.dispose();
+    this.#accumulation?.gradients.dispose();
+    this.#accumulation?.update.dispose();
     this.#evaluation?.dispose();
     this.state.dispose();
   }
 
-  async #diagnose(step: number, loss: number, sizes: Readonly<Record<string, number>>, arrays: ReadonlyMap<string, NumericArray>): Promise<LongerError> {
-    // The optimizers left the parameters alone, so running the step once more shows where the number came from.
-    const { firstNonFinite } = await this.#plan.run(sizes, arrays, new Map(), { checkFinite: true });
-    const node = this.#plan.nodes[firstNonFinite];
-    return new LongerError('ERR_NUMERIC', `step ${step} gave ${Number.isFinite(loss) ? 'a gradient' : 'a loss'} that is not finite`, {
-      ...(node ? { place: `${node.name} (${node.op})` } : {}),
-      remedy: 'Nothing was updated. Lower the learning rate, clip gradients, or look at the numeric features of this batch',
-    });
+  #dense(store: string): Float32Array {
+    return this.state.read(store, 0, new Float32Array(this.model.layout.denseSize));
   }
 }
 
-/** The full forward pass as a plan of its own. */
-export function fullPlan(model: ModelDescription, state: State, runtime: Runtime): Plan {
-  const { graph, logits } = model.full();
-  graph.output('logits', logits);
-  return new Plan(lower(prune(inference(graph)), model.layout), state, runtime);
+interface Inputs {
+  readonly sizes: Readonly<Record<string, number>>;
+  readonly arrays: Map<string, NumericArray>;
 }
+
+async function firstNonFinite(plan: Plan, sizes: Readonly<Record<string, number>>, arrays: ReadonlyMap<string, NumericArray>): Promise<string | undefined> {
+  const { firstNonFinite: at } = await plan.run(sizes, arrays, new Map(), { checkFinite: true });
+  const node = plan.nodes[at];
+  return node && `${node.name} (${node.op})`;
+}
+
+/** Labelled candidates of each task. */
+function labelTotals(batches: readonly Batch[], tasks: number): Float32Array {
+  const totals = new Float32Array(tasks);
+  for (const { columns } of batches) columns.get('labels')!.forEach((y, i) => { if (!Number.isNaN(y)) totals[i % tasks]!++; });
+  return totals;
+}
+
+function joined<T extends Int32Array | Float32Array>(parts: readonly T[], type: new (n: number) => T): T {
+  const all = new type(parts.reduce((n, p) => n + p.length, 0));
+  let at = 0;
+  for (const p of parts) {
+    all.set(p, at);
+    at += p.length;
+  }
+  return all;
+}
+
+export { fullPlan };
 
 export function sigmoid(x: number): number {
   return x >= 0 ? 1 / (1 + Math.exp(-x)) : Math.exp(x) / (1 + Math.exp(x));

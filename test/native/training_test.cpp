@@ -22,6 +22,7 @@ void bce() {
   for (int64_t i = 0; i < rows * tasks; ++i)
     if (i % tasks == 1 || whole(0, 2) == 0) labels.at[i] = i % tasks == 1 ? std::nan("") : static_cast<double>(whole(0, 1));  // task 1 has no label
   const Value weights = whole(0, 1) ? filled(DType::f32, {rows, tasks}, 0, 2) : none();
+  const Value totals = whole(0, 1) ? filled(DType::f32, {tasks}, 1, 100) : none();
   Numbers task_weights, per_task, dlogits(labels.at.size(), 0.0);
   double loss = 0;
   for (int64_t t = 0; t < tasks; ++t) {
@@ -32,6 +33,7 @@ void bce() {
         if (labels(r, t) == labels(r, t)) body(logits(r, t), labels(r, t), weights.absent ? 1.0 : weights(r, t), r);
     };
     each([&](double, double, double w, int64_t) { total += w; });
+    if (!totals.absent) total = totals.at[t];
     each([&](double x, double y, double w, int64_t r) {
       const double p = 1 / (1 + std::exp(-x)), q = 1 / (1 + std::exp(x));
       sum -= w * (y * std::log(p) + (1 - y) * std::log(q));
@@ -40,8 +42,8 @@ void bce() {
     per_task.push_back(total > 0 ? sum / total : 0);
     loss += task_weights[t] * per_task[t];
   }
-  check({"bce", {logits, labels, weights}, {blank(DType::f32, {1}), blank(DType::f32, {tasks})}, task_weights}, {{loss}, per_task}, 1e-6);
-  check({"bce_dx", {logits, labels, weights}, {blank(DType::f32, {rows, tasks})}, task_weights}, {dlogits}, 1e-6);
+  check({"bce", {logits, labels, weights, totals}, {blank(DType::f32, {1}), blank(DType::f32, {tasks})}, task_weights}, {{loss}, per_task}, 1e-6);
+  check({"bce_dx", {logits, labels, weights, totals}, {blank(DType::f32, {rows, tasks})}, task_weights}, {dlogits}, 1e-6);
 }
 
 void sum_squares() {
@@ -58,8 +60,11 @@ void clip_scale() {
   for (const double bad : {0.0, std::nan(""), HUGE_VAL})
     for (const double limit : {0.0, 1.5, 100.0}) {
       const double a = uniform(1, 9), norm = std::sqrt(a + bad), scale = !std::isfinite(norm) ? std::nan("") : limit > 0 && norm > limit ? limit / norm : 1;
-      check({"clip_scale", {number(DType::f64, a), number(DType::f64, bad)}, {blank(DType::f32, {1}), blank(DType::f32, {1})}, {limit}},
+      check({"clip_scale", {number(DType::f64, a), number(DType::f64, bad)}, {blank(DType::f32, {1}), blank(DType::f32, {1})}, {limit, 2}},
             {{scale}, {norm}}, 1e-6);
+      const double own = std::sqrt(a), guarded = !std::isfinite(bad) ? std::nan("") : limit > 0 && own > limit ? limit / own : 1;
+      check({"clip_scale", {number(DType::f64, a), number(DType::f64, bad)}, {blank(DType::f32, {1}), blank(DType::f32, {1})}, {limit, 1}},
+            {{guarded}, {own}}, 1e-6);
     }
 }
 
@@ -89,13 +94,17 @@ void dense_optimizers() {
 void running() {
   const int64_t n = whole(0, 40000);
   const Value x = filled(some_type(), {n}), y = filled(DType::f32, {n});
-  Numbers sum, mean;
+  Value hyper = filled(DType::f32, {8});
+  hyper.at[4] = 0.99;
+  Numbers sum, mean(static_cast<size_t>(n));
   for (int64_t i = 0; i < n; ++i) {
     sum.push_back(x.at[i] + y.at[i]);
-    mean.push_back(0.99 * y.at[i] + (1 - 0.99) * x.at[i]);
   }
   check({"accumulate", {x}, {y}, {}}, {sum}, 1e-6);
-  check({"ema", {x}, {y}, {0.99}}, {mean}, 1e-6);
+  const Value param = filled(DType::f32, {n});
+  for (int64_t i = 0; i < n; ++i) mean[i] = 0.99 * y.at[i] + (1 - 0.99) * param.at[i];
+  check({"ema", {param, hyper, number(DType::f32, 0.5)}, {y}, {}}, {mean}, 1e-6);
+  check({"ema", {param, hyper, number(DType::f32, std::nan(""))}, {y}, {}}, {y.at}, 1e-6);
 }
 
 }  // namespace

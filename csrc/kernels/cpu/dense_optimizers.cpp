@@ -49,17 +49,18 @@ void rmsprop(const Call& call) {
 }
 
 void accumulate(const Call& call) {
-  const RunningArgs a = running_args("accumulate", call, 0);
+  const RunningArgs a = running_args("accumulate", call);
   const Values x = values(a.x);
   float* y = floats(a.y);
   split(*call.pool, a.size, kElementsTask, [&](int64_t begin, int64_t end) { step_ops().accumulate(x, y, begin, end); });
 }
 
 void ema(const Call& call) {
-  const RunningArgs a = running_args("ema", call, 1);
-  const Values x = values(a.x);
-  float* y = floats(a.y);
-  const float decay = static_cast<float>(call.number(0));
+  const AverageArgs a = average_args(call);
+  const Values x{floats(a.param), false};
+  float* y = floats(a.average);
+  const float decay = floats(a.hyper)[4];
+  if (!std::isfinite(floats(a.scale)[0])) return;
   split(*call.pool, a.size, kElementsTask, [&](int64_t begin, int64_t end) { step_ops().ema(x, decay, y, begin, end); });
 }
 

@@ -48,12 +48,13 @@ const TaskSum* sum_tasks(const BceArgs& a, const Call& call, bool with_loss) {
       total[t].weight += sums[chunk * a.tasks + t].weight;
       total[t].loss += sums[chunk * a.tasks + t].loss;
     }
+    if (a.totals.present()) total[t].weight = a.totals.f32()[t];
   }
   return total;
 }
 
 void only_f32(const BceArgs& a) {
-  for (const Tensor& t : {a.logits, a.labels, a.weights}) floats(t);
+  for (const Tensor& t : {a.logits, a.labels, a.weights, a.totals}) floats(t);
 }
 
 int64_t square_chunks(int64_t elements) { return (elements + kElementsTask - 1) / kElementsTask; }
@@ -110,11 +111,11 @@ void sum_squares(const Call& call) {
 
 void clip_scale(const Call& call) {
   const ClipScaleArgs a = clip_scale_args(call);
-  double sum = 0;
-  for (int i = 0; i < a.count; ++i) sum += a.sums[i].f64()[0];
+  double sum = 0, guard = 0;
+  for (int i = 0; i < a.count; ++i) (i < a.own ? sum : guard) += a.sums[i].f64()[0];
   const double norm = std::sqrt(sum);
   floats(a.norm)[0] = static_cast<float>(norm);
-  floats(a.scale)[0] = static_cast<float>(!std::isfinite(norm) ? NAN : a.limit > 0 && norm > a.limit ? a.limit / norm : 1);
+  floats(a.scale)[0] = static_cast<float>(!std::isfinite(norm + guard) ? NAN : a.limit > 0 && norm > a.limit ? a.limit / norm : 1);
 }
 
 }  // namespace longer::cpu

@@ -12,8 +12,9 @@ namespace {
 bool labelled(const BceArgs& a, int64_t i) { return !std::isnan(a.labels.f64()[i]); }
 double weight(const BceArgs& a, int64_t i) { return a.weights.present() ? a.weights.f64()[i] : 1; }
 
-// Sum of the weights of a task's labelled candidates.
+// What the mean of a task divides by: as given, or the weights of its labelled candidates.
 double total(const BceArgs& a, int64_t t) {
+  if (a.totals.present()) return a.totals.f64()[t];
   double sum = 0;
   for (int64_t i = t; i < a.rows * a.tasks; i += a.tasks)
     if (labelled(a, i)) sum += weight(a, i);
@@ -61,11 +62,11 @@ void sum_squares(const Call& call) {
 
 void clip_scale(const Call& call) {
   const ClipScaleArgs a = clip_scale_args(call);
-  double sum = 0;
-  for (int i = 0; i < a.count; ++i) sum += a.sums[i].f64()[0];
+  double sum = 0, guard = 0;
+  for (int i = 0; i < a.count; ++i) (i < a.own ? sum : guard) += a.sums[i].f64()[0];
   const double norm = std::sqrt(sum);
   a.norm.f64()[0] = norm;
-  a.scale.f64()[0] = !std::isfinite(norm) ? NAN : a.limit > 0 && norm > a.limit ? a.limit / norm : 1;
+  a.scale.f64()[0] = !std::isfinite(norm + guard) ? NAN : a.limit > 0 && norm > a.limit ? a.limit / norm : 1;
 }
 
 void adamw(const Call& call) {
@@ -98,13 +99,15 @@ void rmsprop(const Call& call) {
 }
 
 void accumulate(const Call& call) {
-  const RunningArgs a = running_args("accumulate", call, 0);
+  const RunningArgs a = running_args("accumulate", call);
   for (int64_t i = 0; i < a.size; ++i) a.y.f64()[i] += a.x.f64()[i];
 }
 
 void ema(const Call& call) {
-  const RunningArgs a = running_args("ema", call, 1);
-  for (int64_t i = 0; i < a.size; ++i) a.y.f64()[i] = call.number(0) * a.y.f64()[i] + (1 - call.number(0)) * a.x.f64()[i];
+  const AverageArgs a = average_args(call);
+  const double decay = a.hyper.f64()[4];
+  if (!std::isfinite(a.scale.f64()[0])) return;
+  for (int64_t i = 0; i < a.size; ++i) a.average.f64()[i] = decay * a.average.f64()[i] + (1 - decay) * a.param.f64()[i];
 }
 
 }  // namespace longer::reference

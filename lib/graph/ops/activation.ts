@@ -7,11 +7,13 @@ export const activationCode: Readonly<Record<Activation, number>> = { none: 0, g
 
 const definition: OpDefinition = {
   name: 'activation',
+  mixedInputs: 'all',
+  mixedOutputs: 'all',
   tile: rowWise,
   gradient: (node, [dy], { graph }) => [activationDx(graph, node.inputs[0]!, dy!, node.attrs[0]!)],
 };
 
-export const activationDxDefinition: OpDefinition = { name: 'activation_dx', tile: rowWise };
+export const activationDxDefinition: OpDefinition = { name: 'activation_dx', mixedInputs: 'all', mixedOutputs: 'all', tile: rowWise };
 
 export function activation(graph: Graph, x: Value, kind: Activation): Value {
   const y = graph.like(x, kind);

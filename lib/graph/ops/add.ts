@@ -2,6 +2,8 @@ import { type Graph, type OpDefinition, rowWise, type Value } from '../graph.ts'
 
 export const addDefinition: OpDefinition = {
   name: 'add',
+  mixedInputs: 'all',
+  mixedOutputs: 'all',
   tile: rowWise,
   gradient: (node, [dy]) => node.inputs.map(() => dy!),
 };

@@ -3,10 +3,12 @@ import { expectRows, type Graph, type OpDefinition, rowsOf, rowWise, type Value,
 
 const definition: OpDefinition = {
   name: 'concat',
+  mixedInputs: 'all',
+  mixedOutputs: 'all',
   tile: rowWise,
   gradient(node, [dy], { graph }) {
     const grads = node.inputs.map((x) => graph.like(x!, 'dpart'));
-    graph.emit({ name: 'concat_dx', tile: rowWise }, [dy!], grads);
+    graph.emit({ name: 'concat_dx', mixedInputs: 'all', mixedOutputs: 'all', tile: rowWise }, [dy!], grads);
     return grads;
   },
 };

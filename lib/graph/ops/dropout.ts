@@ -3,6 +3,8 @@ import { type Graph, type OpDefinition, type Value } from '../graph.ts';
 
 export const dropoutDefinition: OpDefinition = {
   name: 'dropout',
+  mixedInputs: 'all',
+  mixedOutputs: 'all',
   tile: { inputs: ['row', 'whole'], outputs: ['row'] },
   gradient(node, [dy], { graph }) {
     const dx = graph.like(dy!, 'dx');

@@ -16,6 +16,7 @@ export interface EmbedField {
 const definition: OpDefinition = {
   name: 'embed',
   fullInputs: 'all',
+  mixedOutputs: 'all',
   // Ids of a multi-valued field stand where its offsets say: the tile cuts the offsets.
   tile: {
     inputs: (node) => Array.from({ length: node.attrs[0]! }, (_, f) => ['whole', node.inputs[3 * f + 2] ? 'whole' : 'row', 'row'] as const).flat(),

@@ -2,11 +2,13 @@ import { expectWidth, type Graph, type OpDefinition, rowsOf, type Value, widthOf
 
 const definition: OpDefinition = {
   name: 'gather_rows',
+  mixedInputs: 'all',
+  mixedOutputs: 'all',
   tile: { inputs: ['row', 'whole'], outputs: ['row'] },
   gradient(node, [dy], { graph }) {
     const [index, ...sources] = node.inputs;
     const grads = sources.map((s) => graph.like(s!, 'dsource'));
-    graph.emit({ name: 'gather_rows_dx' }, [index!, dy!], grads);
+    graph.emit({ name: 'gather_rows_dx', mixedInputs: 'all', mixedOutputs: 'all' }, [index!, dy!], grads);
     return [null, ...grads];
   },
 };

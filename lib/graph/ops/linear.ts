@@ -16,6 +16,9 @@ const definition: OpDefinition = {
   name: 'linear',
   tile: { inputs: ['row', 'whole', 'whole', 'row'], outputs: ['row'] },
   optionalOutputs: [1],
+  fullInputs: [1, 2], // the master weights; kernels round them to the type of x
+  mixedInputs: [3],
+  mixedOutputs: 'all',
   flops: (node, sizes) => matmulFlops(node.inputs[0]!, node.inputs[1]!)(sizes),
   gradient(node: Node, [dy]: readonly (Value | null)[], context: GradientContext) {
     const [x, w, b, residual] = node.inputs;
@@ -43,6 +46,9 @@ export function linear(graph: Graph, x: Value, w: Value, options: LinearOptions 
 
 export const linearDxDefinition: OpDefinition = {
   name: 'linear_dx',
+  fullInputs: [1],
+  mixedInputs: [2, 3],
+  mixedOutputs: 'all',
   tile: { inputs: ['row', 'whole', 'row'], outputs: ['row'] },
   flops: (node, sizes) => matmulFlops(node.inputs[0]!, node.inputs[1]!)(sizes),
 };

@@ -3,6 +3,8 @@ import { type Graph, type OpDefinition, type Value, widthOf } from '../graph.ts'
 
 const definition: OpDefinition = {
   name: 'merge',
+  mixedInputs: 'all',
+  mixedOutputs: 'all',
   tile: { inputs: ['row', 'offsets', 'groupOffsets'], outputs: ['group'], groupSize: 0 },
   gradient(node, [dy], { graph }) {
     const [x, eventOffsets, groupOffsets] = node.inputs;
@@ -12,7 +14,7 @@ const definition: OpDefinition = {
   },
 };
 
-const dxDefinition: OpDefinition = { name: 'merge_dx', tile: { inputs: ['group', 'offsets', 'groupOffsets'], outputs: ['row'], groupSize: 0 } };
+const dxDefinition: OpDefinition = { name: 'merge_dx', mixedInputs: 'all', mixedOutputs: 'all', tile: { inputs: ['group', 'offsets', 'groupOffsets'], outputs: ['row'], groupSize: 0 } };
 
 /** Token merge (spec 3.1): K adjacent events become one row of K*d, groups aligned at the newest event. */
 export function merge(graph: Graph, x: Value, eventOffsets: Value, groupOffsets: Value, groups: Dim, groupSize: number): Value {

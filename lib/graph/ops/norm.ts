@@ -9,6 +9,8 @@ const definition: OpDefinition = {
   optionalOutputs: [1, 2],
   fullOutputs: [1, 2],
   fullInputs: [1, 2],
+  mixedInputs: [0],
+  mixedOutputs: [0],
   gradient(node, [dy], { graph }) {
     const [x, gamma, beta] = node.inputs;
     const [, mean, rstd] = node.outputs;
@@ -24,6 +26,8 @@ export const normDxDefinition: OpDefinition = {
   name: 'norm_dx',
   fullOutputs: [1, 2],
   fullInputs: [1, 2, 3],
+  mixedInputs: [0, 4, 5],
+  mixedOutputs: [0],
   optionalOutputs: [2],
   tile: { inputs: ['row', 'whole', 'row'], outputs: ['row', 'sum'] },
 };

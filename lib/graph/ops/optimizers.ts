@@ -21,11 +21,14 @@ export function sumSquares(graph: Graph, x: Value, count: Value | null = null): 
   return y;
 }
 
-/** Factor that brings the joint norm of the sums to at most `maxNorm` (0: no clipping), and that norm. */
-export function clipScale(graph: Graph, sums: readonly Value[], maxNorm: number): { scale: Value; norm: Value } {
+/**
+ * Factor that brings the joint norm of the sums to at most `maxNorm` (0: no clipping), and that norm. The factor is NaN
+ * unless the norm and every sum of `guards` is finite, so that optimizers that share their guards update together or not at all.
+ */
+export function clipScale(graph: Graph, sums: readonly Value[], guards: readonly Value[], maxNorm: number): { scale: Value; norm: Value } {
   const scale = graph.temporary('clip', 'f32', [fixed(1)]);
   const norm = graph.temporary('norm', 'f32', [fixed(1)]);
-  graph.emit({ name: 'clip_scale', fullInputs: 'all', fullOutputs: 'all' }, sums, [scale, norm], [maxNorm]);
+  graph.emit({ name: 'clip_scale', fullInputs: 'all', fullOutputs: 'all' }, [...sums, ...guards], [scale, norm], [maxNorm, sums.length]);
   return { scale, norm };
 }
 
@@ -58,7 +61,12 @@ export function sparseUpdate(graph: Graph, optimizer: SparseOptimizer, gradient:
   graph.emit(inPlace(name), [gradient.rows, gradient.grad, gradient.count, hyper, scale], [gradient.table, ...state], attrs);
 }
 
-/** average = decay * average + (1 - decay) * param. */
-export function emaUpdate(graph: Graph, param: Value, average: Value, decay: number): void {
-  graph.emit(inPlace('ema'), [param], [average], [decay]);
+/** average = decay * average + (1 - decay) * param, with the decay of hyper[4]. */
+export function emaUpdate(graph: Graph, param: Value, average: Value, hyper: Value, scale: Value): void {
+  graph.emit(inPlace('ema'), [param, hyper, scale], [average]);
+}
+
+/** sum += x. */
+export function accumulate(graph: Graph, x: Value, sum: Value): void {
+  graph.emit(inPlace('accumulate'), [x], [sum]);
 }

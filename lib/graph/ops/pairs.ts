@@ -10,10 +10,12 @@ export interface PairOffsets {
 
 const featuresDefinition: OpDefinition = {
   name: 'pair_features',
+  mixedInputs: 'all',
+  mixedOutputs: 'all',
   gradient(node, [dy], { graph }) {
     const [c, e, ...offsets] = node.inputs;
     const grads = [graph.like(c!, 'dc'), graph.like(e!, 'de')];
-    graph.emit({ name: 'pair_features_dx' }, [c!, e!, dy!, ...offsets], grads);
+    graph.emit({ name: 'pair_features_dx', mixedInputs: 'all', mixedOutputs: 'all' }, [c!, e!, dy!, ...offsets], grads);
     return [...grads, null, null, null];
   },
 };
@@ -27,10 +29,12 @@ export function pairFeatures(graph: Graph, c: Value, e: Value, offsets: PairOffs
 
 const poolDefinition: OpDefinition = {
   name: 'pair_pool',
+  mixedInputs: 'all',
+  mixedOutputs: 'all',
   gradient(node, [dy], { graph }) {
     const [w, e, ...offsets] = node.inputs;
     const grads = [graph.like(w!, 'dw'), graph.like(e!, 'de')];
-    graph.emit({ name: 'pair_pool_dx' }, [w!, e!, dy!, ...offsets], grads);
+    graph.emit({ name: 'pair_pool_dx', mixedInputs: 'all', mixedOutputs: 'all' }, [w!, e!, dy!, ...offsets], grads);
     return [...grads, null, null, null];
   },
 };

@@ -3,10 +3,12 @@ import { type Graph, type OpDefinition, rowsOf, type Value } from '../graph.ts';
 
 const definition: OpDefinition = {
   name: 'segment_pool',
+  mixedInputs: 'all',
+  mixedOutputs: 'all',
   gradient(node, [dy], { graph }) {
     const [x, offsets] = node.inputs;
     const dx = graph.like(x!, 'dx');
-    graph.emit({ name: 'segment_pool_dx' }, [dy!, offsets!], [dx], node.attrs);
+    graph.emit({ name: 'segment_pool_dx', mixedInputs: 'all', mixedOutputs: 'all' }, [dy!, offsets!], [dx], node.attrs);
     return [dx, null];
   },
 };

@@ -1,7 +1,7 @@
 import { fixed, plus } from '../dim.ts';
 import { type Graph, type OpDefinition, rowsOf, type SparseUse, type Value, widthOf } from '../graph.ts';
 
-const definition: OpDefinition = { name: 'sparse_grad', fullOutputs: 'all' };
+const definition: OpDefinition = { name: 'sparse_grad', mixedInputs: 'all', fullOutputs: 'all' };
 
 /** Unique rows of a table with their summed gradients; only the first `count` entries are written. */
 export interface SparseGradient {

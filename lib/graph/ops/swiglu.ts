@@ -4,10 +4,12 @@ import { type Graph, type OpDefinition, rowsOf, rowWise, show, type Value, width
 
 const definition: OpDefinition = {
   name: 'swiglu',
+  mixedInputs: 'all',
+  mixedOutputs: 'all',
   tile: rowWise,
   gradient(node, [dy], { graph }) {
     const da = graph.like(node.inputs[0]!, 'da');
-    graph.emit({ name: 'swiglu_dx', tile: rowWise }, [node.inputs[0]!, dy!], [da]);
+    graph.emit({ name: 'swiglu_dx', mixedInputs: 'all', mixedOutputs: 'all', tile: rowWise }, [node.inputs[0]!, dy!], [da]);
     return [da];
   },
 };

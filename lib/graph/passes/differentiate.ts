@@ -42,7 +42,7 @@ export function differentiate(graph: Graph, loss: Value, wantedInputs: readonly 
   const total = (value: Value): Value | null => {
     const parts = contributions.get(value);
     if (!parts) return null;
-    const sum = graph.scope(`d_${value.name}`, () => add(graph, ...parts));
+    const sum = graph.scope(`${value.name}.gradient`, () => add(graph, ...parts));
     contributions.set(value, [sum]);
     return sum;
   };

@@ -38,7 +38,7 @@ export function baselineCandidateSide(graph: Graph, schema: Schema, c: BaselineC
     const token = shared ? mlp(graph, 'token', shared, [2 * c.width, c.width]) : mlp(graph, 'candidate_token', features, [2 * c.width, c.width]);
     mine = concat(graph, features, token, dinPool(graph, c, token, cache['events']!));
   }
-  return headLogits(graph, schema, c.head.hidden, mine, cache['request']!);
+  return graph.scope('head', () => headLogits(graph, schema, c.head.hidden, mine, cache['request']!));
 }
 
 function dinPool(graph: Graph, c: BaselineConfig, token: Value, events: Value): Value {

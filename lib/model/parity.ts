@@ -1,0 +1,109 @@
+import { packBatch } from '../data/batch.ts';
+import { lower } from '../graph/lower.ts';
+import { sizeOf } from '../graph/dim.ts';
+import type { Precision } from '../graph/passes/precision.ts';
+import { Plan, Runtime, type State } from '../native/plan.ts';
+import type { NumericArray } from '../native/types.ts';
+import type { EncodedRequest } from '../schema/encode.ts';
+import { fullPlan, type ModelDescription, parameterPlaces } from './model.ts';
+
+/** One equality that ought to hold to the last bit. */
+export interface ParityCheck {
+  readonly name: 'full = prefill + score' | 'request alone = in a batch' | 'candidate alone = among others' | 'one thread = several';
+  /** Logits compared, and how many of them have other bits. */
+  readonly numbers: number;
+  readonly different: number;
+  readonly largestDifference: number;
+}
+
+export interface ParityReport {
+  /** Every check compared something, and all bits were the same. */
+  readonly equal: boolean;
+  readonly checks: readonly ParityCheck[];
+}
+
+/**
+ * Scores requests by the full forward pass and in every other way that must give the same bits: from the cache, alone, with
+ * other numbers of threads. Costs a forward pass for every request and every candidate.
+ * @param denseStore where the dense parameters are read
+ */
+export async function checkParity(
+  model: ModelDescription, state: State, runtime: Runtime, requests: readonly EncodedRequest[], precision: Precision, denseStore = 'dense',
+): Promise<ParityReport> {
+  const { schema, config } = model;
+  const tasks = schema.tasks.length;
+  using whole = fullPlan(model, state, runtime, precision, denseStore);
+  const logits = async (plan: Plan, list: readonly EncodedRequest[]): Promise<Float32Array> => {
+    const batch = packBatch(schema, list, config);
+    const { sizes, arrays } = model.inputs(batch);
+    const out = new Float32Array(batch.candidates * tasks);
+    await plan.run(sizes, arrays, new Map([['logits', out]]));
+    return out;
+  };
+  const full = await logits(whole, requests);
+  const alone: number[] = [];
+  const single: number[] = [];
+  for (const r of requests) {
+    alone.push(...(await logits(whole, [r])));
+    for (let c = 0; c < r.candidates; ++c) single.push(...(await logits(whole, [onlyCandidate(model, r, c)])));
+  }
+  const threads: number[] = [];
+  const others = [1, 3].filter((n) => n !== runtime.threads);
+  for (const n of others) {
+    using other = new Runtime({ threads: n });
+    using plan = fullPlan(model, state, other, precision, denseStore);
+    threads.push(...(await logits(plan, requests)));
+  }
+  const checks = [
+    compare('full = prefill + score', full, await cachedLogits(model, state, runtime, requests, precision, denseStore)),
+    compare('request alone = in a batch', full, alone),
+    compare('candidate alone = among others', full, single),
+    compare('one thread = several', others.flatMap(() => [...full]), threads),
+  ];
+  return { equal: checks.every((c) => c.different === 0 && c.numbers > 0), checks };
+}
+
+async function cachedLogits(model: ModelDescription, state: State, runtime: Runtime, requests: readonly EncodedRequest[], precision: Precision, denseStore: string): Promise<Float32Array> {
+  const [prefillGraph, scoreGraph] = [model.prefill(precision), model.score(precision)];
+  using prefill = new Plan(lower(prefillGraph, model.layout, parameterPlaces(prefillGraph, model.layout, denseStore)), state, runtime);
+  using score = new Plan(lower(scoreGraph, model.layout, parameterPlaces(scoreGraph, model.layout, denseStore)), state, runtime);
+  const batch = packBatch(model.schema, requests, model.config);
+  const { sizes, arrays } = model.inputs(batch);
+  const cache = new Map<string, NumericArray>(
+    model.cacheIn(precision).map((e) => [`cache.${e.name}`, new (e.dtype === 'bf16' ? Uint16Array : Float32Array)(sizeOf(e.rows, sizes) * e.width)]),
+  );
+  await prefill.run(sizes, arrays, cache);
+  const out = new Float32Array(batch.candidates * model.schema.tasks.length);
+  await score.run(sizes, new Map([...arrays, ...cache]), new Map([['logits', out]]));
+  return out;
+}
+
+function compare(name: ParityCheck['name'], a: ArrayLike<number>, b: ArrayLike<number>): ParityCheck {
+  let different = Math.abs(a.length - b.length);
+  let largestDifference = different > 0 ? Infinity : 0;
+  for (let i = 0; i < Math.min(a.length, b.length); ++i) {
+    if (Object.is(a[i], b[i])) continue;
+    ++different;
+    largestDifference = Math.max(largestDifference, Number.isNaN(a[i]! - b[i]!) ? Infinity : Math.abs(a[i]! - b[i]!));
+  }
+  return { name, numbers: a.length, different, largestDifference };
+}
+
+/** The request with one of its candidates alone. */
+export function onlyCandidate(model: ModelDescription, r: EncodedRequest, c: number): EncodedRequest {
+  const { numericCount } = model.schema.sides.candidate;
+  const tasks = model.schema.tasks.length;
+  const ids = new Map<string, Int32Array>();
+  const offsets = new Map<string, Int32Array>();
+  for (const [name, all] of r.candidate.ids) {
+    const o = r.candidate.offsets.get(name);
+    ids.set(name, o ? all.slice(o[c]!, o[c + 1]!) : all.slice(c, c + 1));
+    if (o) offsets.set(name, Int32Array.of(0, o[c + 1]! - o[c]!));
+  }
+  return {
+    ...r,
+    candidates: 1,
+    candidate: { ids, offsets, numeric: r.candidate.numeric.slice(c * numericCount, (c + 1) * numericCount) },
+    labels: r.labels.slice(c * tasks, (c + 1) * tasks),
+  };
+}
