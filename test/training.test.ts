@@ -202,7 +202,8 @@ await t.test('a NaN or Inf stops with step, operation and feature, or is skipped
   const huge = batch(0, 8);
   (huge.columns.get('candidate.numeric') as Float32Array)[0] = 3e38;
   const trainer = trainerOf({});
-  trainer.state.write('dense', model.layout.dense.get('head.0.weight')!.offset, new Float32Array(100).fill(100));
+  const { offset, shape } = model.layout.dense.get('head.0.weight')!;
+  trainer.state.write('dense', offset, new Float32Array(shape[0]! * shape[1]!).fill(100));
   await t.rejects(trainer.train(huge), { code: 'ERR_NUMERIC', message: /candidate\.price is 3\.00e\+38/ });
   trainer.state.write('table.table.item', 0, Float32Array.of(NaN));
   trainer.state.write('dense', 0, Float32Array.of(NaN));
