@@ -30,8 +30,9 @@ export function print(json: boolean | undefined, value: object, text: () => stri
   process.stdout.write(`${json ? JSON.stringify(value, null, 2) : text()}\n`);
 }
 
-/** Columns aligned, first one left. */
-export function table(rows: readonly (readonly string[])[]): string {
+/** Columns aligned: the first one left and the others right, unless `align` says otherwise. */
+export function table(rows: readonly (readonly string[])[], align: readonly ('left' | 'right')[] = ['left']): string {
   const widths = rows[0]!.map((_, c) => Math.max(...rows.map((r) => r[c]?.length ?? 0)));
-  return rows.map((r) => r.map((cell, c) => (c === 0 ? cell.padEnd(widths[c]!) : cell.padStart(widths[c]!))).join('  ').trimEnd()).join('\n');
+  const cell = (text: string, c: number): string => (align[c] === 'left' ? text.padEnd(widths[c]!) : text.padStart(widths[c]!));
+  return rows.map((r) => r.map(cell).join('  ').trimEnd()).join('\n');
 }
