@@ -1,0 +1,97 @@
+#include "runtime/device.h"
+
+#include <cuda_runtime.h>
+
+#include <string>
+
+#include "runtime/error.h"
+
+namespace longer {
+
+namespace {
+
+void check(cudaError_t error, const char* doing) {
+  if (error == cudaSuccess) return;
+  cudaGetLastError();  // forget it: the next call must not report it again
+  const std::string what = std::string(doing) + ": " + cudaGetErrorString(error);
+  if (error == cudaErrorMemoryAllocation) throw memory_error(what);
+  throw Error("ERR_DEVICE", what);
+}
+
+cudaStream_t of(Stream stream) { return static_cast<cudaStream_t>(stream.handle); }
+cudaEvent_t of(Event event) { return static_cast<cudaEvent_t>(event.handle); }
+
+class CudaDevice : public Device {
+ public:
+  explicit CudaDevice(int index) : index_(index) { use(); }
+
+  DeviceInfo info() const override {
+    cudaDeviceProp properties;
+    check(cudaGetDeviceProperties(&properties, index_), "asking the GPU for its properties");
+    return {properties.name, properties.multiProcessorCount, properties.major * 10 + properties.minor,
+            static_cast<int64_t>(properties.totalGlobalMem), static_cast<int64_t>(properties.sharedMemPerBlockOptin)};
+  }
+
+  void* allocate(int64_t bytes) override {
+    if (bytes == 0) return nullptr;
+    use();
+    void* memory = nullptr;
+    const std::string doing = "allocating " + std::to_string(bytes) + " bytes on the GPU";
+    check(cudaMalloc(&memory, static_cast<size_t>(bytes)), doing.c_str());
+    return memory;
+  }
+  void release(void* memory) override {
+    use();
+    check(cudaFree(memory), "freeing memory of the GPU");
+  }
+  void* allocate_host(int64_t bytes) override {
+    if (bytes == 0) return nullptr;
+    use();
+    void* memory = nullptr;
+    check(cudaMallocHost(&memory, static_cast<size_t>(bytes)), "allocating pinned memory");
+    return memory;
+  }
+  void release_host(void* memory) override { check(cudaFreeHost(memory), "freeing pinned memory"); }
+
+  Stream create_stream() override {
+    use();
+    cudaStream_t stream;
+    check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "creating a stream");
+    return {stream};
+  }
+  void destroy(Stream stream) override { check(cudaStreamDestroy(of(stream)), "destroying a stream"); }
+  void copy_in(void* device, const void* host, int64_t bytes, Stream stream) override { move(device, host, bytes, cudaMemcpyHostToDevice, stream); }
+  void copy_out(void* host, const void* device, int64_t bytes, Stream stream) override { move(host, device, bytes, cudaMemcpyDeviceToHost, stream); }
+  void copy(void* to, const void* from, int64_t bytes, Stream stream) override { move(to, from, bytes, cudaMemcpyDeviceToDevice, stream); }
+  void fill(void* device, int byte, int64_t bytes, Stream stream) override {
+    use();
+    if (bytes) check(cudaMemsetAsync(device, byte, static_cast<size_t>(bytes), of(stream)), "filling memory of the GPU");
+  }
+
+  Event create_event() override {
+    use();
+    cudaEvent_t event;
+    check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "creating an event");
+    return {event};
+  }
+  void destroy(Event event) override { check(cudaEventDestroy(of(event)), "destroying an event"); }
+  void record(Event event, Stream stream) override { check(cudaEventRecord(of(event), of(stream)), "recording an event"); }
+  void wait(Stream stream, Event event) override { check(cudaStreamWaitEvent(of(stream), of(event), 0), "waiting for an event"); }
+
+  void synchronize(Stream stream) override { check(cudaStreamSynchronize(of(stream)), "running on the GPU"); }
+
+ private:
+  void use() const { check(cudaSetDevice(index_), "choosing the GPU"); }  // the current device belongs to the OS thread
+  void move(void* to, const void* from, int64_t bytes, cudaMemcpyKind kind, Stream stream) const {
+    use();
+    if (bytes) check(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), kind, of(stream)), "copying");
+  }
+
+  int index_;
+};
+
+}  // namespace
+
+std::unique_ptr<Device> open_cuda_device(int index) { return std::make_unique<CudaDevice>(index); }
+
+}  // namespace longer

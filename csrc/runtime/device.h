@@ -1,0 +1,55 @@
+// The device that a plan runs on: memory, streams, events. Two back ends: CUDA (kernels/cuda/device.cu) and an emulated
+// one (test/simt/emulated_device.cpp) which runs the same kernels on the CPU, in any order that the streams allow.
+// All calls but synchronize and the openers return before the work is done. Failures throw Error: ERR_MEMORY where memory
+// is out, ERR_DEVICE for everything else.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <string>
+
+namespace longer {
+
+struct Stream {
+  void* handle = nullptr;  // null: the default stream
+};
+struct Event {
+  void* handle = nullptr;
+};
+
+struct DeviceInfo {
+  std::string name;
+  int processors = 0;         // streaming multiprocessors
+  int architecture = 0;       // 80, 90, 100...
+  int64_t memory = 0;         // bytes
+  int64_t shared_memory = 0;  // bytes a block may ask for
+};
+
+class Device {
+ public:
+  virtual ~Device() = default;
+
+  virtual DeviceInfo info() const = 0;
+
+  virtual void* allocate(int64_t bytes) = 0;  // aligned to 256 bytes, contents undefined; nullptr for 0 bytes
+  virtual void release(void* memory) = 0;     // after everything that was queued has run
+  virtual void* allocate_host(int64_t bytes) = 0;  // pinned: copies from and to it run beside kernels
+  virtual void release_host(void* memory) = 0;
+
+  virtual Stream create_stream() = 0;
+  virtual void destroy(Stream stream) = 0;
+  virtual void copy_in(void* device, const void* host, int64_t bytes, Stream stream) = 0;  // host stays as it is until it ran
+  virtual void copy_out(void* host, const void* device, int64_t bytes, Stream stream) = 0;
+  virtual void copy(void* to, const void* from, int64_t bytes, Stream stream) = 0;
+  virtual void fill(void* device, int byte, int64_t bytes, Stream stream) = 0;
+
+  virtual Event create_event() = 0;
+  virtual void destroy(Event event) = 0;
+  virtual void record(Event event, Stream stream) = 0;  // the event happens when all that was queued before has run
+  virtual void wait(Stream stream, Event event) = 0;    // what is queued after runs after the event's last record
+
+  virtual void synchronize(Stream stream) = 0;
+};
+
+std::unique_ptr<Device> open_cuda_device(int index);  // in builds with CUDA
+
+}  // namespace longer

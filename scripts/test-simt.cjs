@@ -1,0 +1,19 @@
+#!/usr/bin/env node
+'use strict';
+// Builds test/simt and runs its tests: `node scripts/test-simt.cjs [plain asan tsan]`, by default all three tiers.
+const { spawnSync } = require('node:child_process');
+const { readdirSync } = require('node:fs');
+const { join } = require('node:path');
+
+const root = join(__dirname, '..');
+const out = join(root, 'build', 'simt');
+const tiers = process.argv.length > 2 ? process.argv.slice(2) : ['plain', 'asan', 'tsan'];
+function run(command, args) {
+  const r = spawnSync(command, args, { cwd: root, stdio: 'inherit' });
+  if (r.status !== 0) process.exit(r.status ?? 1);
+}
+const tests = readdirSync(join(root, 'test', 'simt')).filter((f) => f.endsWith('_test.cpp')).map((f) => f.slice(0, -4));
+const targets = tiers.flatMap((tier) => tests.map((test) => `${test}_${tier}`));
+run('cmake', ['-S', root, '-B', out, '-DLONGER_SIMT=ON', '-DLONGER_CUDA=OFF', '-DCMAKE_BUILD_TYPE=Release']);
+run('cmake', ['--build', out, '-j', '2', '--target', ...targets]);
+for (const target of targets) run(join(out, 'test', 'simt', target), []);

@@ -1,0 +1,126 @@
+#include "simt/emulated_device.h"
+
+#include <cstdlib>
+#include <cstring>
+#include <deque>
+#include <random>
+#include <vector>
+
+#include "runtime/error.h"
+#include "simt/machine.h"
+
+namespace simt {
+
+namespace {
+
+struct EmulatedEvent {
+  int64_t recorded = 0, happened = 0;  // counts of records queued and run
+};
+
+struct Item {
+  std::function<void()> work;
+  EmulatedEvent* wait = nullptr;
+  int64_t until = 0;
+};
+
+struct EmulatedStream {
+  std::deque<Item> queue;
+};
+
+std::vector<EmulatedStream*> streams;
+std::mt19937_64 order_of_streams;
+
+EmulatedStream* of(longer::Stream stream) { return static_cast<EmulatedStream*>(stream.handle); }
+EmulatedEvent* of(longer::Event event) { return static_cast<EmulatedEvent*>(event.handle); }
+
+bool can_run(const EmulatedStream& stream) {
+  return !stream.queue.empty() && (!stream.queue.front().wait || stream.queue.front().wait->happened >= stream.queue.front().until);
+}
+
+// Runs work of all streams, any stream that can go first, until `stream` (nullptr: every stream) is empty.
+void drain(EmulatedStream* stream) {
+  order_of_streams.seed(options().seed);
+  std::vector<EmulatedStream*> ready;
+  for (;;) {
+    if (stream && stream->queue.empty()) return;
+    ready.clear();
+    for (EmulatedStream* s : streams)
+      if (can_run(*s)) ready.push_back(s);
+    if (ready.empty()) break;
+    EmulatedStream* next = ready[order_of_streams() % ready.size()];
+    const Item item = std::move(next->queue.front());
+    next->queue.pop_front();
+    if (item.work) item.work();
+  }
+  for (const EmulatedStream* s : streams)
+    if (!s->queue.empty() && (!stream || s == stream)) throw Failure("a stream waits for an event that never happens");
+}
+
+class EmulatedDevice : public longer::Device {
+ public:
+  longer::DeviceInfo info() const override { return {"emulated on the CPU", 4, 90, int64_t{4} << 30, 227 * 1024}; }
+
+  void* allocate(int64_t bytes) override {
+    if (bytes == 0) return nullptr;
+    void* memory = nullptr;
+    if (bytes < 0 || posix_memalign(&memory, 256, static_cast<size_t>(bytes)) != 0)
+      throw longer::memory_error("the emulated device has no " + std::to_string(bytes) + " bytes");
+    std::memset(memory, 0xff, static_cast<size_t>(bytes));  // to the byte: ASan sees what lies outside
+    return memory;
+  }
+  void release(void* memory) override {
+    drain(nullptr);
+    std::free(memory);
+  }
+  void* allocate_host(int64_t bytes) override { return allocate(bytes); }
+  void release_host(void* memory) override { release(memory); }
+
+  longer::Stream create_stream() override {
+    streams.push_back(new EmulatedStream);
+    return {streams.back()};
+  }
+  void destroy(longer::Stream stream) override {
+    synchronize(stream);
+    for (size_t i = 0; i < streams.size(); ++i)
+      if (streams[i] == of(stream)) streams.erase(streams.begin() + static_cast<std::ptrdiff_t>(i)), i = streams.size();
+    delete of(stream);
+  }
+  void copy_in(void* device, const void* host, int64_t bytes, longer::Stream stream) override { move(device, host, bytes, stream); }
+  void copy_out(void* host, const void* device, int64_t bytes, longer::Stream stream) override { move(host, device, bytes, stream); }
+  void copy(void* to, const void* from, int64_t bytes, longer::Stream stream) override { move(to, from, bytes, stream); }
+  void fill(void* device, int byte, int64_t bytes, longer::Stream stream) override {
+    if (bytes) enqueue(stream, [=] { std::memset(device, byte, static_cast<size_t>(bytes)); });
+  }
+
+  longer::Event create_event() override { return {new EmulatedEvent}; }
+  void destroy(longer::Event event) override {
+    drain(nullptr);
+    delete of(event);
+  }
+  void record(longer::Event event, longer::Stream stream) override {
+    EmulatedEvent* e = of(event);
+    const int64_t turn = ++e->recorded;
+    enqueue(stream, [=] { e->happened = turn; });
+  }
+  void wait(longer::Stream stream, longer::Event event) override {
+    if (of(stream)) of(stream)->queue.push_back({nullptr, of(event), of(event)->recorded});
+    else drain(nullptr);
+  }
+  void synchronize(longer::Stream stream) override { drain(of(stream)); }
+
+ private:
+  static void move(void* to, const void* from, int64_t bytes, longer::Stream stream) {
+    if (bytes) enqueue(stream, [=] { std::memcpy(to, from, static_cast<size_t>(bytes)); });
+  }
+};
+
+}  // namespace
+
+void enqueue(longer::Stream stream, std::function<void()> work) {
+  if (stream.handle) of(stream)->queue.push_back({std::move(work), nullptr, 0});
+  else work();
+}
+
+std::unique_ptr<longer::Device> open_emulated_device() { return std::make_unique<EmulatedDevice>(); }
+
+}  // namespace simt
