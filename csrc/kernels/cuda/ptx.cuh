@@ -1,4 +1,4 @@
-// Every PTX instruction that the kernels use, behind a named function; no asm elsewhere. g++ takes the functions of the
+// Every PTX instruction for the kernels (most are not used yet), behind a named function; no asm elsewhere. g++ takes the functions of the
 // same names that test/simt/ptx.h emulates, so that the kernels run, and are tested, where no GPU is.
 //
 // Fragments of a warp, with g = lane / 4 and t = lane % 4, as the PTX ISA lays them out:
