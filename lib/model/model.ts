@@ -154,8 +154,11 @@ export class ModelDescription {
 
   /** Sizes of a batch of equal requests. */
   sizesOf(requests: number, historyLength: number, candidates: number): Symbols {
-    const counts = new Int32Array(requests).fill(Math.min(historyLength, this.config.maxHistory));
-    const batch = { requests, events: counts.reduce((a, b) => a + b, 0), candidates: requests * candidates, eventCounts: counts, candidateCounts: new Int32Array(requests).fill(candidates), columns: new Map(), encoded: [] };
+    const events = Math.min(historyLength, this.config.maxHistory);
+    const offsets = (each: number): Int32Array => Int32Array.from({ length: requests + 1 }, (_, r) => r * each);
+    const each = (n: number): Int32Array => new Int32Array(requests).fill(n);
+    const columns = new Map([['event.offsets', offsets(events)], ['candidate.offsets', offsets(candidates)]]);
+    const batch = { requests, events: requests * events, candidates: requests * candidates, eventCounts: each(events), candidateCounts: each(candidates), columns, encoded: [] };
     const { sizes } = layoutBatch(this.config, batch);
     for (const side of ['user', 'context', 'event', 'candidate'] as const)
       for (const f of this.schema.sides[side].fields)
