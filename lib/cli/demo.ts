@@ -45,21 +45,24 @@ export interface DemoReport {
 const historyLength = 200;
 const shape = { maxHistory: historyLength, width: 16, timeGap: { buckets: 48, width: 8 }, head: { kind: 'pooled', hidden: [64] } } as const;
 
-/** Every model gets the same event tokens, head, optimizer, schedule and data; only the history's treatment differs. */
+/**
+ * Every model gets the same features, head, optimizer, schedule and data. Event tokens are 16 wide, but 32 in the
+ * Transformer, whose whole model is as wide as one token: LONGER's is 64 after merging.
+ */
 const models: readonly (readonly [string, ModelConfig])[] = [
   ['Base', { ...presets.base(), ...shape }],
   ['SumPooling', { ...presets['sum-pooling'](), ...shape }],
   ['DIN (recent 50)', { ...presets['din-recent50'](), ...shape, maxHistory: 50, unit: [32] }],
   ['DIN', { ...presets.din(), ...shape, unit: [32] }],
   ['Transformer', { ...presets.transformer(), ...shape, width: 32, heads: 2 }],
-  ['LONGER', { ...longerDefaults, ...shape, merge: 4, queries: { kind: 'recent', k: 16 }, heads: 2 }],
+  ['LONGER', { ...longerDefaults, ...shape, merge: 4, queries: { kind: 'recent', k: 16 }, heads: 4 }],
 ];
 
 const training: TrainOptions = {
   ...trainDefaults,
-  epochs: 2,
+  epochs: 3,
   batch: { maxEvents: 2048, maxRequests: 16 },
-  dense: { ...trainDefaults.dense, kind: 'adamw', learningRate: 2e-3, beta1: 0.9, beta2: 0.98, eps: 1e-8, weightDecay: 0.01 } as TrainOptions['dense'],
+  dense: { ...trainDefaults.dense, kind: 'adamw', learningRate: 1e-3, beta1: 0.9, beta2: 0.999, eps: 1e-8, weightDecay: 0.01 } as TrainOptions['dense'],
   sparse: { kind: 'rowwise-adagrad', eps: 1e-8, learningRate: 0.1 },
   schedule: { warmup: 100, kind: 'cosine', floor: 0.05 },
 };

@@ -18,7 +18,7 @@ export function plus(a: Dim, b: Dim): Dim {
 }
 
 export function times(a: Dim, factor: number): Dim {
-  return { constant: a.constant * factor, terms: new Map([...a.terms].map(([name, c]) => [name, c * factor])) };
+  return { constant: a.constant * factor, terms: factor === 0 ? new Map() : new Map([...a.terms].map(([name, c]) => [name, c * factor])) };
 }
 
 export function sameDim(a: Dim, b: Dim): boolean {

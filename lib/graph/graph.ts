@@ -7,8 +7,8 @@ export type Init =
   | { readonly kind: 'constant'; readonly value: number }
   | { readonly kind: 'normal'; readonly std: number }
   | { readonly kind: 'copy'; readonly of: string; readonly scale: number }
-  /** [d, K*d]: K identity matrices side by side. */
-  | { readonly kind: 'identity-tiles' };
+  /** [d, K*d]: K identity matrices side by side, times a factor. */
+  | { readonly kind: 'identity-tiles'; readonly scale: number };
 
 export interface ParameterInfo {
   readonly init: Init;

@@ -13,7 +13,7 @@ export interface BlockStyle {
   /** Sigmoid gate on the attention's output. */
   readonly gate: boolean;
   readonly dropout: number;
-  /** Standard deviation of the query and key projections, times 1/sqrt(width). */
+  /** Query and key projections start as so many times the identity. */
   readonly attentionGain: number;
 }
 
@@ -31,8 +31,9 @@ export interface Block {
 }
 
 export function block(graph: Graph, name: string, width: number, style: BlockStyle): Block {
-  const attentionInit = normalInit(width, style.attentionGain);
-  // Keys that start equal to the queries match content from the first step; other starts stay long on a plateau.
+  // An attention that starts as the identity matches content and carries what it matched in place: with one head a place
+  // of the merged token, from the first step. Random starts stay on a plateau many times as long, the longer the wider.
+  const attentionInit = identity(style.attentionGain);
   const keyInit: Init = { kind: 'copy', of: `${name}.qkv.query.weight`, scale: 1 };
   const inScope = <T>(scope: string, body: () => T): T => graph.scope(`${name}.${scope}`, body);
   let stream = hashStream(name);
@@ -45,13 +46,13 @@ export function block(graph: Graph, name: string, width: number, style: BlockSty
         matrixBefore(graph, `${name}.qkv.query.weight`, width, attentionInit);
         return {
           k: dense(graph, `${name}.qkv.key`, normed, width, { init: keyInit }),
-          v: dense(graph, `${name}.qkv.value`, normed, width),
+          v: dense(graph, `${name}.qkv.value`, normed, width, { init: identity(1) }),
         };
       }),
     finish(x, normed, attended) {
       let a = graph.border(attended);
       if (style.gate) a = inScope('gate', () => gate(graph, a, dense(graph, `${name}.gate`, normed, width, { init: zeros })));
-      const joined = inScope('out', () => residual(graph, `${name}.out`, a, x, style.dropout, stream++));
+      const joined = inScope('out', () => residual(graph, `${name}.out`, a, x, style.dropout, stream++, identity(1)));
       const h = inScope('norm2', () => normalise(graph, `${name}.norm2`, joined, style.norm));
       return inScope('ffn', () => {
         const hidden =
@@ -64,13 +65,14 @@ export function block(graph: Graph, name: string, width: number, style: BlockSty
   };
 }
 
+const identity = (scale: number): Init => ({ kind: 'identity-tiles', scale });
+
 /** The query projection exists before its copy, whichever of the two is asked for first. */
 function matrixBefore(graph: Graph, name: string, width: number, init: Init): void {
   graph.parameter(name, [width, width], { init, decay: true, sparse: false });
 }
 
-function residual(graph: Graph, name: string, x: Value, to: Value, rate: number, stream: number): Value {
-  const init = normalInit(widthOf(x));
+function residual(graph: Graph, name: string, x: Value, to: Value, rate: number, stream: number, init: Init = normalInit(widthOf(x))): Value {
   if (rate === 0) return dense(graph, name, x, widthOf(to), { residual: to, init });
   return add(graph, to, dropout(graph, dense(graph, name, x, widthOf(to), { init }), rate, stream));
 }

@@ -33,7 +33,7 @@ function fill(shape: readonly number[], init: Init, key: string, other: (name: s
       return other(init.of).map((x) => x * init.scale);
     case 'identity-tiles': {
       const [rows, columns] = [shape[0]!, shape[1]!];
-      for (let r = 0; r < rows; ++r) for (let c = r; c < columns; c += rows) data[r * columns + c] = 1;
+      for (let r = 0; r < rows; ++r) for (let c = r; c < columns; c += rows) data[r * columns + c] = init.scale;
       return data;
     }
   }

@@ -188,7 +188,7 @@ export function candidateSide(graph: Graph, schema: Schema, c: LongerConfig, cac
     const own = mlp(graph, 'candidate_token', features!, [D, D], 'gelu', normalInit(D, shared ? 0.1 : 1));
     if (!shared) return own;
     // The candidate as an event token, repeated over the K places of a merged token: content matches from the start.
-    const tiled: Init = { kind: 'identity-tiles' };
+    const tiled: Init = { kind: 'identity-tiles', scale: 1 };
     const asEvent = tokenMlp(graph, shared, c);
     return dense(graph, 'candidate_tile', asEvent, D, { init: tiled, residual: own });
   });
