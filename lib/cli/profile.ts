@@ -6,7 +6,7 @@ import { ModelDescription } from '../model/model.ts';
 import { Plan, Runtime, State } from '../native/plan.ts';
 import { encodeRequest } from '../schema/encode.ts';
 import { trainDefaults } from '../train/options.ts';
-import { decayMask, trainStep } from '../train/step.ts';
+import { decayMask, rateInputs, trainStep } from '../train/step.ts';
 import { readRunConfig } from './config_file.ts';
 import { print, table, wholeNumber } from './files.ts';
 
@@ -64,7 +64,7 @@ export function profileCommand(): Command {
       const encoded = [...makeWorld(world)].map((s) => encodeRequest(schema, s.request));
       for await (const batch of batches(schema, encoded, { maxHistory: run.model.maxHistory, maxEvents: Infinity, maxRequests: o.requests })) {
         const { sizes, arrays } = model.inputs(batch);
-        arrays.set('hyper', Float32Array.of(1e-4, 0, 1e-4, 1, 0, 0, 0, 0));
+        for (const [name, rates] of rateInputs(run.train.groups, { dense: 1e-4, weightDecay: 0, sparse: 1e-4, update: 1, average: 0 })) arrays.set(name, rates);
         arrays.set('dropout.seed', Int32Array.of(1, 1));
         await plan.run(sizes, arrays); // warm
         const result = await plan.run(sizes, arrays, new Map(), { profile: true });
