@@ -135,7 +135,8 @@ await t.test('many lines pass through bounded memory', async (t) => {
   }
   t.equal(n, 60_000);
   const grown = (after - before) / 2 ** 20;
-  t.ok(grown < 5, `grew by ${grown.toFixed(0)} MiB over ${((line.length * 50_000) / 2 ** 20).toFixed(0)} MiB of lines`);
+  // Buffers of the file come and go a few MiB at a time; the lines alone, kept, would be 15.
+  t.ok(grown < 12, `grew by ${grown.toFixed(0)} MiB over ${((line.length * 50_000) / 2 ** 20).toFixed(0)} MiB of lines`);
 });
 
 await t.test('leaving early closes the source', async (t) => {
