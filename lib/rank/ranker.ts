@@ -47,7 +47,7 @@ export class Ranker<S extends SchemaSpec = SchemaSpec> implements Disposable {
   readonly #score: Plan;
 
   /**
-   * @param options.owned what is disposed together with the ranker
+   * @param options `owned`: what is disposed together with the ranker
    * @throws LongerError ERR_CONFIG for a precision that the model cannot be served in
    */
   constructor(model: ModelDescription, state: State, runtime: Runtime, { precision = 'fp32', owned = [] }: { readonly precision?: Precision; readonly owned?: readonly Disposable[] } = {}) {
