@@ -1,7 +1,6 @@
 import t from 'tap';
-import { ModelDescription } from '../lib/model/model.ts';
+import { fullPlan, ModelDescription } from '../lib/model/model.ts';
 import { Runtime, State } from '../lib/native/plan.ts';
-import { fullPlan } from '../lib/train/trainer.ts';
 import { batchOf, random, requests, richSchema, variants } from './helpers.ts';
 import { NaiveLonger, type Parameters } from './naive_longer.ts';
 

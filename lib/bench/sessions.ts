@@ -1,9 +1,9 @@
 import { packBatch, type Batch } from '../data/batch.ts';
-import { ModelDescription } from '../model/model.ts';
+import { fullPlan, ModelDescription } from '../model/model.ts';
 import { Runtime, State } from '../native/plan.ts';
 import { Ranker } from '../rank/ranker.ts';
 import type { EncodedRequest } from '../schema/encode.ts';
-import { fullPlan, Trainer } from '../train/trainer.ts';
+import { Trainer } from '../train/trainer.ts';
 import { trainDefaults, type TrainOptions } from '../train/options.ts';
 import { benchSchema, type BenchPreset } from './presets.ts';
 

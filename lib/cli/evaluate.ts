@@ -1,7 +1,8 @@
 import { Command } from 'commander';
 import { batches } from '../data/batches.ts';
 import { Dataset } from '../data/reader.ts';
-import { fullPlan, addPredictions } from '../train/trainer.ts';
+import { fullPlan } from '../model/model.ts';
+import { addPredictions } from '../train/trainer.ts';
 import { MetricSet, type MetricResult } from '../train/metric_set.ts';
 import { Ranker } from '../rank/ranker.ts';
 import { print, table, wholeNumber } from './files.ts';
@@ -26,7 +27,7 @@ export function evaluateCommand(): Command {
       using ranker = await Ranker.open(options.model, options.threads === undefined ? {} : { threads: options.threads });
       const { model } = ranker;
       const data = new Dataset(options.data, model.schema, { skipBad: options.skipBad ?? false });
-      const plan = fullPlan(model, ranker.state, ranker.runtime);
+      const plan = fullPlan(model, ranker.state, ranker.runtime, ranker.precision);
       const tasks = model.schema.tasks;
       const sets = tasks.map(() => new MetricSet());
       for await (const batch of batches(model.schema, data, { maxHistory: model.config.maxHistory, maxEvents: 32_768, maxRequests: 128 })) {

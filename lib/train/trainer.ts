@@ -310,8 +310,6 @@ function joined<T extends Int32Array | Float32Array>(parts: readonly T[], type: 
   return all;
 }
 
-export { fullPlan };
-
 export function sigmoid(x: number): number {
   return x >= 0 ? 1 / (1 + Math.exp(-x)) : Math.exp(x) / (1 + Math.exp(x));
 }

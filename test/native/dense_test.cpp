@@ -250,6 +250,12 @@ void test_gelu_tail() {
 }  // namespace
 
 int main() {
+  try {
+    active_isa();
+  } catch (const std::exception& error) {  // this CPU has not the instruction set that LONGER_ISA names
+    std::printf("skipped: %s\n", error.what());
+    return 77;
+  }
   const int64_t rows[] = {0, 1, 2, 5, 12, 16, 17, 97, 300}, sizes[] = {1, 3, 16, 31, 32, 64, 65, 96, 130};
   for (int round = 0; round < 300; ++round) {
     const auto any = [&](const int64_t* list) { return list[random_bits() % 9]; };
