@@ -90,3 +90,22 @@ await t.test('Ctrl-C saves and leaves, kill -9 loses nothing saved: resumed, the
     }
   });
 });
+
+await t.test('evaluate and score compute in the precision of training', async (t) => {
+  const dir = t.testdir();
+  const requests = flatRequests(60, 5);
+  writeJsonl(join(dir, 'data.jsonl'), requests);
+  writeFileSync(join(dir, 'schema.json'), JSON.stringify(richSchema));
+  writeFileSync(join(dir, 'config.json'), JSON.stringify({ model: tiny, train: { precision: 'bf16', batch: { maxRequests: 4 } } }));
+  const [data, out] = [join(dir, 'data.jsonl'), join(dir, 'model')];
+  const trained = longer('train', '--data', data, '--schema', join(dir, 'schema.json'), '--config', join(dir, 'config.json'), '--out', out);
+  t.equal(trained.status, 0, trained.stderr);
+  const evaluated = JSON.parse(longer('evaluate', '--model', out, '--data', data, '--json').stdout) as { tasks: { click: { samples: number; values: { logLoss: number } } } };
+  longer('score', '--model', out, '--requests', data, '--out', join(dir, 'scores.jsonl'));
+  const logits = readFileSync(join(dir, 'scores.jsonl'), 'utf8').trimEnd().split('\n').flatMap((l) => (JSON.parse(l) as { click: { logits: number[] } }).click.logits);
+  const labels = requests.flatMap((r) => r['labels.click'] as (number | null)[]);
+  const losses = logits.flatMap((z, i) => (labels[i] === null ? [] : [Math.log1p(Math.exp(labels[i] === 1 ? -z : z))]));
+  t.equal(losses.length, evaluated.tasks.click.samples);
+  const loss = losses.reduce((a, b) => a + b, 0) / losses.length;
+  t.ok(Math.abs(loss - evaluated.tasks.click.values.logLoss) < 1e-6, `${loss} and ${evaluated.tasks.click.values.logLoss}`);
+});

@@ -10,37 +10,12 @@ import { Ranker } from '../rank/ranker.ts';
 import { encodeRequest, type EncodedRequest } from '../schema/encode.ts';
 import { fit, countSteps } from '../train/fit.ts';
 import { Progress } from '../train/logs.ts';
-import { MetricSet, type MetricResult } from '../train/metric_set.ts';
+import { MetricSet } from '../train/metric_set.ts';
 import { trainDefaults, type TrainOptions } from '../train/options.ts';
 import { addPredictions, Trainer } from '../train/trainer.ts';
 import { print, table, wholeNumber } from './files.ts';
 import { type OpTime, timesByOp } from './profile.ts';
-import { reportHtml } from './report.ts';
-
-/** What the demo measures of one model. */
-export interface DemoResult {
-  readonly name: string;
-  readonly parameters: number;
-  readonly metrics: MetricResult;
-  /** AUC over test requests by history length: upper bound of the bucket, AUC. */
-  readonly byLength: readonly (readonly [number, number])[];
-  readonly curve: readonly (readonly [step: number, loss: number])[];
-  readonly trainSeconds: number;
-  readonly stepMilliseconds: number;
-  readonly cachedPerSecond: number;
-  readonly uncachedPerSecond: number;
-}
-
-export interface DemoReport {
-  readonly world: { readonly items: number; readonly users: number; readonly historyLength: number; readonly train: number; readonly test: number; readonly candidates: number };
-  readonly best: number;
-  readonly training: TrainOptions;
-  readonly results: readonly DemoResult[];
-  readonly ops: readonly OpTime[];
-  readonly graph: string;
-  readonly isa: string;
-  readonly threads: number;
-}
+import { type DemoReport, type DemoResult, reportHtml } from './report.ts';
 
 const historyLength = 200;
 const shape = { maxHistory: historyLength, width: 16, timeGap: { buckets: 48, width: 8 }, head: { kind: 'pooled', hidden: [64] } } as const;

@@ -59,7 +59,7 @@ export function profileCommand(): Command {
       using runtime = new Runtime({ threads: o.threads });
       using state = new State([...model.layout.stores(), ...step.stores]);
       model.initialise(state, 1);
-      state.write('dense.decay', 0, decayMask(model.layout));
+      state.write('dense.decay', 0, decayMask(model.layout, run.train.groups));
       using plan = new Plan(step.spec, state, runtime);
       const encoded = [...makeWorld(world)].map((s) => encodeRequest(schema, s.request));
       for await (const batch of batches(schema, encoded, { maxHistory: run.model.maxHistory, maxEvents: Infinity, maxRequests: o.requests })) {

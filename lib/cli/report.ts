@@ -1,4 +1,31 @@
-import { type DemoReport } from './demo.ts';
+import type { MetricResult } from '../train/metric_set.ts';
+import type { TrainOptions } from '../train/options.ts';
+import type { OpTime } from './profile.ts';
+
+/** What the demo measures of one model. */
+export interface DemoResult {
+  readonly name: string;
+  readonly parameters: number;
+  readonly metrics: MetricResult;
+  /** AUC over test requests by history length: upper bound of the bucket, AUC. */
+  readonly byLength: readonly (readonly [number, number])[];
+  readonly curve: readonly (readonly [step: number, loss: number])[];
+  readonly trainSeconds: number;
+  readonly stepMilliseconds: number;
+  readonly cachedPerSecond: number;
+  readonly uncachedPerSecond: number;
+}
+
+export interface DemoReport {
+  readonly world: { readonly items: number; readonly users: number; readonly historyLength: number; readonly train: number; readonly test: number; readonly candidates: number };
+  readonly best: number;
+  readonly training: TrainOptions;
+  readonly results: readonly DemoResult[];
+  readonly ops: readonly OpTime[];
+  readonly graph: string;
+  readonly isa: string;
+  readonly threads: number;
+}
 
 /** Distinct to colour-blind eyes too (after Okabe and Ito), readable on white and on near-black. */
 const colours = ['#8a8a8a', '#e69f00', '#009e73', '#56a4e9', '#c06fb0', '#e04f1a'];
