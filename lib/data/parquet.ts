@@ -1,5 +1,6 @@
-import { DuckDBInstance, type DuckDBConnection, DuckDBListValue, type DuckDBType, type DuckDBValue } from '@duckdb/node-api';
+import { DuckDBInstance, type DuckDBConnection, DuckDBListValue, DuckDBListVector, type DuckDBType, DuckDBTypeId, type DuckDBValue, type DuckDBVector } from '@duckdb/node-api';
 import { LongerError } from '../errors.ts';
+import { NumberLists } from '../schema/encode.ts';
 import type { Schema } from '../schema/schema.ts';
 import { columnsToRead, mustExist, nested, type Row } from './rows.ts';
 
@@ -58,19 +59,19 @@ export async function* parquetRows(path: string, schema: Schema): AsyncGenerator
       throw cause instanceof LongerError ? cause : new LongerError('ERR_DATA', `not a whole Parquet file: ${reason(cause)}`, { place: path, remedy: 'Write or copy it again', cause });
     }
     for (let start = 0; ; ) {
-      let columns: Map<string, DuckDBValue[]>;
+      let columns: Map<string, (i: number) => unknown>;
       let rows: number;
       try {
         const chunk = await result.fetchChunk();
         rows = chunk?.rowCount ?? 0;
         if (rows === 0 && start !== total) throw new Error(`${start} rows were found, ${total} are said to be there`);
-        columns = new Map(rows === 0 ? [] : names.map((n, c) => [n, chunk!.getColumnValues(c)]));
+        columns = new Map(rows === 0 ? [] : names.map((n, c) => [n, reader(chunk!.getColumnVector(c))]));
       } catch (cause) {
         yield failed(start, cause);
         return;
       }
       if (rows === 0) return;
-      for (let i = 0; i < rows; ++i) yield { row: nested(names, (n) => plain(columns.get(n)![i]!)), place: `${path}: row ${start + i}` };
+      for (let i = 0; i < rows; ++i) yield { row: nested(names, (n) => columns.get(n)!(i)), place: `${path}: row ${start + i}` };
       start += rows;
     }
   } finally {
@@ -95,6 +96,44 @@ function select(column: string, type: DuckDBType): string {
   };
   const converted = list && !text.endsWith('[][]') ? (cast('x') === 'x' ? name(column) : `list_transform(${name(column)}, lambda x: ${cast('x')})`) : cast(name(column));
   return `${converted} AS ${name(column)}`;
+}
+
+const numberLists = new Map<DuckDBTypeId, typeof Int32Array | typeof Float64Array>([
+  [DuckDBTypeId.TINYINT, Int32Array], [DuckDBTypeId.UTINYINT, Int32Array], [DuckDBTypeId.SMALLINT, Int32Array], [DuckDBTypeId.USMALLINT, Int32Array],
+  [DuckDBTypeId.INTEGER, Int32Array], [DuckDBTypeId.UINTEGER, Float64Array], [DuckDBTypeId.FLOAT, Float64Array], [DuckDBTypeId.DOUBLE, Float64Array],
+]);
+
+/** Values of a column by row. Numbers in lists are copied into typed arrays: as JavaScript arrays they cost more than all other reading. */
+function reader(vector: DuckDBVector): (i: number) => unknown {
+  const other = (i: number): unknown => plain(vector.getItem(i) as DuckDBValue);
+  if (!(vector instanceof DuckDBListVector)) return other;
+  const inner = vector.childVector;
+  const type = numberLists.get((inner instanceof DuckDBListVector ? inner.childVector : inner).type.typeId);
+  if (!type) return other;
+  /** The numbers from `at` on, or null where one is missing. */
+  const numbers = (from: DuckDBVector, at: number, count: number): Int32Array | Float64Array | null => {
+    const list = new type(count);
+    for (let j = 0; j < count; ++j) {
+      const x = from.getItem(at + j) as number | null;
+      if (x === null) return null;
+      list[j] = x;
+    }
+    return list;
+  };
+  return (i) => {
+    if (!vector.getItemVector(i)) return null;
+    const [at, count] = [vector.getEntryOffset(i), vector.getEntryLength(i)];
+    if (!(inner instanceof DuckDBListVector)) return numbers(inner, at, count) ?? other(i);
+    const offsets = new Int32Array(count + 1);
+    const first = count > 0 ? inner.getEntryOffset(at) : 0;
+    for (let j = 0; j < count; ++j) {
+      // Rows of a list lie end to end, as Parquet has them; where a reader hands them over otherwise, row by row.
+      if (inner.getEntryOffset(at + j) !== first + offsets[j]!) return other(i);
+      offsets[j + 1] = offsets[j]! + inner.getEntryLength(at + j);
+    }
+    const values = numbers(inner.childVector, first, offsets[count]!);
+    return values ? new NumberLists(offsets, values) : other(i);
+  };
 }
 
 function plain(value: DuckDBValue): unknown {

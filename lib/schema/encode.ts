@@ -35,6 +35,30 @@ export interface EncodedRequest extends EncodedCandidates {
   readonly time: number;
 }
 
+/** A column of lists of numbers without an array a row: the numbers end to end, and where each row's begin, [rows + 1]. */
+export class NumberLists {
+  readonly offsets: Int32Array;
+  readonly values: Int32Array | Float64Array;
+  /** It stands where an ArrayLike does, but its rows are read by `row`. */
+  readonly [index: number]: never;
+
+  constructor(offsets: Int32Array, values: Int32Array | Float64Array) {
+    this.offsets = offsets;
+    this.values = values;
+  }
+
+  /** Rows. */
+  get length(): number {
+    return this.offsets.length - 1;
+  }
+
+  row(i: number): Int32Array | Float64Array {
+    return this.values.subarray(this.offsets[i]!, this.offsets[i + 1]!);
+  }
+}
+
+const cell = (column: ArrayLike<unknown>, i: number): unknown => (column instanceof NumberLists ? column.row(i) : column[i]);
+
 type Columns = Readonly<Record<string, ArrayLike<unknown>>>;
 
 /**
@@ -62,7 +86,7 @@ export function encodeRequest<S extends SchemaSpec>(schema: Schema<S>, request: 
   let eventTime = new Float64Array(0);
   if (schema.time) {
     time = seconds(r['time'], 'time', fail);
-    eventTime = Float64Array.from({ length: history.rows }, (_, i) => seconds(history.columns['time']![i], `history[${i}].time`, fail));
+    eventTime = Float64Array.from({ length: history.rows }, (_, i) => seconds(cell(history.columns['time']!, i), `history[${i}].time`, fail));
     for (let i = 0; i < eventTime.length; ++i) {
       const t = eventTime[i]!;
       if (i > 0 && t < eventTime[i - 1]!) fail(`history[${i}].time`, `time goes backwards: ${t} after ${eventTime[i - 1]}`, 'Histories are given oldest first');
@@ -153,7 +177,7 @@ function columnsOf(value: unknown, side: SideDescription, time: boolean, at: str
   return { columns, rows };
 }
 
-const isList = (value: unknown): value is ArrayLike<unknown> => Array.isArray(value) || (ArrayBuffer.isView(value) && !(value instanceof DataView));
+const isList = (value: unknown): value is ArrayLike<unknown> => Array.isArray(value) || value instanceof NumberLists || (ArrayBuffer.isView(value) && !(value instanceof DataView));
 
 function encodeSide(side: SideDescription, columns: Columns, rows: number, at: string, schema: Schema, fail: Fail, single = false): EncodedSide {
   const ids = new Map<string, Int32Array>();
@@ -162,18 +186,30 @@ function encodeSide(side: SideDescription, columns: Columns, rows: number, at: s
   for (const f of side.fields) {
     const column = columns[f.name]!;
     const size = schema.tables[f.table]!.size;
+    const plain = !f.hash && !f.boundaries;
     if (f.kind === 'id') {
       const out = new Int32Array(rows);
-      for (let i = 0; i < rows; ++i) out[i] = rowOf(f, size, column[i], () => where(f.name, i), fail);
+      for (let i = 0; i < rows; ++i) {
+        const id = cell(column, i);
+        out[i] = plain && isRow(id, size) ? id : rowOf(f, size, id, () => where(f.name, i), fail);
+      }
       ids.set(f.name, out);
+      continue;
+    }
+    if (column instanceof NumberLists && plain && column.values.every((id) => isRow(id, size))) {
+      ids.set(f.name, Int32Array.from(column.values));
+      offsets.set(f.name, column.offsets);
       continue;
     }
     const first = new Int32Array(rows + 1);
     const all: number[] = [];
     for (let i = 0; i < rows; ++i) {
-      const list = column[i] ?? [];
+      const list = cell(column, i) ?? [];
       if (!isList(list)) return fail(where(f.name, i), `expected a list of ids, got ${show(list)}`);
-      for (let j = 0; j < list.length; ++j) all.push(rowOf(f, size, list[j], () => `${where(f.name, i)}[${j}]`, fail));
+      for (let j = 0; j < list.length; ++j) {
+        const id = list[j];
+        all.push(plain && isRow(id, size) ? id : rowOf(f, size, id, () => `${where(f.name, i)}[${j}]`, fail));
+      }
       first[i + 1] = all.length;
     }
     ids.set(f.name, Int32Array.from(all));
@@ -183,7 +219,7 @@ function encodeSide(side: SideDescription, columns: Columns, rows: number, at: s
   side.numeric.forEach((f, n) => {
     const column = columns[f.name]!;
     for (let i = 0; i < rows; ++i) {
-      const v = column[i];
+      const v = cell(column, i);
       if ((v === null || v === undefined) && f.optional) continue; // the mean
       const x = typeof v === 'bigint' ? Number(v) : v;
       if (typeof x !== 'number' || !Number.isFinite(x)) return fail(where(f.name, i), v === null || v === undefined ? 'the number is missing' : `expected a number, got ${show(v)}`, 'Mark the feature optional if it can be missing');
@@ -194,6 +230,9 @@ function encodeSide(side: SideDescription, columns: Columns, rows: number, at: s
   });
   return { ids, offsets, numeric };
 }
+
+/** A number that is a row of a table as it stands. */
+const isRow = (id: unknown, size: number): id is number => typeof id === 'number' && id >= 0 && id < size && Number.isInteger(id);
 
 function rowOf(f: Field, size: number, value: unknown, where: () => string, fail: Fail): number {
   if (typeof value === 'number' && !f.hash && !f.boundaries) {
