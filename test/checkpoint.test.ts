@@ -110,5 +110,18 @@ await t.test('kill -9 at any moment leaves a loadable checkpoint', async (t) => 
     reported = step;
   }
   await saveCheckpoint(dir, input(reported + 1), { keep: 1 });
-  t.strictSame((await readdir(dir)).sort(), ['latest', `step-${String(reported + 1).padStart(8, '0')}`], 'leftovers of killed processes are cleared');
+  const [latest, step, ...more] = (await readdir(dir)).sort();
+  t.strictSame([latest, more], ['latest', []], 'leftovers of killed processes are cleared');
+  t.match(step, new RegExp(`^step-${String(reported + 1).padStart(8, '0')}(\\.1)?$`), 'a step that was in place but not yet named by latest is replaced');
+});
+
+await t.test('killed between the rename and latest: the checkpoint before loads, and saving again replaces the unnamed one', async (t) => {
+  const dir = t.testdir();
+  await saveCheckpoint(dir, input(1));
+  await saveCheckpoint(dir, input(2));
+  await writeFile(join(dir, 'latest'), 'step-00000001\n');
+  t.equal((await loadCheckpoint(dir)).step, 1);
+  await saveCheckpoint(dir, input(2));
+  t.strictSame((await readdir(dir)).sort(), ['latest', 'step-00000001', 'step-00000002.1']);
+  t.equal((await loadCheckpoint(dir)).step, 2);
 });
