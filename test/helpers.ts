@@ -2,7 +2,7 @@ import { defineSchema } from '../lib/schema/schema.ts';
 import { id, ids, numeric } from '../lib/schema/features.ts';
 import { encodeRequest, type EncodedRequest } from '../lib/schema/encode.ts';
 import { type Batch, packBatch } from '../lib/data/batch.ts';
-import { type LongerConfig, longerDefaults, type ModelConfig, presets } from '../lib/model/config.ts';
+import { historyForm, type LongerConfig, longerDefaults, type ModelConfig, presets } from '../lib/model/config.ts';
 import { ModelDescription } from '../lib/model/model.ts';
 import { Plan, type Runtime, State } from '../lib/native/plan.ts';
 import type { Backend } from '../lib/native/types.ts';
@@ -44,6 +44,7 @@ export function requests(lengths: readonly number[], candidates: readonly number
       user: { user_id: `u${int(1000)}`, age: 20 + int(40), likes: Array.from({ length: int(4) }, () => int(50)) },
       context: { hour: int(24) },
       time: time + int(1000),
+      historyStart: r % 2 === 1 ? r : 0,
       history,
       candidates: Array.from({ length: C }, () => ({ item: int(50), price: next() * 3 })),
       labels: { click: Array.from({ length: C }, () => int(2)), buy: Array.from({ length: C }, (_, i) => (i % 3 === 2 ? null : int(2))) },
@@ -51,8 +52,9 @@ export function requests(lengths: readonly number[], candidates: readonly number
   });
 }
 
-export function batchOf(encoded: readonly EncodedRequest[], maxHistory: number): Batch {
-  return packBatch(richSchema, encoded, { maxHistory });
+/** Packed for a model, or for one whose history has the default form. */
+export function batchOf(encoded: readonly EncodedRequest[], of: number | ModelConfig): Batch {
+  return packBatch(richSchema, encoded, typeof of === 'number' ? { maxHistory: of } : historyForm(of));
 }
 
 export const tiny: LongerConfig = {
@@ -66,6 +68,10 @@ export const tiny: LongerConfig = {
   timeGap: { buckets: 16, width: 2 },
   head: { kind: 'pooled', hidden: [6] },
 };
+
+/** The forms of a history under which what was computed of it holds when it grows. */
+export const appendSafe: LongerConfig = { ...tiny, alignment: 'oldest', position: 'ordinal', timeGap: { to: 'previous', buckets: 16, width: 2 } };
+export const banded: LongerConfig = { ...appendSafe, window: 'banded', queries: { kind: 'recent', k: 5 } };
 
 /** Every option of the model at least once. */
 export const variants: Readonly<Record<string, LongerConfig>> = {
@@ -85,6 +91,12 @@ export const variants: Readonly<Record<string, LongerConfig>> = {
   gate: { ...tiny, gate: true },
   'flat head': { ...tiny, head: { kind: 'flatten', hidden: [6] } },
   'flat head, anchored': { ...tiny, head: { kind: 'flatten', hidden: [6] }, visibility: 'anchored' },
+  'oldest-aligned, merge 3': { ...tiny, alignment: 'oldest', merge: 3, inner: { blocks: 1, heads: 1 } },
+  'ordinal positions, gaps to the event before': { ...tiny, position: 'ordinal', timeGap: { to: 'previous', buckets: 16, width: 2 } },
+  'append-safe': appendSafe,
+  'append-safe, anchored': { ...appendSafe, visibility: 'anchored', globals: { uid: null, cls: 1 } },
+  banded,
+  'banded, all queries, flat head': { ...banded, merge: 3, inner: { blocks: 1, heads: 1 }, queries: { kind: 'all' }, selfLayers: 2, head: { kind: 'flatten', hidden: [6] } },
   'own candidate encoder': { ...tiny, candidateEncoder: 'own' },
 };
 

@@ -16,7 +16,7 @@ t.teardown(() => { runtime.dispose(); });
 await t.test('gradients of the whole model equal finite differences in double', async (t) => {
   for (const [name, config] of Object.entries(models)) {
     const model = new ModelDescription(richSchema, config);
-    const batch = batchOf(requests(lengths, candidates, 3), config.maxHistory);
+    const batch = batchOf(requests(lengths, candidates, 3), config);
     const c = compiledStep(model, runtime, 'reference');
     await runStep(c, model, batch, 'reference');
     let worst = 0;
@@ -47,7 +47,7 @@ await t.test('gradients of the whole model equal finite differences in double', 
 await t.test('the cpu agrees with the reference, forward and gradient', async (t) => {
   for (const [name, config] of Object.entries(models)) {
     const model = new ModelDescription(richSchema, config);
-    const batch = batchOf(requests(lengths, candidates, 4), config.maxHistory);
+    const batch = batchOf(requests(lengths, candidates, 4), config);
     const [a, b] = [compiledStep(model, runtime, 'cpu'), compiledStep(model, runtime, 'reference')];
     const [ra, rb] = [await runStep(a, model, batch, 'cpu'), await runStep(b, model, batch, 'reference')];
     t.ok(ra.logits.every((x, i) => Math.abs(x - rb.logits[i]!) < 2e-5), `${name}: logits`);
@@ -74,7 +74,7 @@ await t.test('full = prefill + score, alone = in a batch, 1 thread = 3 threads: 
       const encoded = requests(lengths, candidates, 6);
       const logitsOf = async (rt: Runtime, subset = encoded): Promise<Float32Array> => {
         const plan = fullPlan(model, state, rt, precision);
-        const batch = batchOf(subset, config.maxHistory);
+        const batch = batchOf(subset, config);
         const { sizes, arrays } = model.inputs(batch);
         const logits = new Float32Array(batch.candidates * 2);
         await plan.run(sizes, arrays, new Map([['logits', logits]]));

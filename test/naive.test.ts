@@ -26,7 +26,7 @@ await t.test('the batched model in double equals the paper written down for one 
     const state = new State(model.layout.stores(), 'reference');
     const naive = new NaiveLonger(richSchema, config, scramble(model, state));
     const encoded = requests([5, 0, 24, 1, 30, 8, 2], [2, 1, 3, 0], 5);
-    const batch = batchOf(encoded, config.maxHistory);
+    const batch = batchOf(encoded, config);
     const plan = fullPlan(model, state, runtime);
     const { sizes, arrays } = model.inputs(batch);
     const logits = new Float64Array(batch.candidates * 2);

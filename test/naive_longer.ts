@@ -63,8 +63,11 @@ export class NaiveLonger {
     const m = globals.length;
 
     // Which merged tokens ask; a position counts from the newest.
-    const positions = this.#asking(groups.length);
+    const positions = this.#asking(groups.length, request);
     const learnable = c.queries.kind === 'learnable';
+    const newest = Math.ceil((request.historyStart + request.events) / c.merge) - 1;
+    const groupsKept = this.#mostGroups();
+    const bandSize = Math.floor(this.#places() / 2);
     let sequence = learnable ? positions.map((i) => this.#row('queries', i)) : positions.map((i) => groups[i]!);
 
     for (let layer = 0; layer <= c.selfLayers; ++layer) {
@@ -82,8 +85,14 @@ export class NaiveLonger {
         }
         if (isGlobal(ask)) return answer >= ask; // paper: j >= i
         if (isGlobal(answer)) return false;
-        if (layer > 0) return learnable ? answer <= ask : answer >= ask;
-        return learnable ? true : answer - m >= positions[ask - m]!;
+        if (learnable) return layer > 0 ? answer <= ask : true;
+        // Ordinals, counted from the user's first group of all.
+        const asker = newest - positions[ask - m]!;
+        const answerer = newest - (layer > 0 ? positions[answer - m]! : answer - m);
+        if (answerer > asker) return false;
+        if (c.window === 'full') return true;
+        const band = Math.floor(asker / bandSize);
+        return answerer >= band * bandSize - (layer > 0 ? 0 : groupsKept - 2 * bandSize);
       };
       const out = this.#block(name, asks, answers, visible, c.heads);
       globals = out.slice(0, m);
@@ -105,8 +114,15 @@ export class NaiveLonger {
   }
 
   /** Positions of the asking rows, newest first; for learnable queries their numbers. */
-  #asking(groups: number): number[] {
+  #asking(groups: number, request: EncodedRequest): number[] {
     const q = this.#c.queries;
+    if (this.#c.window === 'banded') {
+      // The newest two bands: of the newest one as many groups as there are, and the whole one before it.
+      const size = Math.floor(this.#places() / 2);
+      const all = Math.ceil((request.historyStart + request.events) / this.#c.merge);
+      const inNewest = ((all - 1) % size) + 1;
+      return Array.from({ length: groups === 0 ? 0 : Math.min(groups, inNewest + size) }, (_, i) => i);
+    }
     const range = (from: number, to: number): number[] => Array.from({ length: Math.max(0, to - from) }, (_, i) => from + i);
     const even = (k: number, from: number, to: number): number[] => {
       const n = to - from;
@@ -122,35 +138,59 @@ export class NaiveLonger {
     }
   }
 
+  #mostGroups(): number {
+    const { maxHistory, merge, alignment } = this.#c;
+    return alignment === 'oldest' ? Math.floor(maxHistory / merge) : Math.ceil(maxHistory / merge);
+  }
+
   #places(): number {
-    const groups = Math.ceil(this.#c.maxHistory / this.#c.merge);
+    const groups = this.#mostGroups();
     const q = this.#c.queries;
     if (q.kind === 'all') return groups;
     if (q.kind === 'recent+uniform') return Math.min(groups, q.recent + q.uniform);
     return q.kind === 'learnable' ? q.k : Math.min(groups, q.k);
   }
 
-  /** Merged tokens, oldest first: K events each from the newest on, the oldest group padded with zeros in front. */
+  /** The events of each group, oldest first. */
+  #members(request: EncodedRequest): number[][] {
+    const { maxHistory, merge, alignment, timeGap } = this.#c;
+    const { historyStart, events } = request;
+    const groups: number[][] = [];
+    if (alignment === 'newest') {
+      for (let end = events; end > Math.max(0, events - maxHistory); end -= merge)
+        groups.unshift(Array.from({ length: merge }, (_, i) => end - merge + i).filter((e) => e >= Math.max(0, events - maxHistory)));
+      return groups;
+    }
+    // Groups of the ordinals g*K ... g*K+K-1; one that is not there from its first event, or whose first gap is not known, is left out.
+    const needsPrevious = timeGap.to === 'previous' && this.#schema.time;
+    for (let ordinal = 0; ordinal < historyStart + events; ordinal += merge) {
+      const known = ordinal > historyStart || (ordinal === historyStart && (ordinal === 0 || !needsPrevious));
+      if (known) groups.push(Array.from({ length: merge }, (_, i) => ordinal + i - historyStart).filter((e) => e < events));
+    }
+    return groups.slice(Math.max(0, groups.length - this.#mostGroups()));
+  }
+
+  /** Merged tokens, oldest first: a group of fewer than K events is padded with zeros in front. */
   #groups(request: EncodedRequest): Matrix {
-    const { maxHistory, merge, width, inner } = this.#c;
-    const first = Math.max(0, request.events - maxHistory);
-    const tokens: Matrix = [];
-    for (let e = first; e < request.events; ++e) tokens.push(this.#mlp('token', this.#event(request, e), 2, gelu));
+    const { merge, width, inner } = this.#c;
     const groups: Matrix = [];
-    for (let end = tokens.length; end > 0; end -= merge) {
-      const group = tokens.slice(Math.max(0, end - merge), end);
+    for (const members of this.#members(request)) {
+      const group = members.map((e) => this.#mlp('token', this.#event(request, e), 2, gelu));
       let rows = group;
       for (let i = 0; i < inner.blocks; ++i) rows = this.#block(`inner${i}`, rows, rows, () => true, inner.heads);
       const flat = group.flatMap((x, i) => (inner.blocks > 0 ? plus(x, rows[i]!) : x));
-      groups.unshift([...zeros((merge - group.length) * width), ...flat]);
+      groups.push([...zeros((merge - group.length) * width), ...flat]);
     }
     return groups;
   }
 
   #event(request: EncodedRequest, e: number): Vector {
     const ids = this.#schema.sides.event.fields.flatMap((f) => this.#lookup(request.event, f, e));
-    const placed = plus(ids, this.#row('table.position', request.events - 1 - e));
-    return [...placed, ...(this.#schema.time ? this.#row('table.time_gap', this.#bucket(request.time - request.eventTime[e]!)) : []), ...this.#numeric(request.event, 'event', e)];
+    const c = this.#c;
+    const placed = plus(ids, this.#row('table.position', c.position === 'ordinal' ? (request.historyStart + e) % c.maxHistory : request.events - 1 - e));
+    const times = request.eventTime;
+    const gap = c.timeGap.to !== 'previous' ? request.time - times[e]! : e === 0 ? Infinity : times[e]! - times[e - 1]!;
+    return [...placed, ...(this.#schema.time ? this.#row('table.time_gap', this.#bucket(gap)) : []), ...this.#numeric(request.event, 'event', e)];
   }
 
   #bucket(gap: number): number {

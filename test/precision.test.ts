@@ -84,7 +84,7 @@ interface Evaluated {
 async function evaluate(model: ModelDescription, precision: Precision, backend: Backend, seed: number, rounded = false): Promise<Evaluated> {
   const c = compiledStep(model, runtime, backend, { ...still, precision });
   if (rounded) roundMatrices(model, c.state);
-  const { logits } = await runStep(c, model, batchOf(requests(lengths, candidates, seed), model.config.maxHistory), backend);
+  const { logits } = await runStep(c, model, batchOf(requests(lengths, candidates, seed), model.config), backend);
   const gradients = c.state.read('dense.grad', 0, new Float64Array(model.layout.denseSize));
   c.plan.dispose();
   c.state.dispose();

@@ -71,7 +71,7 @@ await t.test('tiles change no bit of the forward pass', async (t) => {
     const state = new State(model.layout.stores());
     model.initialise(state, 5);
     for (const lengths of [ragged, [24], [0], [1]]) {
-      const batch = batchOf(requests(lengths, [2, 1, 3, 0], 6), config.maxHistory);
+      const batch = batchOf(requests(lengths, [2, 1, 3, 0], 6), config);
       const { sizes, arrays } = inputsOf(model, batch);
       const logitsOf = async (tiling: Tiling): Promise<Float32Array> => {
         const { graph, logits } = model.full();
@@ -93,7 +93,7 @@ await t.test('tiles change gradients by rounding only', async (t) => {
   for (const [name, config] of Object.entries(all)) {
     const model = new ModelDescription(richSchema, config);
     for (const lengths of [ragged, [24], [0]]) {
-      const batch = batchOf(requests(lengths, [2, 1, 3], 6), config.maxHistory);
+      const batch = batchOf(requests(lengths, [2, 1, 3], 6), config);
       const want = await gradients(model, batch, { tiling: noTiling }, 'reference');
       for (const rows of [1, 9, 512]) {
         const worst = difference(want, await gradients(model, batch, { tiling: tiles(rows) }, 'reference'));

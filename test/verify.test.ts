@@ -20,7 +20,7 @@ function source(config: ModelConfig, train: Partial<TrainOptions> = {}): Subject
   return { model: new ModelDescription(richSchema, config), train: { ...trainDefaults, ...train }, requests: requests(lengths, counts, 3) };
 }
 
-const all = ['paper, uid and cls', 'anchored', 'learnable', 'uniform', 'no self layer', 'base', 'din'];
+const all = ['paper, uid and cls', 'anchored', 'learnable', 'uniform', 'no self layer', 'append-safe', 'banded', 'base', 'din'];
 
 await t.test('every proof holds for every kind of model', async (t) => {
   for (const name of all) {

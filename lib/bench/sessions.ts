@@ -1,4 +1,5 @@
 import { packBatch, type Batch } from '../data/batch.ts';
+import { historyForm } from '../model/config.ts';
 import { fullPlan, ModelDescription } from '../model/model.ts';
 import { Runtime, State } from '../native/plan.ts';
 import { Ranker } from '../rank/ranker.ts';
@@ -53,7 +54,7 @@ export class ServeSession implements Disposable {
 
   /** Logits by the full forward pass, without a cache. */
   async full(requests: readonly EncodedRequest[]): Promise<Float32Array> {
-    const batch = packBatch(benchSchema, requests, { maxHistory: this.model.config.maxHistory });
+    const batch = packBatch(benchSchema, requests, historyForm(this.model.config));
     const { sizes, arrays } = this.model.inputs(batch);
     const logits = new Float32Array(batch.candidates);
     await this.#full.run(sizes, arrays, new Map([['logits', logits]]));

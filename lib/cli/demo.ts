@@ -2,7 +2,7 @@ import { writeFile } from 'node:fs/promises';
 import { Command } from 'commander';
 import { batches } from '../data/batches.ts';
 import { bestAuc, makeWorld, worldDefaults, worldSchema } from '../data/world.ts';
-import { longerDefaults, type ModelConfig, presets } from '../model/config.ts';
+import { historyForm, longerDefaults, type ModelConfig, presets } from '../model/config.ts';
 import { ModelDescription } from '../model/model.ts';
 import { loadNative } from '../native/load.ts';
 import { Plan, Runtime } from '../native/plan.ts';
@@ -125,7 +125,7 @@ async function judge(trainer: Trainer, test: readonly EncodedRequest[]): Promise
   const { model, options } = trainer;
   for (const [i, set] of sets.entries()) {
     const mine = test.filter((r) => r.events <= buckets[i]! && r.events > (buckets[i - 1] ?? 0));
-    for await (const batch of batches(model.schema, mine, { ...options.batch, maxHistory: model.config.maxHistory })) {
+    for await (const batch of batches(model.schema, mine, { ...options.batch, ...historyForm(model.config) })) {
       const logits = await trainer.predict(batch);
       addPredictions(set, batch, logits, 1, 0);
       addPredictions(all, batch, logits, 1, 0);
@@ -166,7 +166,7 @@ async function scoringSpeed(trainer: Trainer, request: EncodedRequest): Promise<
 async function profileStep(trainer: Trainer, requests: readonly EncodedRequest[]): Promise<OpTime[]> {
   const { model } = trainer;
   const plan: Plan = trainer.plan;
-  for await (const batch of batches(model.schema, requests, { ...trainer.options.batch, maxHistory: model.config.maxHistory })) {
+  for await (const batch of batches(model.schema, requests, { ...trainer.options.batch, ...historyForm(model.config) })) {
     const { sizes, arrays } = model.inputs(batch);
     arrays.set('hyper', new Float32Array(8));
     arrays.set('dropout.seed', Int32Array.of(1, 1));

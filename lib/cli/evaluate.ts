@@ -1,6 +1,7 @@
 import { Command } from 'commander';
 import { batches } from '../data/batches.ts';
 import { Dataset } from '../data/reader.ts';
+import { historyForm } from '../model/config.ts';
 import { fullPlan } from '../model/model.ts';
 import { addPredictions } from '../train/trainer.ts';
 import { MetricSet, type MetricResult } from '../train/metric_set.ts';
@@ -30,7 +31,7 @@ export function evaluateCommand(): Command {
       const plan = fullPlan(model, ranker.state, ranker.runtime, ranker.precision);
       const tasks = model.schema.tasks;
       const sets = tasks.map(() => new MetricSet());
-      for await (const batch of batches(model.schema, data, { maxHistory: model.config.maxHistory, maxEvents: 32_768, maxRequests: 128 })) {
+      for await (const batch of batches(model.schema, data, { ...historyForm(model.config), maxEvents: 32_768, maxRequests: 128 })) {
         const { sizes, arrays } = model.inputs(batch);
         const logits = new Float32Array(batch.candidates * tasks.length);
         await plan.run(sizes, arrays, new Map([['logits', logits]]));

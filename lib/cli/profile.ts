@@ -2,6 +2,7 @@ import { writeFile } from 'node:fs/promises';
 import { Command } from 'commander';
 import { batches } from '../data/batches.ts';
 import { makeWorld, worldDefaults, worldSchema } from '../data/world.ts';
+import { historyForm } from '../model/config.ts';
 import { ModelDescription } from '../model/model.ts';
 import { Plan, Runtime, State } from '../native/plan.ts';
 import { encodeRequest } from '../schema/encode.ts';
@@ -62,7 +63,7 @@ export function profileCommand(): Command {
       state.write('dense.decay', 0, decayMask(model.layout, run.train.groups));
       using plan = new Plan(step.spec, state, runtime);
       const encoded = [...makeWorld(world)].map((s) => encodeRequest(schema, s.request));
-      for await (const batch of batches(schema, encoded, { maxHistory: run.model.maxHistory, maxEvents: Infinity, maxRequests: o.requests })) {
+      for await (const batch of batches(schema, encoded, { ...historyForm(run.model), maxEvents: Infinity, maxRequests: o.requests })) {
         const { sizes, arrays } = model.inputs(batch);
         for (const [name, rates] of rateInputs(run.train.groups, { dense: 1e-4, weightDecay: 0, sparse: 1e-4, update: 1, average: 0 })) arrays.set(name, rates);
         arrays.set('dropout.seed', Int32Array.of(1, 1));

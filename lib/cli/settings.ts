@@ -8,7 +8,7 @@ import { type Schedule, trainDefaults, type TrainOptions } from '../train/option
 
 const positive = number({ above: 0 });
 const share = number({ min: 0, below: 1 });
-const timeGap = object<LongerConfig['timeGap']>({ buckets: whole({ min: 2 }), width: whole({ min: 1 }) });
+const gapSizes = { buckets: whole({ min: 2 }), width: whole({ min: 1 }) };
 
 const count = whole({ min: 1 });
 const queries = variants<QuerySelection>('kind', {
@@ -29,12 +29,15 @@ const longer = object<LongerConfig>({
   selfLayers: whole({ min: 0 }),
   heads: count,
   visibility: oneOf('paper', 'anchored'),
+  window: oneOf('full', 'banded'),
   globals: object<LongerConfig['globals']>({ uid: orNull(text()), cls: whole({ min: 0 }) }),
   norm: oneOf('layer', 'rms'),
   ffn: oneOf('gelu', 'swiglu'),
   gate: truth(),
   dropout: share,
-  timeGap,
+  timeGap: object<LongerConfig['timeGap']>({ to: oneOf('request', 'previous'), ...gapSizes }, ['to']),
+  alignment: oneOf('newest', 'oldest'),
+  position: oneOf('recency', 'ordinal'),
   candidateEncoder: oneOf('shared', 'own'),
   head: object<LongerConfig['head']>({ kind: oneOf('pooled', 'flatten'), hidden: list(count) }),
   attentionGain: positive,
@@ -42,7 +45,7 @@ const longer = object<LongerConfig>({
 
 const baseline = <K extends BaselineConfig['kind']>(kind: K): Shape<BaselineConfig> =>
   object<BaselineConfig>({
-    kind: oneOf(kind), maxHistory: whole({ min: 0 }), width: count, timeGap,
+    kind: oneOf(kind), maxHistory: whole({ min: 0 }), width: count, timeGap: object<BaselineConfig['timeGap']>(gapSizes),
     head: object<BaselineConfig['head']>({ kind: oneOf('pooled'), hidden: list(count) }), unit: list(count),
   });
 

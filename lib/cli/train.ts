@@ -5,6 +5,7 @@ import { batches } from '../data/batches.ts';
 import { Dataset } from '../data/reader.ts';
 import { LongerError } from '../errors.ts';
 import { loadCheckpoint } from '../model/checkpoint.ts';
+import { historyForm } from '../model/config.ts';
 import { ModelDescription } from '../model/model.ts';
 import { Runtime } from '../native/plan.ts';
 import { countSteps, fit, type Position } from '../train/fit.ts';
@@ -117,7 +118,7 @@ async function train(options: Options): Promise<void> {
           return;
         }
         const valid = new Dataset(options.valid, schema, { skipBad: options.skipBad ?? false });
-        const result = (await trainer.evaluate(batches(schema, valid, { ...settings.batch, maxHistory: run.model.maxHistory }))).result();
+        const result = (await trainer.evaluate(batches(schema, valid, { ...settings.batch, ...historyForm(run.model) }))).result();
         log.write({ step: trainer.step, epoch, valid: result.values });
         board?.scalars(trainer.step, Object.fromEntries(Object.entries(result.values).map(([name, v]) => [`valid/${name}`, v ?? NaN])));
         last = { ...last, valid: result.values };

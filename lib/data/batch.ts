@@ -5,13 +5,29 @@ import type { Schema, Side } from '../schema/schema.ts';
 /**
  * Requests end to end without padding. Columns: `<side>.<feature>` i32 table rows, `<side>.<feature>.offsets` i32 (multi-valued),
  * `<side>.numeric` f32 [rows, count], `event.time` and `request.time` f64, `event.offsets` and `candidate.offsets` i32 [requests + 1],
- * `event.recency` i32 (0 = newest of its request), `labels` f32 [candidates, tasks]. Events are oldest first.
+ * `event.position` i32 (by recency 0 = newest of its request, or the event's ordinal modulo maxHistory), `event.gap` f64 (seconds since the event
+ * before, where the form asks for them), `labels` f32 [candidates, tasks]. Events are oldest first.
  */
 export interface Batch extends CandidateBatch {
   readonly events: number;
-  /** After truncation to the newest maxHistory. */
+  /** Events that the form keeps of each request. */
   readonly eventCounts: Int32Array;
+  /** Ordinal, in the user's whole history, of the first event of each request. */
+  readonly firstEvents: Int32Array;
+  readonly form: HistoryForm;
   readonly encoded: readonly EncodedRequest[];
+}
+
+/** What is kept of a history and what is said of each event: declared by a model (docs/model.md, "Forms of a history"). */
+export interface HistoryForm {
+  /** Most events that are kept, the newest. */
+  readonly maxHistory: number;
+  /** `oldest`: groups of `merge` events are counted from the first event that the user ever had, and whole groups are kept. Default `newest`. */
+  readonly alignment?: 'newest' | 'oldest';
+  readonly merge?: number;
+  /** Default `recency`. */
+  readonly position?: 'recency' | 'ordinal';
+  readonly timeGap?: { readonly to?: 'request' | 'previous'; readonly buckets: number };
 }
 
 /** The part of a batch that its candidates make: their features, `candidate.offsets` and `labels`. */
@@ -22,27 +38,60 @@ export interface CandidateBatch {
   readonly columns: Map<string, Int32Array | Float32Array | Float64Array>;
 }
 
-/** @param options.maxHistory newest events of a request that are kept. @throws LongerError ERR_DATA for an empty batch */
-export function packBatch(schema: Schema, encoded: readonly EncodedRequest[], options: { readonly maxHistory: number }): Batch {
+/**
+ * The ordinal of the first event that a form keeps of a request. With groups counted from the oldest event it begins a group, and with gaps to
+ * the event before it has one (or is the user's first): what is said of an event never depends on how much of the past was handed over.
+ */
+export function firstKept(schema: Schema, form: HistoryForm, { historyStart, events }: Pick<EncodedRequest, 'historyStart' | 'events'>): number {
+  const end = historyStart + events;
+  if (form.alignment !== 'oldest') return Math.max(historyStart, end - form.maxHistory);
+  const K = form.merge ?? 1;
+  const known = historyStart > 0 && schema.time && form.timeGap?.to === 'previous' ? historyStart + 1 : historyStart;
+  return Math.min(end, K * Math.max(Math.ceil(known / K), Math.ceil(end / K) - Math.floor(form.maxHistory / K)));
+}
+
+/**
+ * @param form the model's (`historyForm(config)`), or its maxHistory alone where everything else is as by default
+ * @param from ordinal of the first event to take of each request; default: all that the form keeps
+ * @throws LongerError ERR_DATA for an empty batch
+ */
+export function packBatch(schema: Schema, encoded: readonly EncodedRequest[], form: HistoryForm, from?: readonly number[]): Batch {
   const R = encoded.length;
   const batch = packCandidates(schema, encoded);
   const { columns } = batch;
-  const eventCounts = Int32Array.from(encoded, (e) => Math.min(e.events, options.maxHistory));
+  const firstEvents = Int32Array.from(encoded, (e, r) => from?.[r] ?? firstKept(schema, form, e));
+  const eventCounts = firstEvents.map((first, r) => encoded[r]!.historyStart + encoded[r]!.events - first);
   const eventOffsets = offsetsOf(eventCounts);
   const events = eventOffsets[R]!;
   for (const side of ['user', 'context', 'event'] as const) packSide(columns, schema, side, encoded, side === 'event' ? eventCounts : null);
 
   columns.set('event.offsets', eventOffsets);
-  const recency = new Int32Array(events);
-  for (let r = 0, i = 0; r < R; ++r) for (let n = eventCounts[r]! - 1; n >= 0; --n) recency[i++] = n;
-  columns.set('event.recency', recency);
+  columns.set('event.position', positions(form, eventCounts, firstEvents, events));
   if (schema.time) {
     const eventTime = new Float64Array(events);
     encoded.forEach((e, r) => { eventTime.set(e.eventTime.subarray(e.events - eventCounts[r]!), eventOffsets[r]!); });
     columns.set('event.time', eventTime);
     columns.set('request.time', Float64Array.from(encoded, (e) => e.time));
+    if (form.timeGap?.to === 'previous') columns.set('event.gap', gapsToPrevious(encoded, eventCounts, events));
   }
-  return { ...batch, events, eventCounts, encoded };
+  return { ...batch, events, eventCounts, firstEvents, form, encoded };
+}
+
+function positions(form: HistoryForm, counts: Int32Array, firsts: Int32Array, events: number): Int32Array {
+  const all = new Int32Array(events);
+  for (let r = 0, i = 0; r < counts.length; ++r)
+    for (let n = counts[r]! - 1, o = firsts[r]!; n >= 0; --n, ++o) all[i++] = form.position === 'ordinal' ? o % form.maxHistory : n;
+  return all;
+}
+
+/** Seconds since the event before; infinite for the first of all. */
+function gapsToPrevious(encoded: readonly EncodedRequest[], counts: Int32Array, events: number): Float64Array {
+  const gaps = new Float64Array(events);
+  let i = 0;
+  encoded.forEach(({ eventTime }, r) => {
+    for (let e = eventTime.length - counts[r]!; e < eventTime.length; ++e) gaps[i++] = e === 0 ? Infinity : eventTime[e]! - eventTime[e - 1]!;
+  });
+  return gaps;
 }
 
 /** The candidates of several requests end to end. @throws LongerError ERR_DATA where there is no request */

@@ -1,10 +1,9 @@
 import type { EncodedRequest } from '../schema/encode.ts';
 import type { Schema } from '../schema/schema.ts';
-import { type Batch, packBatch } from './batch.ts';
+import { type Batch, type HistoryForm, packBatch } from './batch.ts';
 import { Random } from './random.ts';
 
-export interface BatchOptions {
-  readonly maxHistory: number;
+export interface BatchOptions extends HistoryForm {
   /** A batch is full when another request would pass one of these. One request always fits. */
   readonly maxEvents: number;
   readonly maxRequests: number;

@@ -14,7 +14,7 @@ export interface Row {
 /** Columns of a columnar file that a schema reads; the first set has to be there. */
 function columnsOf(schema: Schema): { needed: string[]; others: string[] } {
   const needed: string[] = [];
-  const others = ['id', 'user_id'];
+  const others = ['id', 'user_id', 'historyStart'];
   if (schema.time) needed.push('time', 'history.time');
   for (const side of sides) {
     const prefix = { user: 'user', context: 'context', event: 'history', candidate: 'candidates' }[side];

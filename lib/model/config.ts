@@ -1,3 +1,4 @@
+import type { HistoryForm } from '../data/batch.ts';
 import { LongerError } from '../errors.ts';
 
 /** Which merged tokens of the history ask in the hybrid attention (spec 4.1); k counts merged tokens. */
@@ -7,6 +8,12 @@ export type QuerySelection =
   | { readonly kind: 'learnable'; readonly k: number }
   | { readonly kind: 'recent+uniform'; readonly recent: number; readonly uniform: number }
   | { readonly kind: 'all' };
+
+/** Log buckets of a time gap, and the width of their embedding. */
+export interface TimeGap {
+  readonly buckets: number;
+  readonly width: number;
+}
 
 /** The model of the paper. Defaults are its main configuration (spec 0): d=32, K=8, one inner block, k=100, 1+1 layers, m=2. */
 export interface LongerConfig {
@@ -23,13 +30,23 @@ export interface LongerConfig {
   readonly selfLayers: number;
   readonly heads: number;
   readonly visibility: 'paper' | 'anchored';
+  /**
+   * `full`: a row sees all that is kept and not newer. `banded`: rows are cut into bands, and a row sees a fixed stretch of merged tokens and the
+   * rows of its own band, whatever the history's length becomes (docs/model.md, "Forms of a history").
+   */
+  readonly window: 'full' | 'banded';
   /** Global tokens beside user/context and candidate: a token of one user id feature, learnable CLS tokens. */
   readonly globals: { readonly uid: string | null; readonly cls: number };
   readonly norm: 'layer' | 'rms';
   readonly ffn: 'gelu' | 'swiglu';
   readonly gate: boolean;
   readonly dropout: number;
-  readonly timeGap: { readonly buckets: number; readonly width: number };
+  /** Seconds to the request (the paper) or since the event before, in buckets. */
+  readonly timeGap: TimeGap & { readonly to?: 'request' | 'previous' };
+  /** Which end of the history groups of K are counted from; `oldest` counts from the user's first event of all. */
+  readonly alignment: 'newest' | 'oldest';
+  /** The learned position of an event: how many are newer (the paper), or its ordinal modulo maxHistory. */
+  readonly position: 'recency' | 'ordinal';
   /** How the candidate becomes a token: through the history's own token MLP plus a residual of its own, or by its own MLP. */
   readonly candidateEncoder: 'shared' | 'own';
   readonly head: { readonly kind: 'pooled' | 'flatten'; readonly hidden: readonly number[] };
@@ -40,7 +57,7 @@ export interface BaselineConfig {
   readonly kind: 'base' | 'sum-pooling' | 'din';
   readonly maxHistory: number;
   readonly width: number;
-  readonly timeGap: { readonly buckets: number; readonly width: number };
+  readonly timeGap: TimeGap;
   readonly head: { readonly kind: 'pooled'; readonly hidden: readonly number[] };
   /** Hidden widths of DIN's activation unit. */
   readonly unit: readonly number[];
@@ -58,12 +75,15 @@ export const longerDefaults: LongerConfig = {
   selfLayers: 1,
   heads: 4,
   visibility: 'paper',
+  window: 'full',
   globals: { uid: null, cls: 0 },
   norm: 'layer',
   ffn: 'gelu',
   gate: false,
   dropout: 0,
-  timeGap: { buckets: 64, width: 16 },
+  timeGap: { to: 'request', buckets: 64, width: 16 },
+  alignment: 'newest',
+  position: 'recency',
   candidateEncoder: 'shared',
   head: { kind: 'pooled', hidden: [256, 128] },
   attentionGain: 1.6,
@@ -89,9 +109,22 @@ export const presets = {
 
 export type PresetName = keyof typeof presets;
 
+/** What a model keeps of a history; models other than LONGER count from the newest event. */
+export function historyForm(config: ModelConfig): HistoryForm {
+  const { maxHistory } = config;
+  if (config.kind !== 'longer') return { maxHistory };
+  const { alignment, merge, position, timeGap } = config;
+  return { maxHistory, alignment, merge, position, timeGap };
+}
+
+/** Most merged tokens of a history: groups counted from the oldest event are kept whole. */
+export function groupCount({ maxHistory, merge, alignment }: LongerConfig): number {
+  return alignment === 'oldest' ? Math.floor(maxHistory / merge) : Math.ceil(maxHistory / merge);
+}
+
 /** Widest number of history rows that ask, after merging. */
 export function queryCount(config: LongerConfig): number {
-  const groups = Math.ceil(config.maxHistory / config.merge);
+  const groups = groupCount(config);
   switch (config.queries.kind) {
     case 'all':
       return groups;
@@ -133,7 +166,16 @@ export function checkConfig(config: ModelConfig): void {
   } else if (config.queries.kind !== 'all') whole('queries.k', config.queries.k, 1);
   if ((config.width * config.merge) % config.heads !== 0)
     fail('heads', `the width after merging, ${config.width * config.merge}, is not divisible by ${config.heads} heads`);
+  if (config.window === 'banded') checkBands(config, fail);
   if (config.width % config.inner.heads !== 0) fail('inner.heads', `the event width ${config.width} is not divisible by ${config.inner.heads} heads`);
   if (!(config.dropout >= 0 && config.dropout < 1)) fail('dropout', `expected a rate in [0, 1), got ${config.dropout}`);
   if (!(config.attentionGain > 0)) fail('attentionGain', `expected a positive number, got ${config.attentionGain}`);
+}
+
+/** A banded row's keys are counted from the oldest event, and nothing that it sees may depend on the history's length. */
+function checkBands(config: LongerConfig, fail: (place: string, message: string) => never): void {
+  if (config.alignment !== 'oldest') fail('window', `bands are counted from the oldest event: 'banded' needs alignment 'oldest'`);
+  if (config.visibility !== 'paper') fail('window', `user-side globals see the whole history: 'banded' needs visibility 'paper'`);
+  if (config.queries.kind !== 'recent' && config.queries.kind !== 'all') fail('window', `'banded' needs queries 'recent' or 'all', got '${config.queries.kind}'`);
+  if (queryCount(config) < 2) fail('window', `two bands ask: 'banded' needs queries for 2 groups at least, got ${queryCount(config)}`);
 }

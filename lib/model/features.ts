@@ -1,4 +1,4 @@
-import { fixed, symbol, type Dim } from '../graph/dim.ts';
+import { type Dim, fixed, plus, symbol } from '../graph/dim.ts';
 import { type Graph, type Value } from '../graph/graph.ts';
 import { concat } from '../graph/ops/concat.ts';
 import { embed, type EmbedField } from '../graph/ops/embed.ts';
@@ -65,9 +65,18 @@ export function sideVector(graph: Graph, schema: Schema, side: Side): Value | nu
 
 export interface EventOptions {
   readonly maxHistory: number;
-  readonly timeGap: { readonly buckets: number; readonly width: number };
-  /** Learned recency position, added to the item part (spec 2.4). */
+  readonly timeGap: { readonly to?: 'request' | 'previous'; readonly buckets: number; readonly width: number };
+  /** Groups are counted from the oldest event: the events of a request are two segments (model/layout.ts). */
+  readonly alignment?: 'newest' | 'oldest';
+  /** Learned position, added to the item part (spec 2.4). */
   readonly position: boolean;
+}
+
+/** Where the segments of a batch's events begin, and how many a request has: with groups counted from the oldest, whole groups and what is left. */
+export function eventSegments(graph: Graph, alignment: EventOptions['alignment']): { readonly offsets: Value; readonly count: Dim } {
+  const oldest = alignment === 'oldest';
+  const count = symbol('requests', oldest ? 2 : 1);
+  return { count, offsets: graph.input(oldest ? 'event.parts' : 'event.offsets', 'i32', [plus(count, fixed(1))]) };
 }
 
 /** Columns of an event row: item and side features, then the time gap's, then numeric ones. */
@@ -87,20 +96,26 @@ export function eventVector(graph: Graph, schema: Schema, options: EventOptions)
     const { of, base, width } = eventColumns(schema, options);
     const fields = sideFields(graph, schema, 'event', (name) => of.get(name)!.column);
     if (options.position)
-      fields.push({ table: table(graph, 'position', Math.max(1, options.maxHistory), base), ids: graph.input('event.recency', 'i32', [symbol('events')]), column: 0 });
+      fields.push({ table: table(graph, 'position', Math.max(1, options.maxHistory), base), ids: graph.input('event.position', 'i32', [symbol('events')]), column: 0 });
     if (schema.time) {
       const { buckets, width: gapWidth } = options.timeGap;
-      const bucket = timeBucket(
-        graph,
-        graph.input('event.time', 'f64', [symbol('events')]),
-        graph.input('request.time', 'f64', [symbol('requests')]),
-        graph.input('event.offsets', 'i32', [symbol('requests', 1, 1)]),
-        graph.input('time.boundaries', 'f64', [fixed(buckets - 1)]),
-      );
-      fields.push({ table: table(graph, 'time_gap', buckets, gapWidth), ids: bucket, column: base });
+      fields.push({ table: table(graph, 'time_gap', buckets, gapWidth), ids: gapBuckets(graph, options), column: base });
     }
     return withNumeric(graph, schema, 'event', embed(graph, symbol('events'), width, fields))!;
   });
+}
+
+/** Bucket of each event's gap: to its request, or to the event before (model/layout.ts has those). */
+function gapBuckets(graph: Graph, { timeGap, alignment }: EventOptions): Value {
+  if (timeGap.to === 'previous') return graph.input('event.gap_bucket', 'i32', [symbol('events')]);
+  const { offsets, count } = eventSegments(graph, alignment);
+  return timeBucket(
+    graph,
+    graph.input('event.time', 'f64', [symbol('events')]),
+    graph.input(alignment === 'oldest' ? 'part.time' : 'request.time', 'f64', [count]),
+    offsets,
+    graph.input('time.boundaries', 'f64', [fixed(timeGap.buckets - 1)]),
+  );
 }
 
 /**

@@ -1,8 +1,9 @@
-import type { Batch, CandidateBatch } from '../data/batch.ts';
+import type { Batch, CandidateBatch, HistoryForm } from '../data/batch.ts';
+import { LongerError } from '../errors.ts';
 import type { NumericArray } from '../native/types.ts';
-import type { ModelConfig } from './config.ts';
+import { historyForm, type ModelConfig } from './config.ts';
 import { timeBoundaries } from './features.ts';
-import { anchorCount, candidateRowCount, historyRows } from './visibility.ts';
+import { anchorCount, candidateRowCount, historyRows, running } from './visibility.ts';
 
 /** A batch in the form that a model's graphs read: sizes by symbol, arrays by input name. */
 export interface ModelInputs {
@@ -39,12 +40,16 @@ export function layoutHistory(config: ModelConfig, batch: Batch): ModelInputs {
   const arrays = new Map<string, NumericArray>(batch.columns);
   const { requests, events } = batch;
   const sizes: Record<string, number> = { requests, events, ...idCounts(batch) };
+  checkForm(config, batch);
   let boundaries = boundariesOf.get(config.timeGap.buckets);
   if (!boundaries) boundariesOf.set(config.timeGap.buckets, (boundaries = timeBoundaries(config.timeGap.buckets)));
   arrays.set('time.boundaries', boundaries);
   arrays.set('zero.requests', new Int32Array(requests));
   if (config.kind !== 'longer') return { sizes, arrays };
 
+  const gaps = batch.columns.get('event.gap');
+  if (gaps) arrays.set('event.gap_bucket', Int32Array.from(gaps, (gap) => bucketOf(boundaries, gap)));
+  if (config.alignment === 'oldest') partArrays(arrays, batch, config.merge);
   const h = historyRows(config, batch);
   sizes['groups'] = h.groupOffsets[requests]!;
   sizes['sequence'] = h.sequenceOffsets[requests]!;
@@ -52,6 +57,13 @@ export function layoutHistory(config: ModelConfig, batch: Batch): ModelInputs {
   arrays.set('key.offsets', h.keyOffsets);
   arrays.set('query.offsets', h.queryOffsets);
   arrays.set('query.index', h.queryIndex);
+  arrays.set('ask.offsets', h.askOffsets);
+  arrays.set('cross.offsets', h.crossOffsets);
+  arrays.set('self.offsets', h.selfOffsets);
+  if (h.crossIndex) {
+    arrays.set('cross.index', h.crossIndex);
+    sizes['stretches'] = h.crossIndex.length;
+  }
   arrays.set('cross.limits', h.crossLimits);
   arrays.set('self.limits', h.selfLimits);
   arrays.set('sequence.index', h.sequenceIndex);
@@ -61,6 +73,42 @@ export function layoutHistory(config: ModelConfig, batch: Batch): ModelInputs {
   const anchors = anchorCount(config);
   if (anchors > 0) anchorArrays(arrays, requests, anchors, config.globals, h);
   return { sizes, arrays };
+}
+
+/** @throws LongerError ERR_DATA for a batch that was packed for another form of history */
+function checkForm(config: ModelConfig, { form }: Batch): void {
+  const wanted = historyForm(config);
+  const merge = (f: HistoryForm): number => (f.alignment === 'oldest' ? (f.merge ?? 1) : 1);
+  const same = (f: HistoryForm): string => [f.alignment ?? 'newest', merge(f), f.position ?? 'recency', f.timeGap?.to ?? 'request'].join(', ');
+  if (same(form) !== same(wanted))
+    throw new LongerError('ERR_DATA', `the batch was packed as (${same(form)}), the model reads (${same(wanted)})`, {
+      remedy: 'Give packBatch historyForm(model.config)',
+    });
+}
+
+/** How many boundaries are at most the gap. */
+function bucketOf(boundaries: Float64Array, gap: number): number {
+  let low = 0;
+  let high = boundaries.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (boundaries[middle]! <= gap) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+/**
+ * Groups counted from the oldest event, told to kernels that count from the newest: a request's whole groups are one segment, the events left
+ * over are another. So the newest event stands last in its group whichever end is counted from.
+ */
+function partArrays(arrays: Map<string, NumericArray>, batch: Batch, merge: number): void {
+  const whole = Array.from(batch.eventCounts, (n) => n - (n % merge));
+  const counts = whole.flatMap((n, r) => [n, batch.eventCounts[r]! - n]);
+  arrays.set('event.parts', running(counts));
+  arrays.set('group.parts', running(counts.map((n) => Math.ceil(n / merge))));
+  const time = batch.columns.get('request.time');
+  if (time) arrays.set('part.time', Float64Array.from(counts, (_, i) => time[i >> 1]!));
 }
 
 /** What the candidates add, and a change of candidates changes. */

@@ -12,10 +12,10 @@ import { segmentPool } from '../graph/ops/segment_pool.ts';
 import type { Schema } from '../schema/schema.ts';
 import { block, type BlockStyle } from './block.ts';
 import { type LongerConfig, queryCount } from './config.ts';
-import { candidateAsEvent, eventVector, type EventOptions, sideVector } from './features.ts';
+import { candidateAsEvent, type EventOptions, eventSegments, eventVector, sideVector } from './features.ts';
 import { dense, indexInput, matrix, mlp, normalise, normalInit, offsetsInput } from './layers.ts';
 import { type Cache, headLogits } from './head.ts';
-import { anchorCount, candidateRowCount } from './visibility.ts';
+import { anchorCount, candidateRowCount, segmentCount } from './visibility.ts';
 
 /** Symbols of the history side; docs/architecture.md lists them. */
 const R = symbol('requests');
@@ -24,7 +24,7 @@ const C = symbol('candidates');
 const S = symbol('sequence'); // asking rows of the sequence, without anchors
 
 const style = (c: LongerConfig): BlockStyle => ({ norm: c.norm, ffn: c.ffn, gate: c.gate, dropout: c.dropout, attentionGain: c.attentionGain });
-const eventOptions = (c: LongerConfig): EventOptions => ({ maxHistory: c.maxHistory, timeGap: c.timeGap, position: true });
+const eventOptions = (c: LongerConfig): EventOptions => ({ maxHistory: c.maxHistory, timeGap: c.timeGap, alignment: c.alignment, position: true });
 
 /** Event tokens x_t = MLP([e_t + pos_t ; timeDiff_t]), width d (spec 2.4). */
 function eventTokens(graph: Graph, schema: Schema, c: LongerConfig): Value {
@@ -37,8 +37,8 @@ function tokenMlp(graph: Graph, x: Value, c: LongerConfig): Value {
 
 /** InnerTransformer blocks inside each group and the merge to one row of K*d a group, with the outer residual (spec 3). */
 function mergedTokens(graph: Graph, x: Value, c: LongerConfig): Value {
-  const eventOffsets = offsetsInput(graph, 'event.offsets', R);
-  const groupOffsets = offsetsInput(graph, 'group.offsets', R);
+  const { offsets: eventOffsets, count } = eventSegments(graph, c.alignment);
+  const groupOffsets = offsetsInput(graph, c.alignment === 'oldest' ? 'group.parts' : 'group.offsets', count);
   let inner = x;
   for (let i = 0; i < c.inner.blocks; ++i)
     inner = graph.scope(`inner${i}`, () => {
@@ -111,9 +111,11 @@ export function userSide(graph: Graph, schema: Schema, c: LongerConfig): Cache {
       return graph.border(gatherRows(graph, indexInput(graph, 'key.index', keyRows), placed, history));
     });
 
+  const segments = times(R, segmentCount(c));
   const rows = {
-    qOffsets: offsetsInput(graph, 'query.offsets', R),
-    keyOffsets: offsetsInput(graph, 'key.offsets', R),
+    askOffsets: offsetsInput(graph, 'ask.offsets', segments),
+    crossOffsets: offsetsInput(graph, 'cross.offsets', segments),
+    selfOffsets: offsetsInput(graph, 'self.offsets', segments),
     crossLimits: graph.input('cross.limits', 'i32', [queryRows]),
     selfLimits: graph.input('self.limits', 'i32', [queryRows]),
   };
@@ -132,17 +134,12 @@ export function userSide(graph: Graph, schema: Schema, c: LongerConfig): Cache {
       const { k, v } = b.keys(layer === 0 ? b.normed(keysFrom) : normed);
       cache[`k${layer}`] = k;
       cache[`v${layer}`] = v;
-      const a = attention(
-        graph,
-        b.query(normed),
-        k,
-        v,
-        layer === 0
-          ? { qOffsets: rows.qOffsets, kOffsets: rows.keyOffsets, limits: rows.crossLimits }
-          : { qOffsets: rows.qOffsets, kOffsets: rows.qOffsets, limits: rows.selfLimits },
-        c.heads,
-      );
-      return b.finish(x, normed, a);
+      // The stretches of merged tokens that bands see overlap: each band gets its own.
+      const seen = (all: Value): Value => (layer === 0 && c.window === 'banded' ? gatherRows(graph, indexInput(graph, 'cross.index', symbol('stretches')), all) : all);
+      const visible = layer === 0
+        ? { qOffsets: rows.askOffsets, kOffsets: rows.crossOffsets, limits: rows.crossLimits }
+        : { qOffsets: rows.askOffsets, kOffsets: rows.selfOffsets, limits: rows.selfLimits };
+      return b.finish(x, normed, attention(graph, b.query(normed), seen(k), seen(v), visible, c.heads));
     });
 
   graph.scope('history_out', () => {

@@ -1,4 +1,4 @@
-import type { Batch, CandidateBatch } from '../data/batch.ts';
+import { type Batch, type CandidateBatch, firstKept } from '../data/batch.ts';
 import { LongerError } from '../errors.ts';
 import { type Dim, fixed, symbol, type Symbols } from '../graph/dim.ts';
 import { Graph, type Value } from '../graph/graph.ts';
@@ -10,7 +10,7 @@ import { Plan, type Runtime, type State } from '../native/plan.ts';
 import type { DTypeName } from '../native/types.ts';
 import type { Schema } from '../schema/schema.ts';
 import { baselineCacheRows, baselineCandidateSide, baselineUserSide } from './baselines/baselines.ts';
-import { checkConfig, type LongerConfig, type ModelConfig } from './config.ts';
+import { checkConfig, historyForm, type LongerConfig, longerDefaults, type ModelConfig } from './config.ts';
 import { type Cache } from './head.ts';
 import { initialValues } from './init.ts';
 import { joinLayouts, layoutBatch, layoutCandidates, layoutHistory, type ModelInputs } from './layout.ts';
@@ -39,6 +39,8 @@ export class ModelDescription {
 
   /** @throws LongerError ERR_CONFIG for a setting that no model can be built from. */
   constructor(schema: Schema, config: ModelConfig) {
+    // A checkpoint from before an option has no value of it.
+    if (config.kind === 'longer') config = { ...longerDefaults, ...config };
     checkConfig(config);
     if (schema.sides.candidate.fields.length === 0 && schema.sides.candidate.numericCount === 0)
       throw new LongerError('ERR_SCHEMA', 'a candidate needs at least one feature', { place: 'schema.candidate' });
@@ -154,11 +156,13 @@ export class ModelDescription {
 
   /** Sizes of a batch of equal requests. */
   sizesOf(requests: number, historyLength: number, candidates: number): Symbols {
-    const events = Math.min(historyLength, this.config.maxHistory);
+    const form = historyForm(this.config);
+    const first = firstKept(this.schema, form, { historyStart: 0, events: historyLength });
+    const events = historyLength - first;
     const offsets = (each: number): Int32Array => Int32Array.from({ length: requests + 1 }, (_, r) => r * each);
     const each = (n: number): Int32Array => new Int32Array(requests).fill(n);
     const columns = new Map([['event.offsets', offsets(events)], ['candidate.offsets', offsets(candidates)]]);
-    const batch = { requests, events: requests * events, candidates: requests * candidates, eventCounts: each(events), candidateCounts: each(candidates), columns, encoded: [] };
+    const batch = { form, requests, events: requests * events, candidates: requests * candidates, eventCounts: each(events), firstEvents: each(first), candidateCounts: each(candidates), columns, encoded: [] };
     const { sizes } = layoutBatch(this.config, batch);
     for (const side of ['user', 'context', 'event', 'candidate'] as const)
       for (const f of this.schema.sides[side].fields)

@@ -5,6 +5,7 @@ import type { Precision } from '../graph/passes/precision.ts';
 import { Plan, Runtime, type State } from '../native/plan.ts';
 import type { NumericArray } from '../native/types.ts';
 import type { EncodedRequest } from '../schema/encode.ts';
+import { historyForm } from './config.ts';
 import { fullPlan, type ModelDescription, parameterPlaces } from './model.ts';
 
 /** One equality that ought to hold to the last bit. */
@@ -34,7 +35,7 @@ export async function checkParity(
   const tasks = schema.tasks.length;
   using whole = fullPlan(model, state, runtime, precision, denseStore);
   const logits = async (plan: Plan, list: readonly EncodedRequest[]): Promise<Float32Array> => {
-    const batch = packBatch(schema, list, config);
+    const batch = packBatch(schema, list, historyForm(config));
     const { sizes, arrays } = model.inputs(batch);
     const out = new Float32Array(batch.candidates * tasks);
     await plan.run(sizes, arrays, new Map([['logits', out]]));
@@ -67,7 +68,7 @@ async function cachedLogits(model: ModelDescription, state: State, runtime: Runt
   const [prefillGraph, scoreGraph] = [model.prefill(precision), model.score(precision)];
   using prefill = new Plan(lower(prefillGraph, model.layout, parameterPlaces(prefillGraph, model.layout, denseStore)), state, runtime);
   using score = new Plan(lower(scoreGraph, model.layout, parameterPlaces(scoreGraph, model.layout, denseStore)), state, runtime);
-  const batch = packBatch(model.schema, requests, model.config);
+  const batch = packBatch(model.schema, requests, historyForm(model.config));
   const { sizes, arrays } = model.inputs(batch);
   const cache = new Map<string, NumericArray>(
     model.cacheIn(precision).map((e) => [`cache.${e.name}`, new (e.dtype === 'bf16' ? Uint16Array : Float32Array)(sizeOf(e.rows, sizes) * e.width)]),

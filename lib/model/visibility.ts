@@ -1,10 +1,10 @@
 import type { Batch } from '../data/batch.ts';
-import { type LongerConfig } from './config.ts';
+import { groupCount, type LongerConfig, queryCount } from './config.ts';
 
 /**
  * Who sees whom (spec 2.3, docs/model.md): the one place that decides it. Rows are stored oldest first with the
- * user-side globals of `anchored` in front, so that what a row may see is always a prefix of its request's rows: one
- * number a row, its limit.
+ * user-side globals of `anchored` in front, so that what a row may see is always a prefix of its segment's rows: one
+ * number a row, its limit. A request is one segment; with a banded window each of its two bands is one.
  */
 export interface HistoryRows {
   /** Merged tokens: i32 [R+1]. */
@@ -15,7 +15,13 @@ export interface HistoryRows {
   readonly queryOffsets: Int32Array;
   /** Of each asking row: its row among the keys, or (learnable queries) keys + number of the query. */
   readonly queryIndex: Int32Array;
-  /** Limits in the cross layer and in the self layers. */
+  /** Of the segments, i32 [segments + 1]: asking rows, and their keys in the cross layer and in the self layers. */
+  readonly askOffsets: Int32Array;
+  readonly crossOffsets: Int32Array;
+  readonly selfOffsets: Int32Array;
+  /** Key rows of the segments end to end, which overlap; null where segments are requests. */
+  readonly crossIndex: Int32Array | null;
+  /** Limits in the cross layer and in the self layers, counted from the segment's first key. */
   readonly crossLimits: Int32Array;
   readonly selfLimits: Int32Array;
   /** Which of the asking rows stand for the sequence, without anchors: index into asking rows, and i32 [R+1]. */
@@ -59,33 +65,73 @@ export function selectQueries(config: LongerConfig, groups: number): number[] {
   }
 }
 
-export function historyRows(config: LongerConfig, batch: Pick<Batch, 'requests' | 'eventCounts'>): HistoryRows {
+/** The merged tokens of a request by their ordinals, `first` being the oldest that is kept. */
+export interface Window {
+  readonly first: number;
+  readonly count: number;
+}
+
+/** Asking rows that stand together: ordinals, ascending. In the cross layer they see the merged tokens from `start` up to themselves. */
+export interface Segment {
+  readonly start: number;
+  readonly asks: readonly number[];
+}
+
+/** Bands of a banded window: groups in each, and how far before its band a row sees. */
+export function bands(config: LongerConfig): { readonly size: number; readonly before: number } {
+  const size = Math.floor(queryCount(config) / 2);
+  return { size, before: groupCount(config) - 2 * size };
+}
+
+export function segmentCount(config: LongerConfig): number {
+  return config.window === 'banded' ? 2 : 1;
+}
+
+/**
+ * The segments of a request, as many as segmentCount says. Banded: bands of half as many groups as may ask, counted from the oldest; the newest
+ * two ask. Both bands and what they see are inside the window of any history that ends in the newer one, so nothing of a row depends on that end.
+ */
+export function segmentsOf(config: LongerConfig, { first, count }: Window): Segment[] {
+  if (config.window !== 'banded') return [{ start: first, asks: selectQueries(config, count).map((p) => first + p) }];
+  const { size, before } = bands(config);
+  const end = first + count;
+  const newest = Math.floor((end - 1) / size) * size;
+  return [newest - size, newest].map((band) => {
+    const start = Math.max(first, band - before);
+    const from = Math.max(first, band);
+    return { start, asks: count === 0 || band < 0 ? [] : Array.from({ length: Math.max(0, Math.min(end, band + size) - from) }, (_, i) => from + i) };
+  });
+}
+
+/** Merged tokens of each request of a batch. */
+export function windowsOf(config: LongerConfig, { eventCounts, firstEvents }: Pick<Batch, 'eventCounts' | 'firstEvents'>): Window[] {
+  return Array.from(eventCounts, (events, r) => ({
+    first: config.alignment === 'oldest' ? Math.ceil(firstEvents[r]! / config.merge) : 0,
+    count: Math.ceil(events / config.merge),
+  }));
+}
+
+export function historyRows(config: LongerConfig, batch: Pick<Batch, 'eventCounts' | 'firstEvents'>): HistoryRows {
   const anchors = anchorCount(config);
   const learnable = config.queries.kind === 'learnable' ? config.queries.k : 0;
-  const R = batch.requests;
-  const groupOffsets = new Int32Array(R + 1);
-  const keyOffsets = new Int32Array(R + 1);
-  const queryOffsets = new Int32Array(R + 1);
-  const sequenceOffsets = new Int32Array(R + 1);
-  const selected: number[][] = [];
-  const memo = new Map<number, number[]>();
-  for (let r = 0; r < R; ++r) {
-    const groups = Math.ceil(batch.eventCounts[r]! / config.merge);
-    let picks = memo.get(groups);
-    if (!picks) memo.set(groups, (picks = selectQueries(config, groups)));
-    selected.push(picks);
-    groupOffsets[r + 1] = groupOffsets[r]! + groups;
-    keyOffsets[r + 1] = keyOffsets[r]! + anchors + groups;
-    sequenceOffsets[r + 1] = sequenceOffsets[r]! + picks.length + learnable;
-    queryOffsets[r + 1] = queryOffsets[r]! + anchors + picks.length + learnable;
-  }
+  const windows = windowsOf(config, batch);
+  const R = windows.length;
+  const segments = windows.map((w) => segmentsOf(config, w));
+  const groupOffsets = running(windows.map((w) => w.count));
+  const keyOffsets = running(windows.map((w) => anchors + w.count));
+  const sequenceOffsets = running(segments.map((list) => learnable + list.reduce((n, s) => n + s.asks.length, 0)));
+  const queryOffsets = running(segments.map((_, r) => anchors + sequenceOffsets[r + 1]! - sequenceOffsets[r]!));
+  const banded = config.window === 'banded';
+  const askOffsets = banded ? running(segments.flat().map((s) => s.asks.length)) : queryOffsets;
+  const crossOffsets = banded ? running(segments.flat().map(stretch)) : keyOffsets;
   const queries = queryOffsets[R]!;
   const keys = keyOffsets[R]!;
   const queryIndex = new Int32Array(queries);
   const crossLimits = new Int32Array(queries);
   const selfLimits = new Int32Array(queries);
   const sequenceIndex = new Int32Array(sequenceOffsets[R]!);
-  for (let r = 0, row = 0, s = 0; r < R; ++r) {
+  const crossIndex = banded ? new Int32Array(crossOffsets.at(-1)!) : null;
+  for (let r = 0, row = 0, s = 0, key = 0; r < R; ++r) {
     const first = queryOffsets[r]!;
     const keyCount = keyOffsets[r + 1]! - keyOffsets[r]!;
     const queryRows = queryOffsets[r + 1]! - first;
@@ -95,12 +141,16 @@ export function historyRows(config: LongerConfig, batch: Pick<Batch, 'requests' 
       crossLimits[row] = keyCount;
       selfLimits[row] = queryRows;
     }
-    for (const p of selected[r]!) {
-      // A token of the sequence sees the anchors, itself and what is older.
-      queryIndex[row] = keyOffsets[r]! + anchors + p;
-      crossLimits[row] = anchors + p + 1;
-      selfLimits[row] = row - first + 1;
-      sequenceIndex[s++] = row++;
+    const token = keyOffsets[r]! + anchors - windows[r]!.first; // plus its ordinal: the row of a merged token
+    for (const segment of segments[r]!) {
+      if (crossIndex) for (let i = 0; i < stretch(segment); ++i) crossIndex[key++] = token + segment.start + i;
+      segment.asks.forEach((ordinal, i) => {
+        // A token of the sequence sees the anchors, itself and what is older.
+        queryIndex[row] = token + ordinal;
+        crossLimits[row] = anchors + ordinal - segment.start + 1;
+        selfLimits[row] = anchors + i + 1;
+        sequenceIndex[s++] = row++;
+      });
     }
     for (let q = 0; q < learnable; ++q) {
       // A learnable query stands between sequence and globals: it sees the whole sequence and earlier learnable queries.
@@ -110,5 +160,17 @@ export function historyRows(config: LongerConfig, batch: Pick<Batch, 'requests' 
       sequenceIndex[s++] = row++;
     }
   }
-  return { groupOffsets, keyOffsets, queryOffsets, queryIndex, crossLimits, selfLimits, sequenceIndex, sequenceOffsets };
+  return { groupOffsets, keyOffsets, queryOffsets, queryIndex, askOffsets, crossOffsets, selfOffsets: askOffsets, crossIndex, crossLimits, selfLimits, sequenceIndex, sequenceOffsets };
+}
+
+/** Merged tokens that a segment's rows see in the cross layer, all together. */
+function stretch({ start, asks }: Segment): number {
+  return asks.length === 0 ? 0 : asks.at(-1)! + 1 - start;
+}
+
+/** 0, and the running sums. */
+export function running(counts: readonly number[]): Int32Array {
+  const offsets = new Int32Array(counts.length + 1);
+  counts.forEach((n, i) => { offsets[i + 1] = offsets[i]! + n; });
+  return offsets;
 }

@@ -4,7 +4,7 @@ import { sizeOf } from '../graph/dim.ts';
 import { lower } from '../graph/lower.ts';
 import { checkPrecision, type Precision } from '../graph/passes/precision.ts';
 import { loadCheckpoint } from '../model/checkpoint.ts';
-import type { ModelConfig } from '../model/config.ts';
+import { historyForm, type ModelConfig } from '../model/config.ts';
 import type { ModelInputs } from '../model/layout.ts';
 import { checkParity, type ParityReport } from '../model/parity.ts';
 import { type CacheEntry, ModelDescription } from '../model/model.ts';
@@ -99,7 +99,7 @@ export class Ranker<S extends SchemaSpec = SchemaSpec> implements Disposable {
   async prefill(requests: readonly (HistoryOf<S> | RequestOf<S> | EncodedRequest)[], signal?: AbortSignal): Promise<Prefilled> {
     const { schema, config } = this.model;
     const encoded = requests.map((r, i) => (isEncoded(r) ? r : encodeRequest(schema, { candidates: [], ...r } as never, `request ${i}`)));
-    const inputs = this.model.historyInputs(packBatch(schema, encoded, { maxHistory: config.maxHistory }));
+    const inputs = this.model.historyInputs(packBatch(schema, encoded, historyForm(config)));
     const arrays = new Map(this.#cache.map((e) => [e.name, new (e.dtype === 'bf16' ? Uint16Array : Float32Array)(sizeOf(e.rows, inputs.sizes) * e.width)]));
     await this.#prefill.run(inputs.sizes, inputs.arrays, new Map([...arrays].map(([name, a]) => [`cache.${name}`, a])), { signal });
     return { requests: encoded, inputs, arrays };

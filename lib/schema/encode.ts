@@ -30,6 +30,8 @@ export interface EncodedRequest extends EncodedCandidates {
   /** Oldest first. */
   readonly event: EncodedSide;
   readonly events: number;
+  /** How many events the user had before the first of these. */
+  readonly historyStart: number;
   /** Seconds; empty without time. */
   readonly eventTime: Float64Array;
   readonly time: number;
@@ -96,7 +98,7 @@ export function encodeRequest<S extends SchemaSpec>(schema: Schema<S>, request: 
   return {
     id: r['id'] === undefined || r['id'] === null ? undefined : String(r['id']),
     userKey: userKeyOf(r, schema),
-    user, context: one('context'), event, events: history.rows, eventTime, time,
+    user, context: one('context'), event, events: history.rows, historyStart: startOf(r['historyStart'], history.rows, fail), eventTime, time,
     ...encodeCandidates(schema, r['candidates'] as RequestOf<S>['candidates'], r['labels'] as RequestOf<S>['labels'], place),
   };
 }
@@ -136,6 +138,13 @@ function seconds(value: unknown, at: string, fail: Fail): number {
   const t = value instanceof Date ? value.getTime() / 1000 : typeof value === 'bigint' ? Number(value) : value;
   if (typeof t !== 'number' || !Number.isFinite(t)) return fail(at, value === undefined || value === null ? 'the time is missing' : `expected seconds, got ${show(value)}`);
   return t;
+}
+
+/** Ordinals are 32-bit, as all indices are. */
+function startOf(value: unknown, events: number, fail: Fail): number {
+  const n = value === undefined || value === null ? 0 : typeof value === 'bigint' ? Number(value) : value;
+  if (typeof n !== 'number' || !Number.isSafeInteger(n) || n < 0 || n + events > 0x7fffffff) return fail('historyStart', `expected a whole number of events, got ${show(value)}`);
+  return n;
 }
 
 function userKeyOf(r: Record<string, unknown>, schema: Schema): string {

@@ -45,6 +45,8 @@ export type RequestOf<S extends SchemaSpec> = TimeOf<S> & {
   readonly id?: string;
   /** Groups requests of one user for GAUC. Default: the first user id feature. */
   readonly userKey?: string;
+  /** Events of the user before the first one of `history`; matters to models that count from the oldest. Default 0. */
+  readonly historyStart?: number;
   readonly history: readonly EventOf<S>[] | (ColumnsOf<S['event']> & TimesOf<S>);
   readonly candidates: readonly CandidateOf<S>[] | ColumnsOf<S['candidate']>;
   /** 0, 1 or null (no label) a candidate. */

@@ -1,5 +1,6 @@
 import type { Batch } from '../data/batch.ts';
 import { batches } from '../data/batches.ts';
+import { historyForm } from '../model/config.ts';
 import type { EncodedRequest } from '../schema/encode.ts';
 import type { StepReport, Trainer } from './trainer.ts';
 
@@ -24,7 +25,7 @@ export async function fit(trainer: Trainer, source: Source, from: Position = { e
   const schema = trainer.model.schema;
   for (let epoch = from.epoch; epoch < epochs; ++epoch) {
     let done = epoch === from.epoch ? from.batch : 0;
-    const made = batches(schema, source, { ...batch, maxHistory: trainer.model.config.maxHistory, shuffleWindow, seed, epoch, skip: done });
+    const made = batches(schema, source, { ...batch, ...historyForm(trainer.model.config), shuffleWindow, seed, epoch, skip: done });
     for await (const group of inGroups(made, trainer.options.accumulate)) {
       const report = await trainer.train(group, hooks.signal);
       await hooks.onStep?.(report, { epoch, batch: (done += group.length) });

@@ -1,3 +1,5 @@
+import { firstKept } from '../../data/batch.ts';
+import { historyForm } from '../../model/config.ts';
 import type { EncodedRequest } from '../../schema/encode.ts';
 import { differing, Equality, type Prover } from './proof.ts';
 import { changeCandidates, changeEvents, longest, withCandidates, withLength } from './requests.ts';
@@ -67,10 +69,13 @@ export const paddingInvariance: Prover = async (s) => {
   // Longer than what the model keeps: the older events may be any, or not be there at all.
   const source = longest(s.requests.filter((r) => r.candidates > 0));
   if (source.events > 0) {
-    const kept = withLength(schema, source, config.maxHistory);
     const longer = withLength(schema, source, config.maxHistory + 7);
+    const first = firstKept(schema, historyForm(config), longer);
+    // A gap to the event before needs that event's time.
+    const historyStart = config.kind === 'longer' && config.timeGap.to === 'previous' ? first - 1 : first;
+    const kept = { ...withLength(schema, source, longer.events - historyStart), historyStart };
     const wanted = await s.forward([kept]);
-    for (const r of [longer, changeEvents(schema, longer, (e) => e < 7, 3)]) {
+    for (const r of [longer, changeEvents(schema, longer, (e) => e < first, 3)]) {
       equal.add(wanted, await s.forward([r])).add(wanted, await s.score(await s.prefill([r])));
     }
   }

@@ -13,7 +13,7 @@ export function madeRequests(schema: Schema, lengths: readonly number[], candida
     const eventTime = new Float64Array(schema.time ? events : 0);
     for (let i = eventTime.length - 1, at = time; i >= 0; --i) eventTime[i] = at -= 60 + random.below(7200);
     return {
-      id: `r${r}`, userKey: `r${r}`, user: side('user', 1), context: side('context', 1), event: side('event', events), events, eventTime, time,
+      id: `r${r}`, userKey: `r${r}`, user: side('user', 1), context: side('context', 1), event: side('event', events), events, historyStart: 0, eventTime, time,
       candidate: side('candidate', candidates), candidates,
       labels: Float32Array.from({ length: candidates * schema.tasks.length }, () => random.below(2)),
     };
@@ -89,7 +89,7 @@ export function withLength(schema: Schema, r: EncodedRequest, events: number): E
   const rows = Array.from({ length: events }, (_, i) => r.events - 1 - ((events - 1 - i) % r.events));
   const span = schema.time && r.events > 0 ? r.eventTime[r.events - 1]! - r.eventTime[0]! + 1 : 0;
   const eventTime = schema.time ? Float64Array.from(rows, (row, i) => r.eventTime[row]! - span * Math.floor((events - 1 - i) / r.events)) : r.eventTime;
-  return { ...r, events, eventTime, event: picked(r.event, schema.sides.event.numericCount, rows) };
+  return { ...r, events, historyStart: 0, eventTime, event: picked(r.event, schema.sides.event.numericCount, rows) };
 }
 
 /** The request with the candidates that `rows` names, in that order. */

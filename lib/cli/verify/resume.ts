@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Batch, packBatch } from '../../data/batch.ts';
 import { loadCheckpoint, type CheckpointTensor } from '../../model/checkpoint.ts';
+import { historyForm } from '../../model/config.ts';
 import { Equality, type Prover } from './proof.ts';
 import { changeEvents } from './requests.ts';
 import type { Subject } from './subject.ts';
@@ -35,7 +36,7 @@ export const resume: Prover = async (s) => {
 function batchOf(s: Subject, step: number): Batch {
   const { schema, config } = s.model;
   const labelled = s.requests.map((r) => ({ ...r, labels: r.labels.map((y, i) => (Number.isNaN(y) ? i % 2 : y)) }));
-  return packBatch(schema, labelled.map((r) => changeEvents(schema, r, (e) => e % 3 === step % 3, step)), config);
+  return packBatch(schema, labelled.map((r) => changeEvents(schema, r, (e) => e % 3 === step % 3, step)), historyForm(config));
 }
 
 async function steps(s: Subject, trainer: ReturnType<Subject['trainer']>, from: number, count: number): Promise<void> {

@@ -4,7 +4,7 @@ import type { EncodedRequest } from '../../schema/encode.ts';
 import { differing, type Prover } from './proof.ts';
 import { changeEvents, longest, withLength } from './requests.ts';
 import type { Subject } from './subject.ts';
-import { dependencies, type Row, type Rows, rowsOfRequest, wrongLimits } from './visibility.ts';
+import { bandSize, dependencies, groupOf, type Row, type Rows, rowsOfRequest, wrongLimits } from './visibility.ts';
 
 type Numbers = Exclude<NumericArray, Float64Array>;
 
@@ -53,13 +53,13 @@ interface EventStudy {
 async function studyEvents(s: Subject, c: LongerConfig): Promise<EventStudy> {
   const { schema } = s.model;
   const base = withLength(schema, longest(s.requests), lengthFor(c));
-  const events = someEvents(base.events, c.merge);
   const rows = rowsOfRequest(s.model, base);
+  const events = someEvents(base.events, c.merge).filter((e) => groupOf(rows, base.events, e) >= 0);
   const changes = await rowsThatChange(s, base, events.map((e) => changeEvents(schema, base, (i) => i === e)));
-  return { rows, events, changes, groupOf: (e) => rows.groups - 1 - Math.floor((base.events - 1 - e) / c.merge) };
+  return { rows, events, changes, groupOf: (e) => groupOf(rows, base.events, e) };
 }
 
-/** Groups of K are counted from the newest event. */
+/** Groups of K are counted from the newest event, or from the user's first. */
 export const mergeAlignment: Prover = async (s) => {
   const c = s.model.config;
   if (c.kind !== 'longer' || c.maxHistory === 0) return null;
@@ -74,7 +74,7 @@ export const mergeAlignment: Prover = async (s) => {
     });
   });
   return {
-    mechanism: 'merge alignment', claim: `an event is in the group of ${c.merge} that its place from the newest gives, and in no other`,
+    mechanism: 'merge alignment', claim: `an event is in the group of ${c.merge} that its place from the ${c.alignment} gives, and in no other`,
     measured: `${own} of ${events.length} changed events change their group's row; ${others} rows of other groups change`, pass: own === events.length && others === 0,
   };
 };
@@ -117,9 +117,8 @@ export const mask: Prover = async (s) => {
   const base = withLength(schema, longest(s.requests), uneven(c, 5));
   const rows = rowsOfRequest(s.model, base);
   const wrong = wrongLimits(long) + wrongLimits(rows);
-  const groupOf = (e: number): number => rows.groups - 1 - Math.floor((base.events - 1 - e) / c.merge);
   const salts = [1, 2, 3, 5];
-  const requests = Array.from({ length: rows.groups }, (_, g) => salts.map((salt) => changeEvents(schema, base, (e) => groupOf(e) === g, salt))).flat();
+  const requests = Array.from({ length: rows.groups }, (_, g) => salts.map((salt) => changeEvents(schema, base, (e) => groupOf(rows, base.events, e) === g, salt))).flat();
   const changes = await rowsThatChange(s, base, requests);
   const allowed = dependencies(rows, c.selfLayers + 1);
   const seen = { may: 0, does: 0, mayNot: 0, leaks: 0, blind: 0 };
@@ -142,7 +141,7 @@ export const mask: Prover = async (s) => {
       if (others > 0 && reached === 0) ++seen.blind;
     });
   return {
-    mechanism: 'mask', claim: `rows see what ${c.visibility} visibility lets them see, ${c.queries.kind} queries`,
+    mechanism: 'mask', claim: `rows see what ${c.visibility} visibility lets them see, ${c.queries.kind} queries, ${c.window} window`,
     measured: `${wrong} of ${2 * (long.asking.length + rows.asking.length)} limits are wrong; ${seen.does} of ${seen.may} permitted groups change a row, ${seen.leaks} of ${seen.mayNot} others do; ${seen.blind} rows see nothing`,
     // A sharp softmax may round a group away, so most have to show, not each.
     pass: wrong === 0 && seen.leaks === 0 && seen.blind === 0 && 2 * seen.does >= seen.may && rows.asking.length > 0,
@@ -166,6 +165,10 @@ export const querySelection: Prover = async (s) => {
     return list.length === Math.min(k, below) && (list.length === 0 || (list.at(-1) === below - 1 && Math.max(...gaps.slice(0, -1), 1) - Math.min(...gaps.slice(0, -1), Infinity) <= 1));
   };
   const right = (): boolean => {
+    if (c.window === 'banded') {
+      const size = bandSize(c);
+      return same(places, newest(size + ((rows.first + rows.groups - 1) % size) + 1, rows.groups));
+    }
     switch (q.kind) {
       case 'all': return same(places, newest(rows.groups, rows.groups));
       case 'recent': return same(places, newest(q.k, rows.groups));

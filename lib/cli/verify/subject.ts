@@ -6,7 +6,7 @@ import { inference } from '../../graph/passes/inference.ts';
 import { precision as inPrecision, type Precision } from '../../graph/passes/precision.ts';
 import { prune } from '../../graph/passes/prune.ts';
 import type { Checkpoint } from '../../model/checkpoint.ts';
-import type { LongerConfig } from '../../model/config.ts';
+import { historyForm, type LongerConfig } from '../../model/config.ts';
 import { fullPlan, type ModelDescription } from '../../model/model.ts';
 import { Plan, Runtime, State } from '../../native/plan.ts';
 import { type Prefilled, Ranker } from '../../rank/ranker.ts';
@@ -66,7 +66,7 @@ export function makeSubject({ model, checkpoint, train, requests }: SubjectSourc
   return {
     model, precision, requests,
     async forward(list, threads = usualThreads) {
-      const batch = packBatch(model.schema, list, model.config);
+      const batch = packBatch(model.schema, list, historyForm(model.config));
       const { sizes, arrays } = model.inputs(batch);
       const logits = new Float32Array(batch.candidates * model.schema.tasks.length);
       await plans(threads).run(sizes, arrays, new Map([['logits', logits]]));
@@ -76,7 +76,7 @@ export function makeSubject({ model, checkpoint, train, requests }: SubjectSourc
     score: (prefilled, candidates, threads = usualThreads) => rankers(threads).score(prefilled, candidates),
     async layerRows(list) {
       const { plan, graph } = rowPlan(0);
-      const { sizes, arrays } = model.inputs(packBatch(model.schema, list, model.config));
+      const { sizes, arrays } = model.inputs(packBatch(model.schema, list, historyForm(model.config)));
       const layers = plan.outputs.map((v) => new (graph.outputs.get(v.name)!.dtype === 'bf16' ? Uint16Array : Float32Array)(plan.elements(v, sizes)));
       await plan.run(sizes, arrays, new Map(plan.outputs.map((v, i) => [v.name, layers[i]!])));
       return { layers: plan.outputs.map((v, i) => [Number(v.name.slice(4)), layers[i]!] as const).sort((a, b) => a[0] - b[0]).map(([, a]) => a), offsets: arrays.get('query.offsets') as Int32Array };
