@@ -76,7 +76,7 @@ void TilePlan::place_scratch(const CompiledGraph& graph, int node) {
     if (role == TileRole::offsets || role == TileRole::group_offsets) add(entry_block_[i], entries_[i].shape.bytes(), 0, nodes - 1);
   }
   for (int n = 0; n < nodes; ++n) add(workspace_block_[static_cast<size_t>(n)], workspace_bytes(graph, node, n), n, n);
-  scratch_bytes_ = placer_.place(blocks_);
+  scratch_bytes_ = scratch_size(placer_.place(blocks_), workers_);
   const auto offset = [this](int block) { return block < 0 ? int64_t{-1} : blocks_[static_cast<size_t>(block)].offset; };
   for (size_t i = 0; i < entries_.size(); ++i) entries_[i].scratch = offset(entry_block_[i]);
   workspaces_.resize(static_cast<size_t>(nodes));

@@ -2,13 +2,16 @@
 //
 // Determinism contract: a task's work is a function of its index alone. How tasks are dealt to workers is not
 // fixed, so a task may only write what no other task of the same loop touches (or the scratch of its worker).
-// Loops are not nested, and one thread at a time calls parallel_for. A task that throws ends the loop early: the
-// first exception comes out of parallel_for once no worker is inside the loop any more.
+// Each worker begins with a share of neighbouring tasks, the same part of every loop, so that what it wrote is in its own
+// cache when it reads it again; then it helps the others with theirs. Loops are not nested, and one thread at a time calls
+// parallel_for. A task that throws ends the loop early: the first exception comes out of parallel_for once no worker is
+// inside the loop any more.
 #pragma once
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <exception>
+#include <memory>
 #include <mutex>
 #include <thread>
 #include <type_traits>
@@ -56,8 +59,11 @@ class ThreadPool {
   // The open flag of the loop plus the number of workers inside. A worker adds itself first and looks at the flag in
   // the same step: one that comes late finds the gate shut, or open with the fields below already those of the next loop.
   std::atomic<int64_t> gate_{0};
-  std::atomic<int64_t> next_{0};
-  int64_t tasks_ = 0;
+  struct alignas(64) Share {
+    std::atomic<int64_t> next{0};
+    int64_t end = 0;
+  };
+  std::unique_ptr<Share[]> shares_;  // of tasks, a worker each
   Thunk thunk_ = nullptr;
   void* body_ = nullptr;
   std::exception_ptr failure_;  // under mutex_

@@ -265,6 +265,7 @@ int main() {
     const Types same = same_types(x16), master{x16, false, x16, x16, x16};
     test_linear(5000, 40, 33, 1, same, true);
     test_linear(300, 512, 300, 0, master, true);
+    test_linear(2100, 70, 270, 0, same, true);
     test_linear(9, 1030, 260, 2, master, true);
     test_linear(4, 0, 5, 1, same, true);
     for (const int64_t r : {0, 1, 7, 1500})

@@ -40,6 +40,22 @@ std::string message_of(Body&& body) {
   return "";
 }
 
+// The first task of a share ends only when all other tasks have run: the others must take over the rest of that share.
+void pool_shares_are_helped() {
+  for (int threads : {2, 3}) {
+    ThreadPool pool(threads);
+    for (int round = 0; round < 20; ++round) {
+      std::atomic<int> done{0};
+      pool.parallel_for(40, [&](int64_t t, int) {
+        if (t == 0)
+          while (done.load() < 39) std::this_thread::yield();
+        done.fetch_add(1);
+      });
+      CHECK(done.load() == 40);
+    }
+  }
+}
+
 // Short loops in quick succession and with pauses: a late worker must never run a task of a loop that is over.
 void pool_runs_every_task_once() {
   std::mt19937 random(1);
@@ -319,6 +335,7 @@ void bad_graphs_are_refused() {
 
 int main() {
   pool_runs_every_task_once();
+  pool_shares_are_helped();
   pool_carries_exceptions();
   placed_blocks_do_not_overlap();
   arena_grows_and_is_aligned();

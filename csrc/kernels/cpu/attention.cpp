@@ -35,17 +35,17 @@ FlashRequest request_of(const AttentionArgs& a, int64_t b) {
 }  // namespace
 
 int64_t attention_workspace(const Call& call) {
-  return flash_of(attention_args(call, false)).forward_bytes() * call.pool->size();
+  return flash_of(attention_args(call, false)).forward_bytes(call.pool->size()) * call.pool->size();
 }
 
 int64_t attention_dx_workspace(const Call& call) {
-  return flash_of(attention_args(call, true)).backward_bytes() * call.pool->size();
+  return flash_of(attention_args(call, true)).backward_bytes(call.pool->size()) * call.pool->size();
 }
 
 void attention(const Call& call) {
   const AttentionArgs a = attention_args(call, false);
   const Flash flash = flash_of(a);
-  const int64_t bytes = flash.forward_bytes();
+  const int64_t bytes = flash.forward_bytes(call.pool->size());
   for_each_head(*call.pool, a.requests, a.heads, a.q.dim[0] / kRowChunk + 1,
                 [&](int64_t b, int64_t head, int64_t part, int64_t parts, int worker) {
                   const FlashRequest request = request_of(a, b);
@@ -57,7 +57,7 @@ void attention(const Call& call) {
 void attention_dx(const Call& call) {
   const AttentionArgs a = attention_args(call, true);
   const Flash flash = flash_of(a);
-  const int64_t bytes = flash.backward_bytes();
+  const int64_t bytes = flash.backward_bytes(call.pool->size());
   for_each_head(*call.pool, a.requests, a.heads, 1, [&](int64_t b, int64_t head, int64_t, int64_t, int worker) {
     flash.backward(request_of(a, b), head, static_cast<char*>(call.workspace) + worker * bytes);
   });

@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "runtime/arena.h"
+
 namespace longer::cpu {
 
 namespace {
@@ -68,8 +70,8 @@ Flash::Scratch Flash::carve(void* memory) const {
   return s;
 }
 
-int64_t Flash::forward_bytes() const { return carve(nullptr).forward_end - static_cast<char*>(nullptr); }
-int64_t Flash::backward_bytes() const { return carve(nullptr).backward_end - static_cast<char*>(nullptr); }
+int64_t Flash::forward_bytes(int64_t threads) const { return scratch_size(carve(nullptr).forward_end - static_cast<char*>(nullptr), threads); }
+int64_t Flash::backward_bytes(int64_t threads) const { return scratch_size(carve(nullptr).backward_end - static_cast<char*>(nullptr), threads); }
 
 void Flash::pack(const Tensor& t, int64_t row, int64_t rows, int64_t head, float factor, float* dst) const {
   tiles_.pack(element(t, row, head * t_.head_width), is_bf16_, t_.width, rows, t_.head_width, factor, dst);

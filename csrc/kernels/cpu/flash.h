@@ -27,8 +27,8 @@ class Flash {
  public:
   explicit Flash(const FlashTensors& tensors);
 
-  int64_t forward_bytes() const;   // of a worker
-  int64_t backward_bytes() const;  // of a worker
+  int64_t forward_bytes(int64_t threads) const;   // of a worker
+  int64_t backward_bytes(int64_t threads) const;  // of a worker
   int64_t chunks(const FlashRequest& request) const { return (request.rows + chunk_ - 1) / chunk_; }
 
   void forward(const FlashRequest& request, int64_t head, int64_t chunk, void* scratch) const;

@@ -57,7 +57,7 @@ class ProductRun {
   bool small() const { return p_.rows <= kernel_.small_rows && !p_.transposed; }
 
   int64_t panel_bytes() const { return align_up(panels_ * kernel_.panel * words_ * 4); }
-  int64_t stage_bytes() const { return align_up(block_rows_ * stage_stride_ * 4); }
+  int64_t stage_bytes() const { return scratch_size(block_rows_ * stage_stride_ * 4, pool_.size()); }
 
   // Enough work for a task to be worth its hand-out, few enough rows that the threads end together.
   int64_t rows_a_task() const {
