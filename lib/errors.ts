@@ -11,6 +11,8 @@ export type LongerErrorCode =
   | 'ERR_DISPOSED'
   | 'ERR_NUMERIC'
   | 'ERR_ABORTED'
+  | 'ERR_DEADLINE'
+  | 'ERR_OVERLOADED'
   | 'ERR_GRAPH';
 
 export interface ErrorDetails {

@@ -1,0 +1,6 @@
+/** longer-rec/serve: ranking for many callers, with caches, histories and an HTTP service. */
+export { type CacheStats, type CacheStore, LruCacheStore, type LruOptions, type Pinned } from './cache_store.ts';
+export { type HistoryLimits, type HistoryStore, MemoryHistoryStore, type StoredEvent } from './history_store.ts';
+export { rankServiceDefaults, type RankServiceOptions } from './rank_options.ts';
+export { type OpenParts, type RankCall, type RankRequest, type RankResult, RankService, type RankServiceParts, type RankServiceStats } from './rank_service.ts';
+export type { ShadowStats } from './shadow.ts';

@@ -1,0 +1,421 @@
+import { LongerError } from '../errors.ts';
+import { Ranker, type Prefilled } from '../rank/ranker.ts';
+import { Runtime } from '../native/plan.ts';
+import { type EncodedCandidates, encodeRequest, type EncodedRequest } from '../schema/encode.ts';
+import type { RequestOf, Schema, SchemaSpec } from '../schema/schema.ts';
+import { type CacheStats, type CacheStore, LruCacheStore, type Pinned } from './cache_store.ts';
+import type { HistoryStore } from './history_store.ts';
+import { checkRankServiceOptions, rankServiceDefaults, type RankServiceOptions } from './rank_options.ts';
+import { type Prefix, ServedModel, sliceCandidates } from './served_model.ts';
+import { Shadow, type ShadowStats } from './shadow.ts';
+
+/** A request to rank; the history is given, or that of a user of the history store. */
+export type RankRequest<S extends SchemaSpec = SchemaSpec> = Omit<RequestOf<S>, 'labels' | 'history'> & {
+  readonly history?: RequestOf<S>['history'];
+  readonly userId?: string;
+  /** Scores to give; the candidates are ordered by the first. Default: all, as the schema orders them. */
+  readonly tasks?: readonly (keyof S['labels'] & string)[];
+  /** Only the best. */
+  readonly topK?: number;
+};
+
+export interface RankCall {
+  readonly signal?: AbortSignal;
+  /** Milliseconds from now. Later, the call fails with ERR_DEADLINE and what is left of it is not run. */
+  readonly timeout?: number;
+}
+
+export interface RankResult {
+  /** Version of the model that gave every one of these scores. */
+  readonly model: string;
+  readonly cache: 'hit' | 'miss';
+  /** Places in the candidate list, best first; equal scores in list order. */
+  readonly index: Int32Array;
+  /** Logits of each task in the order of `index`; sigmoid makes them probabilities. */
+  readonly logits: Readonly<Record<string, Float32Array>>;
+}
+
+export interface RankServiceStats {
+  readonly calls: number;
+  readonly refused: number;
+  readonly late: number;
+  readonly aborted: number;
+  readonly failed: number;
+  readonly batches: number;
+  readonly rows: number;
+  readonly prefills: number;
+  readonly waitingCalls: number;
+  readonly waitingRows: number;
+  readonly swaps: number;
+  readonly cache: CacheStats;
+  readonly shadow: ShadowStats;
+}
+
+export interface RankServiceParts {
+  /** Default: an LRU store of `cacheBytes`. */
+  readonly cache?: CacheStore;
+  readonly histories?: HistoryStore;
+  /** Loads what `load` and `shadow` name. */
+  readonly open?: (directory: string) => Promise<Ranker>;
+  readonly owned?: Disposable;
+}
+
+export interface OpenParts {
+  readonly cache?: CacheStore;
+  /** Makes the history store once the schema is known. */
+  readonly histories?: (schema: Schema) => HistoryStore;
+  readonly threads?: number | undefined;
+}
+
+interface Call {
+  readonly model: ServedModel;
+  readonly request: EncodedRequest;
+  readonly prefix: Prefix;
+  readonly logits: Float32Array;
+  cache: Pinned | undefined;
+  hit: boolean;
+  /** Candidates that have been scored. */
+  done: number;
+  settled: boolean;
+  readonly settle: (error?: unknown) => void;
+}
+
+/**
+ * Ranks for many callers at once. Calls are gathered into batches, large ones in slices so that small ones pass, and
+ * their scores are the same bits as those of the Ranker alone. The queue is bounded, a late or aborted call leaves it, and
+ * the model can be replaced while calls run.
+ */
+export class RankService implements AsyncDisposable {
+  readonly options: RankServiceOptions;
+  readonly #cache: CacheStore;
+  readonly #histories: HistoryStore | undefined;
+  readonly #open: (directory: string) => Promise<Ranker>;
+  readonly #owned: Disposable | undefined;
+  #model: ServedModel;
+  #waiting: Call[] = [];
+  #waitingRows = 0;
+  #running = false;
+  #closed = false;
+  #idle: (() => void)[] = [];
+  readonly #shadow = new Shadow();
+  #counts = { calls: 0, refused: 0, late: 0, aborted: 0, failed: 0, batches: 0, rows: 0, prefills: 0, swaps: 0 };
+
+  /** The service disposes its rankers, and what `owned` names after them. */
+  constructor(ranker: Ranker, name: string, options: Partial<RankServiceOptions> = {}, parts: RankServiceParts = {}) {
+    this.options = { ...rankServiceDefaults, ...options };
+    checkRankServiceOptions(this.options);
+    this.#cache = parts.cache ?? new LruCacheStore({ budget: this.options.cacheBytes, ttl: this.options.cacheTtl });
+    this.#histories = parts.histories;
+    this.#open = parts.open ?? ((directory) => Ranker.open(directory));
+    this.#owned = parts.owned;
+    this.#model = new ServedModel(ranker, name);
+  }
+
+  /**
+   * Serves the model of a directory; all models that it loads share one runtime.
+   * @throws LongerError ERR_CHECKPOINT, ERR_CONFIG
+   */
+  static async open(directory: string, options: Partial<RankServiceOptions> = {}, { threads, histories, ...parts }: OpenParts = {}): Promise<RankService> {
+    const runtime = new Runtime({ threads });
+    try {
+      const ranker = await Ranker.open(directory, { runtime });
+      const store = histories?.(ranker.model.schema);
+      return new RankService(ranker, directory, options, { ...parts, ...(store ? { histories: store } : {}), open: (d) => Ranker.open(d, { runtime }), owned: runtime });
+    } catch (error) {
+      runtime.dispose();
+      throw error;
+    }
+  }
+
+  get histories(): HistoryStore | undefined {
+    return this.#histories;
+  }
+
+  get schema(): Schema {
+    return this.#model.ranker.model.schema;
+  }
+
+  get model(): { readonly name: string; readonly version: string } {
+    return { name: this.#model.name, version: this.#model.version };
+  }
+
+  stats(): RankServiceStats {
+    return { ...this.#counts, waitingCalls: this.#waiting.length, waitingRows: this.#waitingRows, cache: this.#cache.stats(), shadow: this.#shadow.stats() };
+  }
+
+  /**
+   * Scores and orders the candidates of one request.
+   * @throws LongerError ERR_DATA naming the feature, ERR_OVERLOADED where the queue is full, ERR_DEADLINE, ERR_NUMERIC for a
+   * score that is no number, ERR_DISPOSED after `close`; the signal's reason when it aborts
+   */
+  async rank<S extends SchemaSpec = SchemaSpec>(request: RankRequest<S>, { signal, timeout = this.options.timeout }: RankCall = {}): Promise<RankResult> {
+    const until = performance.now() + timeout;
+    signal?.throwIfAborted();
+    if (this.#closed) throw new LongerError('ERR_DISPOSED', 'the service is closed');
+    this.#admit(1);
+    const { userId, topK, tasks, ...rest } = request as unknown as RankRequest;
+    const history = rest.history ?? (await this.#stored(userId));
+    signal?.throwIfAborted();
+    const model = this.#model;
+    const wanted = checkTasks(model.ranker.model.schema, tasks);
+    if (topK !== undefined && !(Number.isSafeInteger(topK) && topK >= 1)) throw new LongerError('ERR_DATA', `expected a whole number of at least 1, got ${String(topK)}`, { place: 'topK' });
+    this.#checkLength('history', history, this.options.maxEvents);
+    this.#checkLength('candidates', rest.candidates, this.options.maxCandidates);
+    const encoded = encodeRequest(model.ranker.model.schema, { ...rest, history } as never);
+    if (encoded.candidates > this.options.maxCandidates) throw tooMany('candidates', encoded.candidates, this.options.maxCandidates);
+    if (encoded.events > this.options.maxEvents) throw tooMany('history', encoded.events, this.options.maxEvents);
+    this.#admit(encoded.candidates);
+    const call = await this.#enqueue(model, encoded, userId ?? encoded.userKey, until, signal);
+    return ordered(call, wanted, topK);
+  }
+
+  /**
+   * Opens a model and swaps it in. What is in flight finishes on the model before; a load that fails changes nothing.
+   * @throws LongerError ERR_CHECKPOINT, ERR_SCHEMA where the schema is another
+   */
+  async load(directory: string): Promise<{ name: string; version: string }> {
+    return this.swap(await this.#opened(directory), directory);
+  }
+
+  /** Puts a ranker in the place of the present one, whose caches are unreachable from here on. */
+  swap(ranker: Ranker, name: string): { name: string; version: string } {
+    const before = this.#model;
+    this.#model = new ServedModel(ranker, name);
+    this.#counts.swaps++;
+    this.#cache.drop(before.version);
+    before.retire();
+    return this.model;
+  }
+
+  /** Scores a share of the calls with a second model too, when nothing else waits, and counts how far it is off. */
+  async shadow(directory: string): Promise<void> {
+    this.#shadow.use(new ServedModel(await this.#opened(directory), directory));
+  }
+
+  stopShadow(): void {
+    this.#shadow.use(undefined);
+  }
+
+  /** Takes no more calls, finishes those it has, and frees the model. */
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    if (this.#running) await new Promise<void>((resolve) => this.#idle.push(resolve));
+    this.#shadow.use(undefined);
+    this.#model.retire();
+    this.#owned?.[Symbol.dispose]();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #opened(directory: string): Promise<Ranker> {
+    const ranker = await this.#open(directory);
+    const [mine, other] = [this.schema.hash, ranker.model.schema.hash];
+    if (mine === other && !this.#closed) return ranker;
+    ranker.dispose();
+    if (this.#closed) throw new LongerError('ERR_DISPOSED', 'the service is closed');
+    throw new LongerError('ERR_SCHEMA', 'the model has another schema than the one that is served', { place: directory, remedy: 'Start a service of its own for it' });
+  }
+
+  async #stored(userId: string | undefined): Promise<unknown> {
+    if (userId === undefined) throw new LongerError('ERR_DATA', 'the history is missing', { place: 'history', remedy: 'Give a history, or the userId of a stored one' });
+    if (!this.#histories) throw new LongerError('ERR_DATA', 'there is no history store', { place: 'userId', remedy: 'Give the history itself' });
+    return this.#histories.read(userId);
+  }
+
+  #checkLength(place: string, list: unknown, most: number): void {
+    if (Array.isArray(list) && list.length > most) throw tooMany(place, list.length, most);
+  }
+
+  /** @throws LongerError ERR_OVERLOADED */
+  #admit(rows: number): void {
+    const { maxCalls, maxRows } = this.options;
+    const full = this.#waiting.length >= maxCalls ? `${maxCalls} calls` : this.#waitingRows > 0 && this.#waitingRows + rows > maxRows ? `${maxRows} candidates` : undefined;
+    if (full === undefined) return;
+    this.#counts.refused++;
+    throw new LongerError('ERR_OVERLOADED', `${full} are waiting already`, { remedy: 'Try again later, or spread the load over more processes' });
+  }
+
+  #enqueue(model: ServedModel, request: EncodedRequest, owner: string, until: number, signal: AbortSignal | undefined): Promise<Call> {
+    if (this.#closed) throw new LongerError('ERR_DISPOSED', 'the service is closed');
+    const left = until - performance.now();
+    if (left <= 0) {
+      this.#counts.late++;
+      throw late();
+    }
+    this.#counts.calls++;
+    const prefix = model.prefix(request, owner);
+    const leave = model.enter();
+    return new Promise((resolve, reject) => {
+      const logits = new Float32Array(request.candidates * model.ranker.model.schema.tasks.length);
+      const call: Call = {
+        model, request, prefix, logits, cache: undefined, hit: false, done: 0, settled: false,
+        settle: (error) => {
+          if (call.settled) return;
+          call.settled = true;
+          clearTimeout(timer);
+          signal?.removeEventListener('abort', abort);
+          this.#waitingRows -= request.candidates - call.done;
+          const at = this.#waiting.indexOf(call);
+          if (at >= 0) this.#waiting.splice(at, 1);
+          if (error === undefined) resolve(call);
+          else reject(error as Error);
+          if (error === undefined && Math.random() < this.options.shadowShare) this.#shadow.offer(request, logits);
+          if (!busy.has(call)) this.#release(call);
+        },
+      };
+      const busy = this.#busy;
+      this.#leave.set(call, leave);
+      const abort = (): void => {
+        this.#counts.aborted++;
+        call.settle(signal!.reason);
+      };
+      const timer = setTimeout(() => {
+        this.#counts.late++;
+        call.settle(late());
+      }, Math.min(left, 2 ** 31 - 1));
+      signal?.addEventListener('abort', abort, { once: true });
+      this.#waiting.push(call);
+      this.#waitingRows += request.candidates;
+      if (!this.#running) void this.#run();
+    });
+  }
+
+  /** Calls of the batch that is running: their model and caches stay until it is done. */
+  readonly #busy = new Set<Call>();
+  readonly #leave = new WeakMap<Call, () => void>();
+
+  #release(call: Call): void {
+    call.cache?.release();
+    this.#leave.get(call)!();
+  }
+
+  async #run(): Promise<void> {
+    this.#running = true;
+    await pause(this.options.window);
+    for (;;) {
+      if (this.#waiting.length > 0) await this.#batch();
+      else if (this.#shadow.behind && !this.#closed) await this.#shadow.step();
+      else break;
+    }
+    this.#running = false;
+    for (const resolve of this.#idle.splice(0)) resolve();
+  }
+
+  /** One batch: calls of one model in order of arrival, each with a slice; those without a cache are prefilled first. */
+  async #batch(): Promise<void> {
+    const { rows, slice, events } = this.options;
+    const { model } = this.#waiting[0]!;
+    const taken: { readonly call: Call; readonly list: EncodedCandidates }[] = [];
+    const bare: Call[] = [];
+    let room = rows;
+    let fresh = 0;
+    const alone = this.#waiting.length === 1;
+    for (const call of this.#waiting) {
+      if (room <= 0) break;
+      if (call.model !== model) continue;
+      if (!call.cache) {
+        call.cache = this.#cache.acquire(call.prefix.key);
+        call.hit = call.cache !== undefined;
+      }
+      if (!call.cache) {
+        if (bare.length > 0 && fresh + call.request.events > events) continue;
+        bare.push(call);
+        fresh += call.request.events;
+      }
+      const to = Math.min(call.request.candidates, call.done + Math.min(room, alone ? rows : slice));
+      taken.push({ call, list: sliceCandidates(call.request, call.done, to) });
+      room -= to - call.done;
+    }
+    for (const { call } of taken) this.#busy.add(call);
+    try {
+      if (bare.length > 0) await this.#prefill(model, bare);
+      const live = taken.filter(({ call }) => !call.settled);
+      if (live.length > 0) await this.#score(model, live);
+    } catch (error) {
+      for (const { call } of taken) {
+        if (!call.settled) this.#counts.failed++;
+        call.settle(error);
+      }
+    } finally {
+      for (const { call } of taken) {
+        this.#busy.delete(call);
+        if (call.settled) this.#release(call);
+      }
+    }
+    // Who has had a slice stands behind who has not.
+    const had = new Set(taken.map(({ call }) => call));
+    this.#waiting = [...this.#waiting.filter((c) => !had.has(c)), ...this.#waiting.filter((c) => had.has(c))];
+  }
+
+  /** Equal prefixes are computed once. */
+  async #prefill(model: ServedModel, calls: readonly Call[]): Promise<void> {
+    const unique = [...new Map(calls.map((c) => [c.prefix.key, c.prefix])).values()];
+    const made = await model.prefill(unique);
+    this.#counts.prefills += unique.length;
+    const values = new Map<string, Prefilled>(unique.map((p, i) => [p.key, made[i]!]));
+    for (const [key, value] of values) {
+      const first = model.retired ? undefined : this.#cache.insert(key, model.version, value, model.bytes(value));
+      for (const call of calls) if (call.prefix.key === key) call.cache = { value, release: () => undefined };
+      const owner = calls.find((c) => c.prefix.key === key)!;
+      if (first) owner.cache = first;
+    }
+  }
+
+  async #score(model: ServedModel, taken: readonly { readonly call: Call; readonly list: EncodedCandidates }[]): Promise<void> {
+    const scores = await model.score(taken.map(({ call }) => call.cache!.value), taken.map(({ list }) => list));
+    this.#counts.batches++;
+    const tasks = model.ranker.model.schema.tasks.length;
+    taken.forEach(({ call, list }, i) => {
+      this.#counts.rows += list.candidates;
+      if (call.settled) return;
+      const mine = scores[i]!;
+      if (mine.some((x) => !Number.isFinite(x))) {
+        this.#counts.failed++;
+        call.settle(new LongerError('ERR_NUMERIC', 'the model gave a score that is no finite number', { place: model.name, remedy: 'Its parameters are damaged: load another checkpoint' }));
+        return;
+      }
+      call.logits.set(mine, call.done * tasks);
+      call.done += list.candidates;
+      this.#waitingRows -= list.candidates;
+      if (call.done === call.request.candidates) call.settle();
+    });
+  }
+}
+
+const late = (): LongerError => new LongerError('ERR_DEADLINE', 'the deadline passed before the scores were there', { remedy: 'Allow more time, or send fewer candidates' });
+
+const tooMany = (place: string, n: number, most: number): LongerError => new LongerError('ERR_DATA', `${n} are more than the ${most} that are allowed`, { place });
+
+/** @returns places of the tasks in a row of logits */
+function checkTasks(schema: Schema, names: readonly string[] | undefined): readonly (readonly [string, number])[] {
+  if (names === undefined) return schema.tasks.map(({ name }, t) => [name, t]);
+  if (!Array.isArray(names) || names.length === 0) throw new LongerError('ERR_DATA', 'expected a list of task names', { place: 'tasks' });
+  return (names as readonly string[]).map((name) => {
+    const t = schema.tasks.findIndex((task) => task.name === name);
+    if (t < 0) throw new LongerError('ERR_DATA', `there is no task '${name}'; known are ${schema.tasks.map((task) => task.name).join(', ')}`, { place: 'tasks' });
+    return [name, t];
+  });
+}
+
+function ordered(call: Call, wanted: readonly (readonly [string, number])[], topK: number | undefined): RankResult {
+  const { logits, request, model } = call;
+  const tasks = model.ranker.model.schema.tasks.length;
+  const by = wanted[0]![1];
+  const index = Int32Array.from({ length: request.candidates }, (_, i) => i)
+    .sort((a, b) => logits[b * tasks + by]! - logits[a * tasks + by]! || a - b)
+    .slice(0, topK ?? request.candidates);
+  return {
+    model: model.version, cache: call.hit ? 'hit' : 'miss', index,
+    logits: Object.fromEntries(wanted.map(([name, t]) => [name, Float32Array.from(index, (i) => logits[i * tasks + t]!)])),
+  };
+}
+
+/** Waits some microseconds; timers are too coarse for fewer than a thousand. */
+async function pause(micros: number): Promise<void> {
+  const until = performance.now() + micros / 1000;
+  do await new Promise<void>((resolve) => setImmediate(resolve));
+  while (performance.now() < until);
+}
