@@ -8,6 +8,7 @@ export { batches, type BatchOptions } from './data/batches.ts';
 export { Dataset, type ReadOptions } from './data/reader.ts';
 export { prepare } from './data/prepare.ts';
 export { bestAuc, makeWorld, worldDefaults, type WorldOptions, worldSchema } from './data/world.ts';
+export { appendRefusal, type Reuse } from './model/append.ts';
 export { type BaselineConfig, historyForm, type LongerConfig, longerDefaults, type ModelConfig, type PresetName, presets, type QuerySelection } from './model/config.ts';
 export { ModelDescription } from './model/model.ts';
 export { listCheckpoints, loadCheckpoint } from './model/checkpoint.ts';
@@ -20,7 +21,7 @@ export { type StepReport, Trainer } from './train/trainer.ts';
 export type { ParameterGroup } from './train/groups.ts';
 export { trainDefaults, type TrainOptions } from './train/options.ts';
 export { MetricSet, type MetricResult } from './train/metric_set.ts';
-export { Ranker, type Prefilled, type RankerOptions } from './rank/ranker.ts';
+export { type Appended, type GrowthOf, type Prefilled, Ranker, type RankerOptions } from './rank/ranker.ts';
 
 import { loadNative } from './native/load.ts';
 import type { DeviceReport } from './native/types.ts';

@@ -3,7 +3,7 @@ import { LongerError } from '../errors.ts';
 import type { NumericArray } from '../native/types.ts';
 import { historyForm, type ModelConfig } from './config.ts';
 import { timeBoundaries } from './features.ts';
-import { anchorCount, candidateRowCount, historyRows, running } from './visibility.ts';
+import { anchorCount, candidateRowCount, historyRows, type HistoryRows, running, windowOf } from './visibility.ts';
 
 /** A batch in the form that a model's graphs read: sizes by symbol, arrays by input name. */
 export interface ModelInputs {
@@ -50,7 +50,16 @@ export function layoutHistory(config: ModelConfig, batch: Batch): ModelInputs {
   const gaps = batch.columns.get('event.gap');
   if (gaps) arrays.set('event.gap_bucket', Int32Array.from(gaps, (gap) => bucketOf(boundaries, gap)));
   if (config.alignment === 'oldest') partArrays(arrays, batch, config.merge);
-  const h = historyRows(config, batch);
+  const h = historyRows(config, Array.from(batch.eventCounts, (n, r) => windowOf(config, batch.firstEvents[r]!, n)));
+  rowArrays(h, sizes, arrays);
+  const anchors = anchorCount(config);
+  if (anchors > 0) anchorArrays(arrays, requests, anchors, config.globals, h);
+  return { sizes, arrays };
+}
+
+/** Offsets, indices and limits of the history's rows. */
+export function rowArrays(h: HistoryRows, sizes: Record<string, number>, arrays: Map<string, NumericArray>): void {
+  const requests = h.keyOffsets.length - 1;
   sizes['groups'] = h.groupOffsets[requests]!;
   sizes['sequence'] = h.sequenceOffsets[requests]!;
   arrays.set('group.offsets', h.groupOffsets);
@@ -69,10 +78,6 @@ export function layoutHistory(config: ModelConfig, batch: Batch): ModelInputs {
   arrays.set('sequence.index', h.sequenceIndex);
   arrays.set('sequence.offsets', h.sequenceOffsets);
   arrays.set('one.offsets', Int32Array.from({ length: requests + 1 }, (_, r) => r));
-
-  const anchors = anchorCount(config);
-  if (anchors > 0) anchorArrays(arrays, requests, anchors, config.globals, h);
-  return { sizes, arrays };
 }
 
 /** @throws LongerError ERR_DATA for a batch that was packed for another form of history */
@@ -134,7 +139,7 @@ function anchorArrays(
   requests: number,
   anchors: number,
   globals: { readonly uid: string | null; readonly cls: number },
-  h: ReturnType<typeof historyRows>,
+  h: HistoryRows,
 ): void {
   // Sources end to end: user tokens [R], uid tokens [R] where there are, CLS tokens [cls].
   const uid = globals.uid === null ? 0 : 1;

@@ -15,6 +15,7 @@ import { type LongerConfig, queryCount } from './config.ts';
 import { candidateAsEvent, type EventOptions, eventSegments, eventVector, sideVector } from './features.ts';
 import { dense, indexInput, matrix, mlp, normalise, normalInit, offsetsInput } from './layers.ts';
 import { type Cache, headLogits } from './head.ts';
+import { appendRefusal } from './append.ts';
 import { anchorCount, candidateRowCount, segmentCount } from './visibility.ts';
 
 /** Symbols of the history side; docs/architecture.md lists them. */
@@ -89,15 +90,27 @@ function withSlots(graph: Graph, rows: Value, slotIndex: Value, count: number): 
   return add(graph, rows, gatherRows(graph, slotIndex, slots));
 }
 
+/** Rows of an earlier prefill by cache name, as inputs of the graph that appends to it. */
+export type Past = (name: string) => Value;
+
+/** Rows of an earlier prefill that still hold in front of those computed now, in the order that an index gives. */
+function joined(graph: Graph, past: Past | null, name: string, fresh: Value): Value {
+  if (!past) return fresh;
+  const index = /^(?:[kv]0|merged)$/.test(name) ? indexInput(graph, 'key.join', symbol('keys')) : indexInput(graph, 'row.join', S);
+  return gatherRows(graph, index, past(name), fresh);
+}
+
 /**
  * Everything that no candidate can change, once a request (spec 6, step 1): keys and values of every layer, the pooled
  * history, and what the user gives to the candidates' rows.
+ * @param past what an append goes on from: events and rows of the graph are then those that have to be computed now (model/append.ts)
  */
-export function userSide(graph: Graph, schema: Schema, c: LongerConfig): Cache {
+export function userSide(graph: Graph, schema: Schema, c: LongerConfig, past: Past | null = null): Cache {
   const D = c.width * c.merge;
   const anchors = anchorCount(c);
   const keyRows = plus(times(R, anchors), G);
-  const queryRows = plus(times(R, anchors), S);
+  const queryRows = past ? symbol('fresh') : plus(times(R, anchors), S);
+  const appendable = appendRefusal(schema, c) === null;
   const { features, user, uid } = userTokens(graph, schema, c);
   const cls = clsTokens(graph, c);
   const history = mergedTokens(graph, eventTokens(graph, schema, c), c);
@@ -119,21 +132,21 @@ export function userSide(graph: Graph, schema: Schema, c: LongerConfig): Cache {
     crossLimits: graph.input('cross.limits', 'i32', [queryRows]),
     selfLimits: graph.input('self.limits', 'i32', [queryRows]),
   };
+  const cache: Record<string, Value> = {};
   const queryIndex = indexInput(graph, 'query.index', queryRows);
-  const askFrom =
-    c.queries.kind === 'learnable'
-      ? [keysFrom, matrix(graph, 'queries', queryCount(c), D, { kind: 'normal', std: 0.5 })]
-      : [keysFrom];
+  // A row that has to be computed again starts from its merged token; banded ones never have to.
+  const tokens = c.window === 'full' ? joined(graph, past, 'merged', keysFrom) : keysFrom;
+  if (appendable && c.window === 'full') cache['merged'] = tokens;
+  const askFrom = c.queries.kind === 'learnable' ? [tokens, matrix(graph, 'queries', queryCount(c), D, { kind: 'normal', std: 0.5 })] : [tokens];
   let x = graph.border(gatherRows(graph, queryIndex, ...askFrom));
 
-  const cache: Record<string, Value> = {};
   for (let layer = 0; layer <= c.selfLayers; ++layer)
     x = graph.scope(`layer${layer}`, () => {
       const b = block(graph, `layer${layer}`, D, style(c));
       const normed = b.normed(x);
-      const { k, v } = b.keys(layer === 0 ? b.normed(keysFrom) : normed);
-      cache[`k${layer}`] = k;
-      cache[`v${layer}`] = v;
+      const fresh = b.keys(layer === 0 ? b.normed(keysFrom) : normed);
+      const k = (cache[`k${layer}`] = joined(graph, past, `k${layer}`, fresh.k));
+      const v = (cache[`v${layer}`] = joined(graph, past, `v${layer}`, fresh.v));
       // The stretches of merged tokens that bands see overlap: each band gets its own.
       const seen = (all: Value): Value => (layer === 0 && c.window === 'banded' ? gatherRows(graph, indexInput(graph, 'cross.index', symbol('stretches')), all) : all);
       const visible = layer === 0
@@ -143,7 +156,8 @@ export function userSide(graph: Graph, schema: Schema, c: LongerConfig): Cache {
     });
 
   graph.scope('history_out', () => {
-    const out = normalise(graph, 'final_norm', x, c.norm);
+    const out = joined(graph, past, 'out', normalise(graph, 'final_norm', x, c.norm));
+    if (appendable) cache['out'] = out;
     const sequenceOffsets = offsetsInput(graph, 'sequence.offsets', R);
     const sequence = anchors > 0 ? gatherRows(graph, indexInput(graph, 'sequence.index', S), out) : out;
     const parts =
@@ -167,8 +181,8 @@ export function userSide(graph: Graph, schema: Schema, c: LongerConfig): Cache {
 export function cacheRows(c: LongerConfig): (name: string) => Dim {
   const anchors = anchorCount(c);
   return (name) => {
-    if (name === 'k0' || name === 'v0') return plus(times(R, anchors), G);
-    return /^[kv]\d+$/.test(name) ? plus(times(R, anchors), S) : R;
+    if (name === 'k0' || name === 'v0' || name === 'merged') return plus(times(R, anchors), G);
+    return name === 'out' || /^[kv]\d+$/.test(name) ? plus(times(R, anchors), S) : R;
   };
 }
 

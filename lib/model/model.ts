@@ -10,6 +10,7 @@ import { Plan, type Runtime, type State } from '../native/plan.ts';
 import type { DTypeName } from '../native/types.ts';
 import type { Schema } from '../schema/schema.ts';
 import { baselineCacheRows, baselineCandidateSide, baselineUserSide } from './baselines/baselines.ts';
+import { appendRefusal, appendRemedy } from './append.ts';
 import { checkConfig, historyForm, type LongerConfig, longerDefaults, type ModelConfig } from './config.ts';
 import { type Cache } from './head.ts';
 import { initialValues } from './init.ts';
@@ -83,6 +84,24 @@ export class ModelDescription {
   prefill(policy: Precision = 'fp32'): Graph {
     const graph = new Graph();
     for (const [name, value] of Object.entries(this.#userSide(graph))) graph.output(`cache.${name}`, value);
+    return precision(prune(inference(graph)), policy);
+  }
+
+  /**
+   * What an append computes: the inputs `past.<name>` are an earlier cache, the outputs `cache.<name>` what a prefill of the grown history gives.
+   * @throws LongerError ERR_CONFIG for a model under which nothing holds when a history grows; `appendRefusal` says why
+   */
+  append(policy: Precision = 'fp32'): Graph {
+    const { config } = this;
+    const refusal = appendRefusal(this.schema, config);
+    if (refusal !== null || config.kind !== 'longer') throw new LongerError('ERR_CONFIG', `the cache cannot be appended to: ${refusal}`, { place: 'model', remedy: appendRemedy });
+    const graph = new Graph();
+    const entries = new Map(this.cacheIn(policy).map((e) => [e.name, e]));
+    const past = (name: string): Value => {
+      const { dtype, width } = entries.get(name)!;
+      return graph.input(`past.${name}`, dtype, [symbol(/^(?:[kv]0|merged)$/.test(name) ? 'past.keys' : 'past.rows'), fixed(width)]);
+    };
+    for (const [name, value] of Object.entries(userSide(graph, this.schema, config, past))) graph.output(`cache.${name}`, value);
     return precision(prune(inference(graph)), policy);
   }
 

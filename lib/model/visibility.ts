@@ -1,4 +1,3 @@
-import type { Batch } from '../data/batch.ts';
 import { groupCount, type LongerConfig, queryCount } from './config.ts';
 
 /**
@@ -7,15 +6,15 @@ import { groupCount, type LongerConfig, queryCount } from './config.ts';
  * number a row, its limit. A request is one segment; with a banded window each of its two bands is one.
  */
 export interface HistoryRows {
-  /** Merged tokens: i32 [R+1]. */
+  /** Merged tokens that are computed now: i32 [R+1]. */
   readonly groupOffsets: Int32Array;
   /** Rows that give keys in the cross layer, anchors then merged tokens: i32 [R+1]. */
   readonly keyOffsets: Int32Array;
   /** Rows that ask, anchors then selected tokens; they are all keys of the later layers: i32 [R+1]. */
   readonly queryOffsets: Int32Array;
-  /** Of each asking row: its row among the keys, or (learnable queries) keys + number of the query. */
+  /** Of each asking row that is computed now: its row among the keys (banded: among the merged tokens that are computed now), or (learnable queries) keys + number of the query. */
   readonly queryIndex: Int32Array;
-  /** Of the segments, i32 [segments + 1]: asking rows, and their keys in the cross layer and in the self layers. */
+  /** Of the segments, i32 [segments + 1]: asking rows that are computed now, and the keys of all in the cross layer and in the self layers. */
   readonly askOffsets: Int32Array;
   readonly crossOffsets: Int32Array;
   readonly selfOffsets: Int32Array;
@@ -103,28 +102,35 @@ export function segmentsOf(config: LongerConfig, { first, count }: Window): Segm
   });
 }
 
-/** Merged tokens of each request of a batch. */
-export function windowsOf(config: LongerConfig, { eventCounts, firstEvents }: Pick<Batch, 'eventCounts' | 'firstEvents'>): Window[] {
-  return Array.from(eventCounts, (events, r) => ({
-    first: config.alignment === 'oldest' ? Math.ceil(firstEvents[r]! / config.merge) : 0,
-    count: Math.ceil(events / config.merge),
-  }));
+/** The merged tokens of so many events from an ordinal on, which begins a group where they are counted from the oldest. */
+export function windowOf({ alignment, merge }: LongerConfig, firstEvent: number, events: number): Window {
+  return { first: alignment === 'oldest' ? Math.ceil(firstEvent / merge) : 0, count: Math.ceil(events / merge) };
 }
 
-export function historyRows(config: LongerConfig, batch: Pick<Batch, 'eventCounts' | 'firstEvents'>): HistoryRows {
+/** What is known of a request already: merged tokens before the ordinal `from`, and the first so many asking rows of each segment. */
+export interface Known {
+  readonly from: number;
+  readonly rows: readonly number[];
+}
+
+/** @param known default: nothing, all is computed now */
+export function historyRows(config: LongerConfig, windows: readonly Window[], known?: readonly Known[]): HistoryRows {
   const anchors = anchorCount(config);
   const learnable = config.queries.kind === 'learnable' ? config.queries.k : 0;
-  const windows = windowsOf(config, batch);
-  const R = windows.length;
-  const segments = windows.map((w) => segmentsOf(config, w));
-  const groupOffsets = running(windows.map((w) => w.count));
-  const keyOffsets = running(windows.map((w) => anchors + w.count));
-  const sequenceOffsets = running(segments.map((list) => learnable + list.reduce((n, s) => n + s.asks.length, 0)));
-  const queryOffsets = running(segments.map((_, r) => anchors + sequenceOffsets[r + 1]! - sequenceOffsets[r]!));
   const banded = config.window === 'banded';
-  const askOffsets = banded ? running(segments.flat().map((s) => s.asks.length)) : queryOffsets;
+  const R = windows.length;
+  const from = (r: number): number => known?.[r]!.from ?? windows[r]!.first;
+  const segments = windows.map((w, r) => segmentsOf(config, w).map((s, i) => ({ ...s, fresh: s.asks.slice(known?.[r]!.rows[i] ?? 0) })));
+  const total = (count: (s: { asks: readonly number[]; fresh: readonly number[] }) => number, more: number): Int32Array => running(segments.map((list) => more + list.reduce((n, s) => n + count(s), 0)));
+  const groupOffsets = running(windows.map((w, r) => w.first + w.count - from(r)));
+  const keyOffsets = running(windows.map((w) => anchors + w.count));
+  const sequenceOffsets = total((s) => s.asks.length, learnable);
+  const queryOffsets = total((s) => s.asks.length, anchors + learnable);
+  const askOffsets = banded ? running(segments.flat().map((s) => s.fresh.length)) : total((s) => s.fresh.length, anchors + learnable);
+  const selfOffsets = banded ? running(segments.flat().map((s) => s.asks.length)) : queryOffsets;
+  const stretch = ({ start, asks, fresh }: { start: number; asks: readonly number[]; fresh: readonly number[] }): number => (fresh.length === 0 ? 0 : asks.at(-1)! + 1 - start);
   const crossOffsets = banded ? running(segments.flat().map(stretch)) : keyOffsets;
-  const queries = queryOffsets[R]!;
+  const queries = askOffsets.at(-1)!;
   const keys = keyOffsets[R]!;
   const queryIndex = new Int32Array(queries);
   const crossLimits = new Int32Array(queries);
@@ -132,40 +138,37 @@ export function historyRows(config: LongerConfig, batch: Pick<Batch, 'eventCount
   const sequenceIndex = new Int32Array(sequenceOffsets[R]!);
   const crossIndex = banded ? new Int32Array(crossOffsets.at(-1)!) : null;
   for (let r = 0, row = 0, s = 0, key = 0; r < R; ++r) {
-    const first = queryOffsets[r]!;
     const keyCount = keyOffsets[r + 1]! - keyOffsets[r]!;
-    const queryRows = queryOffsets[r + 1]! - first;
+    const queryRows = queryOffsets[r + 1]! - queryOffsets[r]!;
     for (let a = 0; a < anchors; ++a, ++row) {
       // A user-side global sees all user-side rows.
       queryIndex[row] = keyOffsets[r]! + a;
       crossLimits[row] = keyCount;
       selfLimits[row] = queryRows;
     }
-    const token = keyOffsets[r]! + anchors - windows[r]!.first; // plus its ordinal: the row of a merged token
+    const token = keyOffsets[r]! + anchors - windows[r]!.first; // plus its ordinal: the row of a merged token among the keys
+    const source = banded ? groupOffsets[r]! - from(r) : token; // the same where it is taken from
+    let place = anchors;
     for (const segment of segments[r]!) {
-      if (crossIndex) for (let i = 0; i < stretch(segment); ++i) crossIndex[key++] = token + segment.start + i;
-      segment.asks.forEach((ordinal, i) => {
+      const { start, asks, fresh } = segment;
+      if (crossIndex) for (let i = 0; i < stretch(segment); ++i) crossIndex[key++] = token + start + i;
+      fresh.forEach((ordinal, i) => {
         // A token of the sequence sees the anchors, itself and what is older.
-        queryIndex[row] = token + ordinal;
-        crossLimits[row] = anchors + ordinal - segment.start + 1;
-        selfLimits[row] = anchors + i + 1;
-        sequenceIndex[s++] = row++;
+        queryIndex[row] = source + ordinal;
+        crossLimits[row] = anchors + ordinal - start + 1;
+        selfLimits[row++] = anchors + asks.length - fresh.length + i + 1;
       });
+      for (let i = 0; i < asks.length; ++i) sequenceIndex[s++] = queryOffsets[r]! + place++;
     }
     for (let q = 0; q < learnable; ++q) {
       // A learnable query stands between sequence and globals: it sees the whole sequence and earlier learnable queries.
       queryIndex[row] = keys + q;
       crossLimits[row] = keyCount;
-      selfLimits[row] = row - first + 1;
-      sequenceIndex[s++] = row++;
+      selfLimits[row++] = place + 1;
+      sequenceIndex[s++] = queryOffsets[r]! + place++;
     }
   }
-  return { groupOffsets, keyOffsets, queryOffsets, queryIndex, askOffsets, crossOffsets, selfOffsets: askOffsets, crossIndex, crossLimits, selfLimits, sequenceIndex, sequenceOffsets };
-}
-
-/** Merged tokens that a segment's rows see in the cross layer, all together. */
-function stretch({ start, asks }: Segment): number {
-  return asks.length === 0 ? 0 : asks.at(-1)! + 1 - start;
+  return { groupOffsets, keyOffsets, queryOffsets, queryIndex, askOffsets, crossOffsets, selfOffsets, crossIndex, crossLimits, selfLimits, sequenceIndex, sequenceOffsets };
 }
 
 /** 0, and the running sums. */

@@ -1,16 +1,17 @@
-import { packBatch, packCandidates } from '../data/batch.ts';
+import { firstKept, packBatch, packCandidates } from '../data/batch.ts';
 import { LongerError } from '../errors.ts';
 import { sizeOf } from '../graph/dim.ts';
 import { lower } from '../graph/lower.ts';
 import { checkPrecision, type Precision } from '../graph/passes/precision.ts';
 import { loadCheckpoint } from '../model/checkpoint.ts';
-import { historyForm, type ModelConfig } from '../model/config.ts';
+import { layoutAppend, type Reuse } from '../model/append.ts';
+import { historyForm, type LongerConfig, type ModelConfig } from '../model/config.ts';
 import type { ModelInputs } from '../model/layout.ts';
 import { checkParity, type ParityReport } from '../model/parity.ts';
 import { type CacheEntry, ModelDescription } from '../model/model.ts';
 import { Plan, Runtime, State } from '../native/plan.ts';
 import type { NumericArray } from '../native/types.ts';
-import { type EncodedCandidates, type EncodedRequest, encodeCandidates, encodeRequest } from '../schema/encode.ts';
+import { type EncodedCandidates, type EncodedRequest, encodeCandidates, encodeGrowth, encodeRequest } from '../schema/encode.ts';
 import { type CandidatesOf, type HistoryOf, type RequestOf, type Schema, schemaFromJSON, type SchemaSpec } from '../schema/schema.ts';
 
 /** The candidate-independent part of requests, computed once: keys and values of every layer and what the head reads. */
@@ -21,6 +22,16 @@ export interface Prefilled {
   /** By cache name: [rows, width], rows of all requests end to end; the bits of bf16 numbers where the precision says so. */
   readonly arrays: ReadonlyMap<string, Float32Array | Uint16Array>;
 }
+
+/** A cache of grown histories, and what of it was computed for that. */
+export interface Appended extends Prefilled {
+  /** Of each request, in order. */
+  readonly reuse: readonly Reuse[];
+}
+
+/** What happened since a request: newer events, the new time, and where they changed a user or context. */
+export type GrowthOf<S extends SchemaSpec> = Pick<HistoryOf<S>, 'history' & keyof HistoryOf<S>> & (S['time'] extends false ? unknown : { readonly time: number }) &
+  Partial<Pick<HistoryOf<S>, ('user' | 'context') & keyof HistoryOf<S>>>;
 
 export interface RankerOptions<S extends SchemaSpec = SchemaSpec> {
   readonly threads?: number;
@@ -45,6 +56,7 @@ export class Ranker<S extends SchemaSpec = SchemaSpec> implements Disposable {
   readonly #owned: Disposable[];
   readonly #prefill: Plan;
   readonly #score: Plan;
+  #append: Plan | undefined;
 
   /**
    * @param options `owned`: what is disposed together with the ranker
@@ -100,9 +112,32 @@ export class Ranker<S extends SchemaSpec = SchemaSpec> implements Disposable {
     const { schema, config } = this.model;
     const encoded = requests.map((r, i) => (isEncoded(r) ? r : encodeRequest(schema, { candidates: [], ...r } as never, `request ${i}`)));
     const inputs = this.model.historyInputs(packBatch(schema, encoded, historyForm(config)));
-    const arrays = new Map(this.#cache.map((e) => [e.name, new (e.dtype === 'bf16' ? Uint16Array : Float32Array)(sizeOf(e.rows, inputs.sizes) * e.width)]));
-    await this.#prefill.run(inputs.sizes, inputs.arrays, new Map([...arrays].map(([name, a]) => [`cache.${name}`, a])), { signal });
+    const arrays = this.#outputs(inputs.sizes);
+    await this.#prefill.run(inputs.sizes, inputs.arrays, named('cache', arrays), { signal });
     return { requests: encoded, inputs, arrays };
+  }
+
+  /**
+   * The cache of requests that grew: what still holds is taken over, the rest computed, and the result is the same bits as a prefill of the grown
+   * histories. The cache that it goes on from stays as it is. With a banded window the work is that of the new events; with a full one the
+   * rows that ask are computed again once something that they saw has left (docs/model.md).
+   * @param growth for each request of the cache, in its order; a history may be empty
+   * @throws LongerError ERR_CONFIG naming the form under which nothing of this model's cache holds; ERR_SHAPE for another number of requests;
+   * ERR_DATA naming request and feature, also for events older than those of the cache
+   */
+  async append(cache: Prefilled, growth: readonly GrowthOf<S>[], signal?: AbortSignal): Promise<Appended> {
+    const { schema, config } = this.model;
+    this.#append ??= new Plan(lower(this.model.append(this.precision), this.model.layout), this.#state, this.#runtime);
+    if (growth.length !== cache.requests.length)
+      throw new LongerError('ERR_SHAPE', `the cache holds ${cache.requests.length} requests, ${growth.length} were given more events`);
+    const form = historyForm(config);
+    // An event stays as long as it is kept or gives the first that is its gap.
+    const grown = cache.requests.map((r, i) => encodeGrowth(schema, r, growth[i]!, Math.max(0, firstKept(schema, form, r) - 1 - r.historyStart), `request ${i}`));
+    const { run, inputs, reuse } = layoutAppend(schema, config as LongerConfig, cache.requests, grown);
+    const arrays = this.#outputs(inputs.sizes);
+    const past = new Map<string, NumericArray>([...run.arrays, ...[...cache.arrays].map(([name, a]) => [`past.${name}`, a] as const)]);
+    await this.#append.run(run.sizes, past, named('cache', arrays), { signal });
+    return { requests: grown, inputs, arrays, reuse };
   }
 
   /**
@@ -125,6 +160,10 @@ export class Ranker<S extends SchemaSpec = SchemaSpec> implements Disposable {
     return logits;
   }
 
+  #outputs(sizes: ModelInputs['sizes']): Map<string, Float32Array | Uint16Array> {
+    return new Map(this.#cache.map((e) => [e.name, new (e.dtype === 'bf16' ? Uint16Array : Float32Array)(sizeOf(e.rows, sizes) * e.width)]));
+  }
+
   /**
    * Whether requests with candidates score the same bits by the full forward pass, from the cache, alone, in a batch and
    * with other numbers of threads. On the CPU they do; a false `equal` is a bug of this library.
@@ -141,9 +180,12 @@ export class Ranker<S extends SchemaSpec = SchemaSpec> implements Disposable {
   [Symbol.dispose](): void {
     this.#prefill.dispose();
     this.#score.dispose();
+    this.#append?.dispose();
     for (const o of this.#owned) o[Symbol.dispose]();
   }
 }
+
+const named = (prefix: string, arrays: ReadonlyMap<string, NumericArray>): Map<string, NumericArray> => new Map([...arrays].map(([name, a]) => [`${prefix}.${name}`, a]));
 
 function isEncoded(request: object): request is EncodedRequest {
   return 'eventTime' in request && request.eventTime instanceof Float64Array;

@@ -72,35 +72,89 @@ export function encodeRequest<S extends SchemaSpec>(schema: Schema<S>, request: 
   const fail = failAt(place);
   if (typeof request !== 'object' || request === null || Array.isArray(request)) throw new LongerError('ERR_DATA', `expected a request, got ${show(request)}`, { place });
   const r = request as unknown as Record<string, unknown>;
-  const history = columnsOf(r['history'], schema.sides.event, schema.time, 'history', fail);
-  const one = (side: 'user' | 'context'): EncodedSide => {
-    const d = schema.sides[side];
-    const value = r[side];
-    if (d.fields.length + d.numeric.length === 0) return emptySide;
-    if (typeof value !== 'object' || value === null || Array.isArray(value)) return fail(side, value === undefined || value === null ? 'is missing' : `expected an object, got ${show(value)}`);
-    const row = value as Record<string, unknown>;
-    return encodeSide(d, Object.fromEntries([...d.fields, ...d.numeric].map((f) => [f.name, [row[f.name]]])), 1, side, schema, fail, true);
-  };
-  const user = one('user');
-  const event = encodeSide(schema.sides.event, history.columns, history.rows, 'history', schema, fail);
-
-  let time = 0;
-  let eventTime = new Float64Array(0);
-  if (schema.time) {
-    time = seconds(r['time'], 'time', fail);
-    eventTime = Float64Array.from({ length: history.rows }, (_, i) => seconds(cell(history.columns['time']!, i), `history[${i}].time`, fail));
-    for (let i = 0; i < eventTime.length; ++i) {
-      const t = eventTime[i]!;
-      if (i > 0 && t < eventTime[i - 1]!) fail(`history[${i}].time`, `time goes backwards: ${t} after ${eventTime[i - 1]}`, 'Histories are given oldest first');
-      if (t > time) fail(`history[${i}].time`, `the event is later than the request (${t} > ${time})`, 'A history ends before its request');
-    }
-  }
+  const time = schema.time ? seconds(r['time'], 'time', fail) : 0;
   return {
     id: r['id'] === undefined || r['id'] === null ? undefined : String(r['id']),
     userKey: userKeyOf(r, schema),
-    user, context: one('context'), event, events: history.rows, historyStart: startOf(r['historyStart'], history.rows, fail), eventTime, time,
+    user: encodeOne(schema, 'user', r, fail), context: encodeOne(schema, 'context', r, fail), ...encodeEvents(schema, r, time, fail),
+    time,
     ...encodeCandidates(schema, r['candidates'] as RequestOf<S>['candidates'], r['labels'] as RequestOf<S>['labels'], place),
   };
+}
+
+function encodeOne(schema: Schema, side: 'user' | 'context', r: Record<string, unknown>, fail: Fail): EncodedSide {
+  const d = schema.sides[side];
+  const value = r[side];
+  if (d.fields.length + d.numeric.length === 0) return emptySide;
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return fail(side, value === undefined || value === null ? 'is missing' : `expected an object, got ${show(value)}`);
+  const row = value as Record<string, unknown>;
+  return encodeSide(d, Object.fromEntries([...d.fields, ...d.numeric].map((f) => [f.name, [row[f.name]]])), 1, side, schema, fail, true);
+}
+
+type EncodedEvents = Pick<EncodedRequest, 'event' | 'events' | 'historyStart' | 'eventTime'>;
+
+/** @param after time of an event that stands in front of the first */
+function encodeEvents(schema: Schema, r: Record<string, unknown>, time: number, fail: Fail, after = -Infinity): EncodedEvents {
+  const history = columnsOf(r['history'], schema.sides.event, schema.time, 'history', fail);
+  const event = encodeSide(schema.sides.event, history.columns, history.rows, 'history', schema, fail);
+  let eventTime = new Float64Array(0);
+  if (schema.time) {
+    eventTime = Float64Array.from({ length: history.rows }, (_, i) => seconds(cell(history.columns['time']!, i), `history[${i}].time`, fail));
+    let last = after;
+    for (const [i, t] of eventTime.entries()) {
+      if (t < last) fail(`history[${i}].time`, `time goes backwards: ${t} after ${last}`, 'Histories are given oldest first');
+      if (t > time) fail(`history[${i}].time`, `the event is later than the request (${t} > ${time})`, 'A history ends before its request');
+      last = t;
+    }
+  }
+  return { event, events: history.rows, historyStart: startOf(r['historyStart'], history.rows, fail), eventTime };
+}
+
+/**
+ * A request with more events: newer ones, the request's new time, and where they are given a new user and context. Its candidates go.
+ * @param from first of its events that stays, the others having no use any more
+ * @throws LongerError ERR_DATA naming the place and the feature
+ */
+export function encodeGrowth(schema: Schema, request: EncodedRequest, growth: object, from: number, place = 'request'): EncodedRequest {
+  const fail = failAt(place);
+  const r = growth as Record<string, unknown>;
+  if (typeof growth !== 'object' || growth === null || Array.isArray(growth)) throw new LongerError('ERR_DATA', `expected new events, got ${show(growth)}`, { place });
+  const time = schema.time ? seconds(r['time'], 'time', fail) : 0;
+  if (time < request.time) fail('time', `time goes backwards: ${time} after ${request.time}`);
+  const added = encodeEvents(schema, { history: r['history'] }, time, fail, request.eventTime.at(-1));
+  const side = (name: 'user' | 'context'): EncodedSide => (r[name] === undefined ? request[name] : encodeOne(schema, name, r, fail));
+  const dropped = Math.min(from, request.events);
+  const eventTime = new Float64Array(schema.time ? request.events - dropped + added.events : 0);
+  eventTime.set(request.eventTime.subarray(dropped));
+  eventTime.set(added.eventTime, Math.max(0, eventTime.length - added.events));
+  return {
+    ...request, ...encodeCandidates(schema, [] as never, undefined, place), user: side('user'), context: side('context'), time, eventTime,
+    event: joinSides(request.event, schema.sides.event.numericCount, dropped, added.event), events: request.events - dropped + added.events,
+    historyStart: startOf(request.historyStart + dropped, added.events, fail),
+  };
+}
+
+/** Rows of a side from one on, and those of another behind them. */
+function joinSides(a: EncodedSide, numericCount: number, from: number, b: EncodedSide): EncodedSide {
+  const ids = new Map<string, Int32Array>();
+  const offsets = new Map<string, Int32Array>();
+  for (const [name, column] of a.ids) {
+    const [rowsA, rowsB] = [a.offsets.get(name), b.offsets.get(name)];
+    const kept = column.subarray(rowsA ? rowsA[from]! : from);
+    const all = new Int32Array(kept.length + b.ids.get(name)!.length);
+    all.set(kept);
+    all.set(b.ids.get(name)!, kept.length);
+    ids.set(name, all);
+    if (!rowsA || !rowsB) continue;
+    const first = new Int32Array(rowsA.length - from + rowsB.length - 1);
+    first.set(rowsA.subarray(from).map((o) => o - rowsA[from]!));
+    first.set(rowsB.subarray(1).map((o) => o + kept.length), rowsA.length - from);
+    offsets.set(name, first);
+  }
+  const numeric = new Float32Array(a.numeric.length - from * numericCount + b.numeric.length);
+  numeric.set(a.numeric.subarray(from * numericCount));
+  numeric.set(b.numeric, numeric.length - b.numeric.length);
+  return { ids, offsets, numeric };
 }
 
 /**
