@@ -1,7 +1,8 @@
 #!/usr/bin/env node
 'use strict';
 // Compiles every CUDA kernel for each architecture and reads what ptxas says: fails on a spill, on a warning, and on more
-// registers than scripts/ptxas-registers.json allows. `--update` writes the table. Needs nvcc; says so and passes where
+// registers than scripts/ptxas-registers.json allows. `--update` writes the table; files named (*.cu) are the only ones
+// looked at. Needs nvcc; says so and passes where
 // there is none (`--require` fails instead).
 const { execFile, spawnSync } = require('node:child_process');
 const { mkdirSync, readdirSync, readFileSync, writeFileSync } = require('node:fs');
@@ -20,14 +21,16 @@ const architectures = { sm_80: 'compute_80', sm_90a: 'compute_90a', sm_100: 'com
 const out = join(root, 'build', 'ptxas');
 mkdirSync(out, { recursive: true });
 
-const sources = readdirSync(join(root, 'csrc/kernels/cuda')).filter((f) => f.endsWith('.cu')).map((f) => join('csrc/kernels/cuda', f));
+const named = process.argv.slice(2).filter((f) => f.endsWith('.cu'));
+const sources = named.length > 0 ? named : ['csrc/kernels/cuda', 'test/gpu'].flatMap((folder) =>
+  readdirSync(join(root, folder)).filter((f) => f.endsWith('.cu')).map((f) => join(folder, f)));
 
 function compile(source, sm) {
   const command = [...ccache, 'nvcc', '-std=c++17', '-O3', '-Icsrc', '-Itest', '-Xptxas', '-v,-warn-spills', '-Xcompiler=-Wall,-Wextra',
     '-Werror', 'cross-execution-space-call', '-gencode', `arch=${architectures[sm]},code=${sm}`];
-  // The PTX that drivers of later GPUs compile is made once, with the oldest.
+  // The host's side, and the PTX that drivers of later GPUs compile, are made once, with the oldest.
   if (sm === 'sm_80') command.push('-gencode', 'arch=compute_80,code=compute_80');
-  command.push('-c', source, '-o', join(out, `${source.replace(/\W/g, '_')}.${sm}.o`));
+  command.push(sm === 'sm_80' ? '-c' : '-cubin', source, '-o', join(out, `${source.replace(/\W/g, '_')}.${sm}.o`));
   return new Promise((resolve) => {
     execFile(command[0], command.slice(1), { cwd: root, maxBuffer: 1 << 26 }, (error, stdout, stderr) =>
       resolve({ source, sm, failed: Boolean(error), text: stdout + stderr }));
@@ -61,7 +64,8 @@ async function main() {
   await Promise.all(Array.from({ length: Math.min(2, availableParallelism()) }, async () => {
     for (let job = jobs.shift(); job; job = jobs.shift()) results.push(await compile(job.source, job.sm));
   }));
-  const allowed = update ? {} : JSON.parse(readFileSync(table, 'utf8'));
+  const listed = JSON.parse(readFileSync(table, 'utf8'));
+  const allowed = update ? {} : listed;
   const found = {};
   const wrong = [];
   for (const result of results) {
@@ -78,12 +82,15 @@ async function main() {
       if (limit !== undefined && kernel.registers > limit) wrong.push(`${key} ${result.sm}: ${kernel.registers} registers, the table allows ${limit}`);
     });
   }
+  const kernelCount = Object.keys(found).length;
   if (update) {
+    const kept = named.length > 0 ? Object.keys(listed).filter((k) => !named.some((f) => k.startsWith(`${f.split('/').pop()} `))) : [];
+    for (const k of kept) found[k] = listed[k];
     const sorted = Object.fromEntries(Object.keys(found).sort().map((k) => [k, Object.fromEntries(Object.entries(found[k]).sort())]));
     writeFileSync(table, `${JSON.stringify(sorted, null, 1).replace(/\n\s{2,}/g, ' ').replace(/ ?\n? \}/g, ' }')}\n`);
   }
   for (const line of wrong) console.error(line);
-  console.log(`check-ptxas: ${Object.keys(found).length} kernels, ${sources.length} files, ${Object.keys(architectures).length} architectures, ${wrong.length} complaints`);
+  console.log(`check-ptxas: ${kernelCount} kernels, ${sources.length} files, ${Object.keys(architectures).length} architectures, ${wrong.length} complaints`);
   process.exit(wrong.length ? 1 : 0);
 }
 main();

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "kernels/dense_check.h"
+#include "kernels/host_device.h"
 
 namespace longer {
 
@@ -33,7 +34,7 @@ struct PhiloxWords {
   uint32_t word[4];
 };
 
-inline PhiloxWords philox4x32_10(PhiloxWords counter, uint32_t key0, uint32_t key1) {
+LONGER_BOTH inline PhiloxWords philox4x32_10(PhiloxWords counter, uint32_t key0, uint32_t key1) {
   for (int round = 0; round < 10; ++round) {
     const uint64_t a = uint64_t{0xD2511F53u} * counter.word[0], b = uint64_t{0xCD9E8D57u} * counter.word[2];
     counter = {{static_cast<uint32_t>(b >> 32) ^ counter.word[1] ^ key0, static_cast<uint32_t>(b),

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <deque>
 #include <random>
 #include <string>
 #include <vector>
@@ -16,11 +17,14 @@ namespace simt {
 
 struct Value {
   longer::Tensor shape;
-  std::vector<double> exact;   // by the reference
+  std::vector<double> exact;   // by the reference; of an input, and of an output in place before the call, what it holds
+  std::vector<double> before;  // of an output in place
   std::vector<double> result;  // of an output, from the device
+  std::vector<unsigned char> bytes;
 };
 
 inline double rounded(double v, longer::DType type) {
+  if (type == longer::DType::f64 || type == longer::DType::i32) return v;
   const float f = static_cast<float>(v);
   return type == longer::DType::bf16 ? __uint_as_float(f32_to_bf16(f) << 16) : f;
 }
@@ -42,10 +46,25 @@ class OpCase {
     ins_.push_back(std::move(v));
     return *this;
   }
+  OpCase& in(const std::vector<int32_t>& values) { return in(longer::DType::i32, {static_cast<int64_t>(values.size())}, std::vector<double>(values.begin(), values.end())); }
+  // An output that the operation works on in place.
+  OpCase& in_place(longer::DType type, std::vector<int64_t> dims, double low, double high) {
+    in(type, std::move(dims), low, high);
+    outs_.push_back(std::move(ins_.back()));
+    ins_.pop_back();
+    if (type == longer::DType::i32)
+      for (double& e : outs_.back().exact) e = std::floor(e);
+    outs_.back().before = outs_.back().exact;
+    return *this;
+  }
   OpCase& out(longer::DType type, std::vector<int64_t> dims) { outs_.push_back(empty(type, dims)); return *this; }
+  int64_t size_of_input(int i) const { return static_cast<int64_t>(ins_[i].exact.size()); }
   OpCase& in_absent() { ins_.emplace_back(); return *this; }
   OpCase& out_absent() { outs_.emplace_back(); return *this; }
   OpCase& attributes(std::vector<double> values) { attributes_ = std::move(values); return *this; }
+  OpCase& first_row(int64_t row) { first_row_ = row; return *this; }
+  // Only that many rows of the outputs that follow hold anything: the i32 in `output` says.
+  OpCase& counted_by(int output) { counted_by_ = output; return *this; }
   const std::vector<double>& exact_out(int i) const { return outs_[i].exact; }
 
   std::string describe() const {
@@ -60,10 +79,14 @@ class OpCase {
 
   void run_reference() {
     std::vector<longer::Tensor> in, out;
+    whole_.clear();
     for (Value& v : ins_) in.push_back(double_view(v));
     for (Value& v : outs_) out.push_back(double_view(v));
     longer::Call call = call_of(in, out);
     reference_(call);
+    for (size_t i = 0; i < outs_.size(); ++i)
+      if (outs_[i].shape.present() && outs_[i].shape.dtype == longer::DType::i32)
+        outs_[i].exact.assign(out[i].i32(), out[i].i32() + out[i].size());
   }
 
   // On the emulated device, from memory of exactly the right size; outputs and workspace start as NaN.
@@ -77,38 +100,52 @@ class OpCase {
         longer::Tensor t = v.shape;
         t.data = t.present() ? device.allocate(t.bytes()) : nullptr;
         memory.push_back(t.data);
-        if (fill && t.data) {
-          host.push_back(encode(v));
+        if ((fill || !v.before.empty()) && t.data) {
+          host.push_back(encode(v, v.before.empty() ? v.exact : v.before));
           device.copy_in(t.data, host.back().data(), t.bytes(), stream);
         }
         tensors.push_back(t);
       }
       return tensors;
     };
-    host.reserve(ins_.size());
+    host.reserve(ins_.size() + outs_.size());
     std::vector<longer::Tensor> in = place(ins_, true), out = place(outs_, false);
     longer::Call call = call_of(in, out);
     const longer::cuda::DeviceOp* op = longer::cuda::find_device_op(name_);
-    call.workspace = op->workspace ? device.allocate(op->workspace(call)) : nullptr;
-    op->run(call, stream);
-    std::vector<std::vector<unsigned char>> back(outs_.size());
+    if (!op) throw std::runtime_error("the device has no operation " + name_);
+    std::vector<longer::Tensor> in_shapes = in, out_shapes = out;  // a workspace is asked for before there is data
+    for (auto* list : {&in_shapes, &out_shapes})
+      for (longer::Tensor& t : *list) t.data = nullptr;
+    call.workspace = op->workspace ? device.allocate(op->workspace(call_of(in_shapes, out_shapes))) : nullptr;
+    auto* fault = static_cast<int32_t*>(device.allocate(sizeof(int32_t)));
+    device.fill(fault, 0, sizeof(int32_t), stream);
+    op->run(call, {stream, fault, 7});
     for (size_t i = 0; i < outs_.size(); ++i) {
-      back[i].resize(static_cast<size_t>(out[i].present() ? out[i].bytes() : 0));
-      device.copy_out(back[i].data(), out[i].data, static_cast<int64_t>(back[i].size()), stream);
+      std::vector<unsigned char>& back = outs_[i].bytes;
+      back.resize(static_cast<size_t>(out[i].present() ? out[i].bytes() : 0));
+      device.copy_out(back.data(), out[i].data, static_cast<int64_t>(back.size()), stream);
     }
+    device.copy_out(&fault_, fault, sizeof fault_, stream);
     device.synchronize(stream);
-    for (size_t i = 0; i < outs_.size(); ++i) outs_[i].result = decode(back[i], outs_[i].shape.dtype);
+    for (Value& v : outs_) v.result = decode(v.bytes, v.shape.dtype);
     device.destroy(stream);
     for (void* m : memory) device.release(m);
     device.release(call.workspace);
+    device.release(fault);
   }
+  int32_t fault() const { return fault_; }  // of the last run
 
-  // The largest error of an output, relative to the size of its largest value; NaN where one is NaN.
+  // The largest error of an output, relative to the size of its largest value; NaN where one is NaN. Whole numbers are
+  // right or wrong.
   double error(int output) const {
     const Value& v = outs_[output];
+    const size_t count = counted(output);
     double most = 0.05, worst = 0;  // what cancels to nothing is measured against its terms
-    for (const double e : v.exact) most = std::max(most, std::fabs(e));
-    for (size_t i = 0; i < v.exact.size(); ++i) {
+    for (size_t i = 0; i < count; ++i)
+      if (std::isfinite(v.exact[i])) most = std::max(most, std::fabs(v.exact[i]));
+    for (size_t i = 0; i < count; ++i) {
+      if (v.result[i] == v.exact[i] || (std::isnan(v.result[i]) && std::isnan(v.exact[i]))) continue;
+      if (v.shape.dtype == longer::DType::i32) return 1;
       const double off = std::fabs(v.result[i] - v.exact[i]);
       if (!(off <= worst)) worst = off;
       if (std::isnan(off)) return off;
@@ -116,7 +153,8 @@ class OpCase {
     return worst / most;
   }
 
-  // Outputs are as near to the reference as `factor` roundings of their type, plus `accumulated` for sums in float.
+  // Outputs are as near to the reference as `factor` roundings of their type, plus `accumulated` for sums in float. Under
+  // another schedule they are the same bits.
   void check(longer::Device& device, double factor, double accumulated) {
     run_reference();
     run_device(device);
@@ -126,9 +164,27 @@ class OpCase {
         const double found = error(static_cast<int>(i));
         expect(found <= allowed, describe() + " output " + std::to_string(i) + ": error " + std::to_string(found) + ", allowed " + std::to_string(allowed));
       }
+    expect(fault_ == 0, describe() + " reports a fault");
+  }
+  void check_same_bits(longer::Device& device, Schedule other) {
+    std::vector<std::vector<unsigned char>> first;
+    for (const Value& v : outs_) first.push_back(v.bytes);
+    const Schedule now = options().schedule;
+    options().schedule = other;
+    run_device(device);
+    options().schedule = now;
+    for (size_t i = 0; i < outs_.size(); ++i)
+      expect(std::equal(first[i].begin(), first[i].begin() + static_cast<std::ptrdiff_t>(counted(static_cast<int>(i)) * static_cast<size_t>(longer::dtype_size(outs_[i].shape.dtype))), outs_[i].bytes.begin()),
+             describe() + " output " + std::to_string(i) + " depends on the schedule");
   }
 
  private:
+  size_t counted(int output) const {
+    const Value& v = outs_[output];
+    if (!v.shape.present()) return 0;
+    if (counted_by_ < 0 || output == counted_by_) return v.exact.size();
+    return static_cast<size_t>(outs_[counted_by_].exact[0]) * static_cast<size_t>(v.shape.cols());
+  }
   static Value empty(longer::DType type, const std::vector<int64_t>& dims) {
     Value v;
     v.shape.dtype = type;
@@ -137,8 +193,13 @@ class OpCase {
     v.exact.assign(static_cast<size_t>(v.shape.size()), 0);
     return v;
   }
-  static longer::Tensor double_view(Value& v) {
+  longer::Tensor double_view(Value& v) {
     longer::Tensor t = v.shape;
+    if (v.shape.dtype == longer::DType::i32) {
+      whole_.emplace_back(v.exact.begin(), v.exact.end());
+      t.data = whole_.back().data();
+      return t;
+    }
     t.dtype = longer::DType::f64;
     t.data = v.exact.data();
     return t;
@@ -147,26 +208,31 @@ class OpCase {
     longer::Call call;
     call.in = in.data(), call.ins = static_cast<int>(in.size());
     call.out = out.data(), call.outs = static_cast<int>(out.size());
+    call.first_row = first_row_;
     call.attr = attributes_.data(), call.attrs = static_cast<int>(attributes_.size());
     return call;
   }
-  static std::vector<unsigned char> encode(const Value& v) {
+  static std::vector<unsigned char> encode(const Value& v, const std::vector<double>& values) {
     std::vector<unsigned char> bytes(static_cast<size_t>(v.shape.bytes()));
-    for (size_t i = 0; i < v.exact.size(); ++i) {
-      const float f = static_cast<float>(v.exact[i]);
-      const uint16_t half = static_cast<uint16_t>(f32_to_bf16(f));
-      if (v.shape.dtype == longer::DType::bf16) std::memcpy(bytes.data() + 2 * i, &half, 2);
-      else std::memcpy(bytes.data() + 4 * i, &f, 4);
-    }
+    const auto put = [&](size_t i, auto x) { std::memcpy(bytes.data() + sizeof x * i, &x, sizeof x); };
+    for (size_t i = 0; i < values.size(); ++i) switch (v.shape.dtype) {
+        case longer::DType::f32: put(i, static_cast<float>(values[i])); break;
+        case longer::DType::bf16: put(i, static_cast<uint16_t>(f32_to_bf16(static_cast<float>(values[i])))); break;
+        case longer::DType::f64: put(i, values[i]); break;
+        case longer::DType::i32: put(i, static_cast<int32_t>(values[i])); break;
+      }
     return bytes;
   }
   static std::vector<double> decode(const std::vector<unsigned char>& bytes, longer::DType type) {
     const size_t each = static_cast<size_t>(longer::dtype_size(type));
     std::vector<double> values(bytes.size() / each);
     for (size_t i = 0; i < values.size(); ++i) {
-      uint32_t bits = 0;
+      uint64_t bits = 0;
       std::memcpy(&bits, bytes.data() + each * i, each);
-      values[i] = __uint_as_float(type == longer::DType::bf16 ? bits << 16 : bits);
+      const uint32_t low = static_cast<uint32_t>(bits);
+      if (type == longer::DType::f64) std::memcpy(&values[i], &bits, 8);
+      else if (type == longer::DType::i32) values[i] = static_cast<int32_t>(low);
+      else values[i] = __uint_as_float(type == longer::DType::bf16 ? low << 16 : low);
     }
     return values;
   }
@@ -176,6 +242,10 @@ class OpCase {
   std::mt19937_64 random_;
   std::vector<Value> ins_, outs_;
   std::vector<double> attributes_;
+  std::deque<std::vector<int32_t>> whole_;  // what the reference sees of whole numbers
+  int64_t first_row_ = 0;
+  int counted_by_ = -1;
+  int32_t fault_ = 0;
 };
 
 }  // namespace simt

@@ -73,6 +73,18 @@ __device__ __forceinline__ void load_pack(float (&out)[kPack], const T* from, in
   for (int i = 0; i < kPack; ++i) out[i] = i < count ? to_float(from[i]) : 0.f;
 }
 
+// Of memory that the kernel itself writes, which must not go through the read-only path.
+__device__ __forceinline__ void load_own_pack(float (&out)[kPack], const float* from, int count, bool vector) {
+  if (vector && count == kPack) {
+    const float4 low = *reinterpret_cast<const float4*>(from), high = *reinterpret_cast<const float4*>(from + 4);
+    out[0] = low.x, out[1] = low.y, out[2] = low.z, out[3] = low.w;
+    out[4] = high.x, out[5] = high.y, out[6] = high.z, out[7] = high.w;
+    return;
+  }
+#pragma unroll
+  for (int i = 0; i < kPack; ++i) out[i] = i < count ? from[i] : 0.f;
+}
+
 template <class T>
 __device__ __forceinline__ void store_pack(T* to, const float (&in)[kPack], int count, bool vector) {
   if (vector && count == kPack) {

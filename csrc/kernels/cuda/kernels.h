@@ -6,19 +6,74 @@
 
 namespace longer::cuda {
 
-using DeviceKernel = void (*)(const Call& call, Stream stream);
+// Where a kernel is queued. Data that only the device sees can be illegal (an id past its table): a kernel then reads and
+// writes nothing out of bounds, and leaves `code` in the word `fault`, for whoever waits for the run to throw.
+struct Queue {
+  Stream stream;
+  int32_t* fault = nullptr;  // device memory, 0 before the run; null: not told
+  int32_t code = 1;
+};
+
+using DeviceKernel = void (*)(const Call& call, const Queue& queue);
 
 struct DeviceOp {
   const char* name;
   DeviceKernel run;
-  Workspace workspace;  // bytes of device memory in Call::workspace; nullptr for none
+  Workspace workspace;  // bytes of device memory in Call::workspace, 256-byte aligned; nullptr for none
 };
 
 const DeviceOp* find_device_op(const std::string& name);  // nullptr where there is no kernel
 std::vector<std::string> device_op_names();
 
-void norm(const Call& call, Stream stream);
-void norm_dx(const Call& call, Stream stream);
+// dense
+void activation(const Call& call, const Queue& queue);
+void activation_dx(const Call& call, const Queue& queue);
+void norm(const Call& call, const Queue& queue);
+void norm_dx(const Call& call, const Queue& queue);
+void add(const Call& call, const Queue& queue);
+void swiglu(const Call& call, const Queue& queue);
+void swiglu_dx(const Call& call, const Queue& queue);
+void gate(const Call& call, const Queue& queue);
+void gate_dx(const Call& call, const Queue& queue);
+void dropout(const Call& call, const Queue& queue);
+void cast(const Call& call, const Queue& queue);
 int64_t norm_dx_workspace(const Call& call);
+
+// rows
+void gather_rows(const Call& call, const Queue& queue);
+void gather_rows_dx(const Call& call, const Queue& queue);
+void merge(const Call& call, const Queue& queue);
+void merge_dx(const Call& call, const Queue& queue);
+void segment_pool(const Call& call, const Queue& queue);
+void segment_pool_dx(const Call& call, const Queue& queue);
+void concat(const Call& call, const Queue& queue);
+void concat_dx(const Call& call, const Queue& queue);
+void pair_features(const Call& call, const Queue& queue);
+void pair_features_dx(const Call& call, const Queue& queue);
+void pair_pool(const Call& call, const Queue& queue);
+void pair_pool_dx(const Call& call, const Queue& queue);
+int64_t gather_rows_dx_workspace(const Call& call);
+
+// embedding
+void embed(const Call& call, const Queue& queue);
+void sparse_grad(const Call& call, const Queue& queue);
+void time_bucket(const Call& call, const Queue& queue);
+void rowwise_adagrad(const Call& call, const Queue& queue);
+void sparse_adagrad(const Call& call, const Queue& queue);
+void sparse_adam(const Call& call, const Queue& queue);
+int64_t sparse_grad_workspace(const Call& call);
+
+// training
+void bce(const Call& call, const Queue& queue);
+void bce_dx(const Call& call, const Queue& queue);
+void sum_squares(const Call& call, const Queue& queue);
+void clip_scale(const Call& call, const Queue& queue);
+void adamw(const Call& call, const Queue& queue);
+void rmsprop(const Call& call, const Queue& queue);
+void accumulate(const Call& call, const Queue& queue);
+void ema(const Call& call, const Queue& queue);
+int64_t bce_workspace(const Call& call);
+int64_t bce_dx_workspace(const Call& call);
+int64_t sum_squares_workspace(const Call& call);
 
 }  // namespace longer::cuda

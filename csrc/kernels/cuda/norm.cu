@@ -159,7 +159,7 @@ int64_t chunk_rows(int64_t rows) { return divide_up(rows, 1024) < 8 ? 8 : divide
 
 }  // namespace
 
-void norm(const Call& call, Stream stream) {
+void norm(const Call& call, const Queue& queue) {
   const NormArgs a = norm_args(call);
   if (a.rows == 0) return;
   with_type(a.x, [&](auto x) {
@@ -172,7 +172,7 @@ void norm(const Call& call, Stream stream) {
                                  a.rows, narrow("norm", a.width), static_cast<float>(a.eps), a.rms, vector};
       const int64_t steps = divide_up(a.width, kStep);
       const auto kernel = steps == 1 ? norm_kernel<X, Y, 1> : steps == 2 ? norm_kernel<X, Y, 2> : steps <= kKept ? norm_kernel<X, Y, kKept> : norm_kernel<X, Y, 0>;
-      launch(stream, "norm", kernel, dim3(grid_size("norm", divide_up(a.rows, kWarps))), dim3(32 * kWarps), 0, p);
+      launch(queue.stream, "norm", kernel, dim3(grid_size("norm", divide_up(a.rows, kWarps))), dim3(32 * kWarps), 0, p);
     });
   });
 }
@@ -182,7 +182,7 @@ int64_t norm_dx_workspace(const Call& call) {
   return a.rows ? divide_up(a.rows, chunk_rows(a.rows)) * 2 * a.width * static_cast<int64_t>(sizeof(float)) : 0;
 }
 
-void norm_dx(const Call& call, Stream stream) {
+void norm_dx(const Call& call, const Queue& queue) {
   const NormDxArgs a = norm_dx_args(call);
   const int width = narrow("norm_dx", a.width);
   const int64_t chunk = a.rows ? chunk_rows(a.rows) : 1, chunks = divide_up(a.rows, chunk);
@@ -198,10 +198,10 @@ void norm_dx(const Call& call, Stream stream) {
                             packs_aligned(data<D>(a.add), a.width) && packs_aligned(data<float>(a.gamma), a.width) && packs_aligned(partial, a.width);
         const NormDxPointers<X, D> p{data<X>(a.x), data<float>(a.gamma), data<float>(a.mean), data<float>(a.rstd), data<D>(a.dy), data<D>(a.add),
                                      data<D>(a.dx), partial, a.rows, chunk, width, a.rms, vector};
-        launch(stream, "norm_dx", norm_dx_kernel<X, D>, dim3(grid_size("norm_dx", divide_up(chunks, kWarps))), dim3(32 * kWarps), 0, p);
+        launch(queue.stream, "norm_dx", norm_dx_kernel<X, D>, dim3(grid_size("norm_dx", divide_up(chunks, kWarps))), dim3(32 * kWarps), 0, p);
       });
     });
-  launch(stream, "norm_dx sums", sum_partial_rows, dim3(static_cast<unsigned>(divide_up(width, 128))), dim3(128), 0,
+  launch(queue.stream, "norm_dx sums", sum_partial_rows, dim3(static_cast<unsigned>(divide_up(width, 128))), dim3(128), 0,
          static_cast<const float*>(partial), chunks, width, data<float>(a.dgamma), data<float>(a.dbeta));
 }
 

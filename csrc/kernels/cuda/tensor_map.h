@@ -2,6 +2,8 @@
 #pragma once
 #include <cstdint>
 
+#include "kernels/host_device.h"
+
 namespace longer {
 
 // Rows of a tile in shared memory are as wide as the swizzle says (16, 32, 64 or 128 bytes); 16-byte chunks of a row are
@@ -16,12 +18,6 @@ struct alignas(64) TensorMap {
 // What lies outside reads as zero and is not written. Throws Error("ERR_DEVICE") where the driver refuses.
 TensorMap tensor_map_2d(const void* matrix, int64_t rows, int64_t cols, int64_t pitch, int box_rows, int box_cols, Swizzle swizzle);
 
-#ifdef __CUDACC__
-#define LONGER_BOTH __host__ __device__
-#else
-#define LONGER_BOTH
-#endif
-
 // Operand of wgmma at an offset of the shared window. leading and stride in bytes:
 //   K contiguous ("K-major")    stride between groups of 8 rows; leading only without swizzle (between 8-column chunks)
 //   M or N contiguous (transposed), 128-byte swizzle: leading between 64-element columns of atoms, stride between 8 k's
@@ -30,6 +26,5 @@ LONGER_BOTH constexpr uint64_t matrix_descriptor(uint32_t offset, uint32_t leadi
   return (uint64_t{offset} >> 4 & 0x3fff) | (uint64_t{leading >> 4} & 0x3fff) << 16 | (uint64_t{stride >> 4} & 0x3fff) << 32 |
          static_cast<uint64_t>(code == 0 ? 0 : 4 - code) << 62;
 }
-#undef LONGER_BOTH
 
 }  // namespace longer

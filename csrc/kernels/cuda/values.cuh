@@ -1,0 +1,60 @@
+// Matrices whose element type is known at run time only, so that one kernel serves every mix of types. The branch is the
+// same for the whole grid, and the operations that use this are bound by memory.
+#pragma once
+#include <algorithm>
+#include <initializer_list>
+#include <type_traits>
+
+#include "kernels/cuda/dispatch.h"
+#include "kernels/cuda/element.cuh"
+
+namespace longer::cuda {
+
+struct Values {
+  void* data = nullptr;
+  bool narrow = false;  // bf16; else f32
+};
+
+inline Values values(const char* op, const Tensor& t) {
+  if (!t.present()) return {};
+  if (t.dtype != DType::f32 && t.dtype != DType::bf16) throw shape_error(std::string(op) + ": the device takes f32 and bf16 only");
+  return {t.data, t.dtype == DType::bf16};
+}
+
+// Vectors that are always f32 (or f64, i32) by the op's definition: `T` is what the kernel reads.
+template <class T>
+T* vector_of(const char* op, const Tensor& t) {
+  constexpr DType type = std::is_same_v<T, double> ? DType::f64 : std::is_same_v<T, int32_t> ? DType::i32 : DType::f32;
+  if (!t.present()) return nullptr;
+  if (t.dtype != type) throw shape_error(std::string(op) + ": an operand has another type than the device takes");
+  return static_cast<T*>(t.data);
+}
+
+// May rows of `width` elements be read 8 elements at a time? Absent ones may.
+inline bool packs_aligned(Values v, int64_t width) { return reinterpret_cast<uintptr_t>(v.data) % 16 == 0 && width % kPack == 0; }
+
+// All of them?
+inline bool packs_aligned(std::initializer_list<const float*> list, int64_t width) {
+  return std::all_of(list.begin(), list.end(), [width](const float* p) { return packs_aligned(p, width); });
+}
+inline bool packs_aligned(std::initializer_list<Values> list, int64_t width) {
+  return std::all_of(list.begin(), list.end(), [width](Values v) { return packs_aligned(v, width); });
+}
+
+__device__ __forceinline__ float get(Values v, int64_t i) {
+  return v.narrow ? to_float(static_cast<const Bf16*>(v.data)[i]) : static_cast<const float*>(v.data)[i];
+}
+__device__ __forceinline__ void put(Values v, int64_t i, float x) {
+  if (v.narrow) static_cast<Bf16*>(v.data)[i] = from_float<Bf16>(x);
+  else static_cast<float*>(v.data)[i] = x;
+}
+__device__ __forceinline__ void load_pack(float (&out)[kPack], Values from, int64_t at, int count, bool vector) {
+  if (from.narrow) load_pack(out, static_cast<const Bf16*>(from.data) + at, count, vector);
+  else load_pack(out, static_cast<const float*>(from.data) + at, count, vector);
+}
+__device__ __forceinline__ void store_pack(Values to, int64_t at, const float (&in)[kPack], int count, bool vector) {
+  if (to.narrow) store_pack(static_cast<Bf16*>(to.data) + at, in, count, vector);
+  else store_pack(static_cast<float*>(to.data) + at, in, count, vector);
+}
+
+}  // namespace longer::cuda

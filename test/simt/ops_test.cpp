@@ -1,0 +1,345 @@
+// Every operation that the device has, on random shapes, types and values, against the reference: forward ops and gradients,
+// empty and one-row cases among them. A table of makers; an operation without one fails.
+#include <functional>
+#include <map>
+
+#include "kernels/dense_kernels.h"
+#include "kernels/embedding_kernels.h"
+#include "kernels/rows_kernels.h"
+#include "kernels/training_kernels.h"
+#include "simt/op_case.h"
+
+using namespace longer;
+using simt::OpCase;
+
+namespace {
+
+constexpr DType f32 = DType::f32, bf16 = DType::bf16, f64 = DType::f64;
+
+class Dice {
+ public:
+  explicit Dice(uint64_t seed) : bits_(seed) {}
+  int64_t whole(int64_t low, int64_t high) { return low + static_cast<int64_t>(bits_() % static_cast<uint64_t>(high - low + 1)); }
+  bool coin() { return bits_() & 1; }
+  double number(double low, double high) { return std::uniform_real_distribution<double>(low, high)(bits_); }
+  DType type() { return coin() ? f32 : bf16; }
+  template <class T>
+  T one_of(std::initializer_list<T> list) { return list.begin()[bits_() % list.size()]; }
+  int64_t rows() { return one_of<int64_t>({0, 1, 2, 7, 33, 90}); }
+  int64_t width() { return one_of<int64_t>({1, 3, 8, 16, 37, 64, 104, 272}); }
+  // Of segments that are empty, short, or now and then long.
+  std::vector<int32_t> offsets(int64_t segments, int64_t longest = 150) {
+    std::vector<int32_t> list{0};
+    for (int64_t i = 0; i < segments; ++i) list.push_back(list.back() + static_cast<int32_t>(whole(0, 7) ? whole(0, 9) : whole(0, longest)));
+    return list;
+  }
+  std::vector<int32_t> whole_list(int64_t count, int64_t low, int64_t high) {
+    std::vector<int32_t> list;
+    for (int64_t i = 0; i < count; ++i) list.push_back(static_cast<int32_t>(whole(low, high)));
+    return list;
+  }
+  std::vector<double> numbers(int64_t count, double low, double high) {
+    std::vector<double> list;
+    for (int64_t i = 0; i < count; ++i) list.push_back(number(low, high));
+    return list;
+  }
+
+ private:
+  std::mt19937_64 bits_;
+};
+
+struct Maker {
+  void (*reference)(const Call&);
+  std::function<void(OpCase&, Dice&)> make;
+  double roundings = 2.05, accumulated = 2e-6;
+};
+
+// Ins and outs of one shape, each of its own type.
+Maker pointwise(void (*reference)(const Call&), int ins, int outs, std::function<std::vector<double>(Dice&)> attributes = nullptr) {
+  return {reference, [=](OpCase& c, Dice& d) {
+            const int64_t rows = d.rows(), width = d.width();
+            for (int i = 0; i < ins; ++i) c.in(d.type(), {rows, width}, -3, 3);
+            for (int i = 0; i < outs; ++i) c.out(d.type(), {rows, width});
+            if (attributes) c.attributes(attributes(d));
+          }};
+}
+
+std::vector<double> any_activation(Dice& d) { return {static_cast<double>(d.whole(0, 5))}; }
+
+int64_t last(const std::vector<int32_t>& offsets) { return offsets.back(); }
+
+void pairs(OpCase& c, Dice& d, bool backward, bool pool) {
+  const int64_t requests = d.whole(0, 4), width = d.width();
+  const std::vector<int32_t> candidates = d.offsets(requests, 70), events = d.offsets(requests, 70);
+  std::vector<int32_t> at{0};
+  for (int64_t r = 0; r < requests; ++r) at.push_back(at.back() + (candidates[r + 1] - candidates[r]) * (events[r + 1] - events[r]));
+  if (pool) c.in(d.type(), {last(at), 1}, -1, 1);
+  else c.in(d.type(), {last(candidates), width}, -1, 1);
+  c.in(d.type(), {last(events), width}, -1, 1);
+  if (backward && pool) c.in(d.type(), {last(candidates), width}, -1, 1);
+  if (backward && !pool) c.in(d.type(), {last(at), 4 * width}, -1, 1);
+  c.in(candidates).in(events).in(at);
+  if (!backward && pool) c.out(d.type(), {last(candidates), width});
+  if (!backward && !pool) c.out(d.type(), {last(at), 4 * width});
+  if (!backward) return;
+  if (pool) c.out(d.type(), {last(at), 1});
+  else c.out(d.type(), {last(candidates), width});
+  c.out(d.type(), {last(events), width});
+}
+
+void gather(OpCase& c, Dice& d, bool backward) {
+  const int64_t rows = d.one_of<int64_t>({0, 1, 40, 500}), width = d.one_of<int64_t>({3, 8, 40});
+  std::vector<int64_t> sources;
+  int64_t all = 0;
+  for (int64_t s = d.whole(1, 8); s > 0; --s) sources.push_back(d.rows()), all += sources.back();
+  std::vector<int32_t> index = d.whole_list(rows, -1, all - 1);
+  if (all > 0 && d.coin())
+    for (int64_t i = 0; i < rows; i += d.whole(1, 3)) index[i] = static_cast<int32_t>(all / 2);  // one row many times
+  c.in(index);
+  if (backward) c.in(d.type(), {rows, width}, -1, 1);
+  for (const int64_t n : sources) backward ? c.out(d.type(), {n, width}) : c.in(d.type(), {n, width}, -1, 1);
+  if (!backward) c.out(d.type(), {rows, width});
+}
+
+void merge(OpCase& c, Dice& d, bool backward) {
+  const int64_t requests = d.whole(0, 5), group = d.one_of<int64_t>({1, 2, 4, 5}), width = d.width();
+  const std::vector<int32_t> events = d.offsets(requests, 40);
+  std::vector<int32_t> groups{0};
+  for (int64_t r = 0; r < requests; ++r)
+    groups.push_back(groups.back() + static_cast<int32_t>((events[r + 1] - events[r] + group - 1) / group + d.whole(0, 1)));
+  if (backward) c.in(d.type(), {last(groups), group * width}, -1, 1);
+  else c.in(d.type(), {last(events), width}, -1, 1);
+  c.in(events).in(groups).attributes({static_cast<double>(group)});
+  if (backward) c.out(d.type(), {last(events), width});
+  else c.out(d.type(), {last(groups), group * width});
+}
+
+void pool(OpCase& c, Dice& d, bool backward) {
+  const int64_t segments = d.whole(0, 6), width = d.width();
+  const std::vector<int32_t> offsets = d.offsets(segments, 700);
+  c.in(d.type(), {backward ? segments : last(offsets), width}, -1, 1).in(offsets);
+  c.out(d.type(), {backward ? last(offsets) : segments, width}).attributes({static_cast<double>(d.whole(0, 1))});
+}
+
+void concat(OpCase& c, Dice& d, bool backward) {
+  const int64_t rows = d.rows();
+  std::vector<int64_t> widths;
+  int64_t sum = 0;
+  for (int64_t p = d.whole(1, 16); p > 0; --p) widths.push_back(d.one_of<int64_t>({1, 8, 16, 5, 24})), sum += widths.back();
+  if (backward) c.in(d.type(), {rows, sum}, -1, 1);
+  for (const int64_t w : widths) backward ? c.out(d.type(), {rows, w}) : c.in(d.type(), {rows, w}, -1, 1);
+  if (!backward) c.out(d.type(), {rows, sum});
+}
+
+void dropout(OpCase& c, Dice& d) {
+  const int64_t rows = d.rows(), width = d.width();
+  c.in(d.type(), {rows, width}, -1, 1).in(d.whole_list(2, -1000000, 1000000)).out(d.type(), {rows, width});
+  c.attributes({d.one_of({0.0, 0.1, 0.9}), static_cast<double>(d.whole(0, int64_t{1} << 40))}).first_row(d.whole(0, 5000000000));
+}
+
+// A field's ids: one a row, or pooled lists of them. Returns the pooling.
+double add_ids(OpCase& c, Dice& d, int64_t rows, int64_t most) {
+  const double pooling = static_cast<double>(d.whole(0, 2));
+  if (pooling == 0) {
+    c.in(d.whole_list(rows, -1, most)).in_absent();
+    return pooling;
+  }
+  std::vector<int32_t> offsets = d.offsets(rows, 30);
+  c.in(d.whole_list(last(offsets), -1, most)).in(offsets);
+  return pooling;
+}
+
+void embed(OpCase& c, Dice& d) {
+  const int64_t rows = d.rows(), fields = d.whole(0, 5), whole = d.one_of<int64_t>({40, 72, 133});
+  std::vector<double> attributes{static_cast<double>(fields)};
+  for (int64_t f = 0; f < fields; ++f) {
+    const int64_t width = d.one_of<int64_t>({1, 8, 16, 21}), table = d.whole(1, 50);
+    c.in(f32, {table, width}, -1, 1);
+    const double pooling = add_ids(c, d, rows, table - 1);
+    attributes.push_back(static_cast<double>(d.coin() ? d.whole(0, whole - width) : d.whole(0, (whole - width) / 8) * 8));
+    attributes.push_back(pooling);
+  }
+  c.out(d.type(), {rows, whole}).attributes(attributes);
+}
+
+void sparse_grad(OpCase& c, Dice& d) {
+  const int64_t uses = d.whole(1, 4), width = d.one_of<int64_t>({1, 8, 20}), most = d.one_of<int64_t>({2, 40, 100000});
+  std::vector<double> attributes{static_cast<double>(uses)};
+  int64_t ids = 0;
+  for (int64_t u = 0; u < uses; ++u) {
+    const int64_t rows = d.one_of<int64_t>({0, 1, 30, 400}), columns = width + d.one_of<int64_t>({0, 8, 11});
+    const double pooling = add_ids(c, d, rows, most);
+    ids += c.size_of_input(static_cast<int>(3 * u));
+    attributes.push_back(static_cast<double>(d.coin() ? 0 : columns - width));
+    attributes.push_back(pooling);
+    c.in(d.type(), {rows, columns}, -1, 1);
+  }
+  c.out(DType::i32, {ids}).out(f32, {ids, width}).out(DType::i32, {1}).attributes(attributes).counted_by(2);
+}
+
+void time_bucket(OpCase& c, Dice& d) {
+  const int64_t requests = d.whole(0, 5), boundaries = d.one_of<int64_t>({0, 1, 31});
+  const std::vector<int32_t> offsets = d.offsets(requests);
+  std::vector<double> at = d.numbers(boundaries, 0, 100), events = d.numbers(last(offsets), 0, 100);
+  std::sort(at.begin(), at.end());
+  const std::vector<double> now = d.numbers(requests, 40, 120);
+  if (requests > 0 && last(offsets) > 0 && boundaries > 0) at[0] = 0, events[0] = 1000;  // the future counts as now
+  c.in(f64, {last(offsets)}, events).in(f64, {requests}, now).in(offsets).in(f64, {boundaries}, at).out(DType::i32, {last(offsets)});
+}
+
+// hyper and scale, now and then a scale that leaves the step out
+void add_rates(OpCase& c, Dice& d) {
+  c.in(f32, {8}, {0.01, 0.1, 0.05, static_cast<double>(d.whole(1, 400)), 0.99, 0, 0, 0});
+  c.in(f32, {1}, std::vector<double>{d.whole(0, 5) ? 0.5 : std::nan("")});
+}
+
+void sparse_step(OpCase& c, Dice& d, int kind) {
+  const int64_t table = d.whole(1, 60), width = d.width(), room = d.rows();
+  std::vector<int32_t> rows = d.whole_list(room, 0, table - 1);
+  std::sort(rows.begin(), rows.end());
+  rows.erase(std::unique(rows.begin(), rows.end()), rows.end());
+  const int32_t count = static_cast<int32_t>(d.whole(0, static_cast<int64_t>(rows.size())));
+  rows.resize(static_cast<size_t>(room), -1);
+  c.in(rows).in(f32, {room, width}, -1, 1).in(std::vector<int32_t>{count});
+  add_rates(c, d);
+  c.in_place(f32, {table, width}, -1, 1);
+  if (kind == 0) c.in_place(f32, {table}, 0, 1);
+  else c.in_place(f32, {table, width}, 0, 1);
+  if (kind == 2) c.in_place(f32, {table, width}, 0, 1).in_place(DType::i32, {table}, 0, 900);
+  c.attributes(kind == 2 ? std::vector<double>{0.9, 0.999, 1e-8} : std::vector<double>{1e-8});
+}
+
+void dense_step(OpCase& c, Dice& d, std::vector<double> attributes) {
+  const int64_t size = d.one_of<int64_t>({0, 1, 40, 1001});
+  c.in(f32, {size}, -1, 1);
+  add_rates(c, d);
+  if (d.coin()) c.in(f32, {size}, 0, 1);
+  else c.in_absent();
+  for (int i = 0; i < 3; ++i) c.in_place(f32, {size}, i ? 0 : -1, 1);
+  c.attributes(std::move(attributes));
+}
+
+void bce(OpCase& c, Dice& d, bool backward) {
+  const int64_t rows = d.one_of<int64_t>({0, 1, 50, 5000}), tasks = d.one_of<int64_t>({1, 2, 70});
+  std::vector<double> labels = d.numbers(rows * tasks, 0, 1);
+  for (double& l : labels) l = d.whole(0, 4) ? (l < 0.5 ? 0 : 1) : std::nan("");
+  c.in(f32, {rows, tasks}, -20, 20).in(f32, {rows, tasks}, labels);
+  if (d.coin()) c.in(f32, {rows, tasks}, 0, 2);
+  else c.in_absent();
+  if (d.coin()) c.in(f32, {tasks}, 1, 90);
+  if (backward) c.out(f32, {rows, tasks});
+  else c.out(f32, {1}).out(f32, {tasks});
+  c.attributes(d.numbers(tasks, 0, 2));
+}
+
+void sum_squares(OpCase& c, Dice& d) {
+  const int64_t rows = d.one_of<int64_t>({0, 1, 900}), width = d.width();
+  c.in(d.type(), {rows, width}, -1, 1).out(f64, {1});
+  if (d.coin()) c.in(std::vector<int32_t>{static_cast<int32_t>(d.whole(0, rows + 3))});
+}
+
+void clip_scale(OpCase& c, Dice& d) {
+  const int64_t sums = d.whole(1, 60);
+  for (int64_t i = 0; i < sums; ++i) c.in(f64, {1}, std::vector<double>{d.whole(0, 90) ? d.number(0, 4) : std::nan("")});
+  c.out(f32, {1}).out(f32, {1}).attributes({d.one_of({0.0, 0.5, 1000.0}), static_cast<double>(d.whole(1, sums))});
+}
+
+const std::map<std::string, Maker>& makers() {
+  static const std::map<std::string, Maker> table = {
+      {"activation", pointwise(reference::activation, 1, 1, any_activation)},
+      {"activation_dx", pointwise(reference::activation_dx, 2, 1, any_activation)},
+      {"add", {reference::add, [](OpCase& c, Dice& d) {
+         const int64_t rows = d.rows(), width = d.width();
+         for (int64_t i = d.whole(2, 8); i > 0; --i) c.in(d.type(), {rows, width}, -1, 1);
+         c.out(d.type(), {rows, width});
+       }}},
+      {"swiglu", {reference::swiglu, [](OpCase& c, Dice& d) {
+         const int64_t rows = d.rows(), width = d.width();
+         c.in(d.type(), {rows, 2 * width}, -3, 3).out(d.type(), {rows, width});
+       }}},
+      {"swiglu_dx", {reference::swiglu_dx, [](OpCase& c, Dice& d) {
+         const int64_t rows = d.rows(), width = d.width();
+         c.in(d.type(), {rows, 2 * width}, -3, 3).in(d.type(), {rows, width}, -1, 1).out(d.type(), {rows, 2 * width});
+       }}},
+      {"gate", pointwise(reference::gate, 2, 1)},
+      {"gate_dx", pointwise(reference::gate_dx, 3, 2)},
+      {"dropout", {reference::dropout, dropout}},
+      {"cast", pointwise(reference::cast, 1, 1)},
+      {"gather_rows", {reference::gather_rows, [](OpCase& c, Dice& d) { gather(c, d, false); }}},
+      {"gather_rows_dx", {reference::gather_rows_dx, [](OpCase& c, Dice& d) { gather(c, d, true); }}},
+      {"merge", {reference::merge, [](OpCase& c, Dice& d) { merge(c, d, false); }}},
+      {"merge_dx", {reference::merge_dx, [](OpCase& c, Dice& d) { merge(c, d, true); }}},
+      {"segment_pool", {reference::segment_pool, [](OpCase& c, Dice& d) { pool(c, d, false); }}},
+      {"segment_pool_dx", {reference::segment_pool_dx, [](OpCase& c, Dice& d) { pool(c, d, true); }}},
+      {"concat", {reference::concat, [](OpCase& c, Dice& d) { concat(c, d, false); }}},
+      {"concat_dx", {reference::concat_dx, [](OpCase& c, Dice& d) { concat(c, d, true); }}},
+      {"pair_features", {reference::pair_features, [](OpCase& c, Dice& d) { pairs(c, d, false, false); }}},
+      {"pair_features_dx", {reference::pair_features_dx, [](OpCase& c, Dice& d) { pairs(c, d, true, false); }}},
+      {"pair_pool", {reference::pair_pool, [](OpCase& c, Dice& d) { pairs(c, d, false, true); }}},
+      {"pair_pool_dx", {reference::pair_pool_dx, [](OpCase& c, Dice& d) { pairs(c, d, true, true); }}},
+      {"embed", {reference::embed, embed}},
+      {"sparse_grad", {reference::sparse_grad, sparse_grad}},
+      {"time_bucket", {reference::time_bucket, time_bucket}},
+      {"rowwise_adagrad", {reference::rowwise_adagrad, [](OpCase& c, Dice& d) { sparse_step(c, d, 0); }}},
+      {"sparse_adagrad", {reference::sparse_adagrad, [](OpCase& c, Dice& d) { sparse_step(c, d, 1); }}},
+      {"sparse_adam", {reference::sparse_adam, [](OpCase& c, Dice& d) { sparse_step(c, d, 2); }}},
+      {"bce", {reference::bce, [](OpCase& c, Dice& d) { bce(c, d, false); }}},
+      {"bce_dx", {reference::bce_dx, [](OpCase& c, Dice& d) { bce(c, d, true); }}},
+      {"sum_squares", {reference::sum_squares, sum_squares, 0, 1e-12}},
+      {"clip_scale", {reference::clip_scale, clip_scale}},
+      {"adamw", {reference::adamw, [](OpCase& c, Dice& d) { dense_step(c, d, {0.9, 0.999, 1e-8}); }}},
+      {"rmsprop", {reference::rmsprop, [](OpCase& c, Dice& d) { dense_step(c, d, {0.99, 1e-8, 0.9}); }}},
+      {"accumulate", {reference::accumulate, [](OpCase& c, Dice& d) {
+         const int64_t rows = d.rows(), width = d.width();
+         c.in(d.type(), {rows, width}, -1, 1).in_place(f32, {rows, width}, -1, 1);
+       }}},
+      {"ema", {reference::ema, [](OpCase& c, Dice& d) {
+         const int64_t size = d.one_of<int64_t>({0, 1, 1001});
+         c.in(f32, {size}, -1, 1);
+         add_rates(c, d);
+         c.in_place(f32, {size}, -1, 1);
+       }}},
+  };
+  return table;
+}
+
+// Ids and indices past the end are neither read nor written there, and are told.
+void faults(Device& device) {
+  const auto told = [&](OpCase& c, const char* what) {
+    c.run_device(device);
+    simt::expect(c.fault() == 7, std::string(what) + " is not told");
+  };
+  told(OpCase("gather_rows", reference::gather_rows, 1).in({0, 5}).in(f32, {5, 8}, -1, 1).out(f32, {2, 8}), "an index past the sources");
+  told(OpCase("gather_rows_dx", reference::gather_rows_dx, 1).in({5, 2}).in(f32, {2, 8}, -1, 1).out(f32, {5, 8}), "an index past the gradients");
+  told(OpCase("embed", reference::embed, 1).in(f32, {5, 8}, -1, 1).in({5}).in_absent().out(f32, {1, 8}).attributes({1, 0, 0}), "an id past its table");
+  told(OpCase("merge", reference::merge, 1).in(f32, {5, 8}, -1, 1).in({0, 5}).in({0, 2}).out(f32, {2, 16}).attributes({2}), "a group too few");
+  told(OpCase("rowwise_adagrad", reference::rowwise_adagrad, 1).in({3}).in(f32, {1, 8}, -1, 1).in({1}).in(f32, {8}, 0, 1).in(f32, {1}, 1, 1)
+           .in_place(f32, {3, 8}, -1, 1).in_place(f32, {3}, 0, 1).attributes({1e-8}), "a row past the table");
+}
+
+}  // namespace
+
+int main(int count, char** arguments) {
+  auto device = simt::open_emulated_device();
+  const std::string only = count > 1 ? arguments[1] : "";
+  const int rounds = std::string(SIMT_TIER) == "plain" ? 16 : std::string(SIMT_TIER) == "asan" ? 6 : 2;
+  for (const std::string& name : cuda::device_op_names()) {
+    if ((!only.empty() && name != only) || name == "norm" || name == "norm_dx") continue;  // norm_test
+    const auto found = makers().find(name);
+    if (found == makers().end()) {
+      simt::expect(false, name + " has no maker of cases");
+      continue;
+    }
+    for (int round = 0; round < rounds; ++round) {
+      simt::options().schedule = simt::Schedule::random;
+      simt::options().seed = 100 + round;
+      OpCase c(name, found->second.reference, 17 * round + 1);
+      Dice dice(1000 * round + name.size());
+      found->second.make(c, dice);
+      c.check(*device, found->second.roundings, found->second.accumulated);
+      c.check_same_bits(*device, round % 2 ? simt::Schedule::reverse : simt::Schedule::forward);
+    }
+  }
+  if (only.empty()) faults(*device);
+  return simt::report("ops_test " SIMT_TIER);
+}
