@@ -66,6 +66,46 @@ Maker pointwise(void (*reference)(const Call&), int ins, int outs, std::function
 
 std::vector<double> any_activation(Dice& d) { return {static_cast<double>(d.whole(0, 5))}; }
 
+// Rows and widths on both sides of a tile, and such that chunks of 16 bytes cannot read.
+struct Product {
+  int64_t rows, inner, columns;
+};
+Product product(Dice& d) {
+  return {d.one_of<int64_t>({0, 1, 33, 64, 130}), d.one_of<int64_t>({1, 16, 40, 64, 72, 130}), d.one_of<int64_t>({1, 8, 33, 64, 96})};
+}
+
+// The activations, then w, whose f32 values are ones that bf16 holds: in a bf16 product it is rounded as it is read.
+void add_factors(OpCase& c, Dice& d, std::vector<int64_t> x, std::vector<int64_t> w) {
+  std::vector<double> held = d.numbers(w[0] * w[1], -1, 1);
+  for (double& e : held) e = simt::rounded(e, bf16);
+  c.in(d.type(), std::move(x), -1, 1).in(d.type(), std::move(w), held);
+}
+
+void linear(OpCase& c, Dice& d) {
+  const Product p = product(d);
+  add_factors(c, d, {p.rows, p.inner}, {p.inner, p.columns});
+  d.coin() ? c.in(f32, {p.columns}, -1, 1) : c.in_absent();
+  d.coin() ? c.in(d.type(), {p.rows, p.columns}, -1, 1) : c.in_absent();
+  c.out(d.type(), {p.rows, p.columns});
+  d.coin() ? c.out(d.type(), {p.rows, p.columns}) : c.out_absent();
+  c.attributes(any_activation(d));
+}
+
+void linear_dx(OpCase& c, Dice& d) {
+  const Product p = product(d);
+  add_factors(c, d, {p.rows, p.inner}, {p.columns, p.inner});
+  d.coin() ? c.in(d.type(), {p.rows, p.columns}, -1, 1) : c.in_absent();
+  d.coin() ? c.in(d.type(), {p.rows, p.columns}, -1, 1) : c.in_absent();
+  c.out(d.type(), {p.rows, p.columns}).attributes(any_activation(d));
+}
+
+void linear_dw(OpCase& c, Dice& d) {
+  const Product p = product(d);
+  const int64_t rows = d.coin() ? p.rows : 700;
+  c.in(d.type(), {rows, p.inner}, -1, 1).in(d.type(), {rows, p.columns}, -1, 1).out(f32, {p.inner, p.columns});
+  d.coin() ? c.out(f32, {p.columns}) : c.out_absent();
+}
+
 int64_t last(const std::vector<int32_t>& offsets) { return offsets.back(); }
 
 void pairs(OpCase& c, Dice& d, bool backward, bool pool) {
@@ -246,6 +286,9 @@ void clip_scale(OpCase& c, Dice& d) {
 
 const std::map<std::string, Maker>& makers() {
   static const std::map<std::string, Maker> table = {
+      {"linear", {reference::linear, linear}},
+      {"linear_dx", {reference::linear_dx, linear_dx}},
+      {"linear_dw", {reference::linear_dw, linear_dw}},
       {"activation", pointwise(reference::activation, 1, 1, any_activation)},
       {"activation_dx", pointwise(reference::activation_dx, 2, 1, any_activation)},
       {"add", {reference::add, [](OpCase& c, Dice& d) {
@@ -303,6 +346,20 @@ const std::map<std::string, Maker>& makers() {
   return table;
 }
 
+// A product costs its multiplications and no more, reads each operand once a tile, and its shared tiles have no bank conflicts.
+void product_cost(Device& device) {
+  const auto measure = [&](OpCase c, const char* what) {
+    simt::counters() = {};
+    c.run_device(device);
+    simt::expect(simt::counters().mma_flops == int64_t{2} * 128 * 64 * 96, std::string(what) + " multiplies more than its matrices");
+    simt::expect(simt::counters().bank_conflicts == 0, std::string(what) + " has bank conflicts");
+    simt::expect(simt::counters().global_read_bytes == 2 * (128 * 96 + 2 * 96 * 64), std::string(what) + " reads more than a tile's operands");
+  };
+  measure(OpCase("linear", reference::linear, 1).in(bf16, {128, 96}, -1, 1).in(bf16, {96, 64}, -1, 1).out(bf16, {128, 64}).attributes({0}), "linear");
+  measure(OpCase("linear_dx", reference::linear_dx, 1).in(bf16, {128, 96}, -1, 1).in(bf16, {64, 96}, -1, 1).out(bf16, {128, 64}).attributes({0}), "linear_dx");
+  measure(OpCase("linear_dw", reference::linear_dw, 1).in(bf16, {96, 128}, -1, 1).in(bf16, {96, 64}, -1, 1).out(f32, {128, 64}), "linear_dw");
+}
+
 // Ids and indices past the end are neither read nor written there, and are told.
 void faults(Device& device) {
   const auto told = [&](OpCase& c, const char* what) {
@@ -341,5 +398,6 @@ int main(int count, char** arguments) {
     }
   }
   if (only.empty()) faults(*device);
+  if (only.empty() || only == "linear") product_cost(*device);
   return simt::report("ops_test " SIMT_TIER);
 }

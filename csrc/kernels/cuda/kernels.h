@@ -26,6 +26,9 @@ const DeviceOp* find_device_op(const std::string& name);  // nullptr where there
 std::vector<std::string> device_op_names();
 
 // dense
+void linear(const Call& call, const Queue& queue);
+void linear_dx(const Call& call, const Queue& queue);
+void linear_dw(const Call& call, const Queue& queue);
 void activation(const Call& call, const Queue& queue);
 void activation_dx(const Call& call, const Queue& queue);
 void norm(const Call& call, const Queue& queue);
@@ -37,6 +40,7 @@ void gate(const Call& call, const Queue& queue);
 void gate_dx(const Call& call, const Queue& queue);
 void dropout(const Call& call, const Queue& queue);
 void cast(const Call& call, const Queue& queue);
+int64_t linear_dw_workspace(const Call& call);
 int64_t norm_dx_workspace(const Call& call);
 
 // rows

@@ -6,6 +6,9 @@ namespace longer::cuda {
 namespace {
 
 const DeviceOp kOps[] = {
+    {"linear", linear, nullptr},
+    {"linear_dx", linear_dx, nullptr},
+    {"linear_dw", linear_dw, linear_dw_workspace},
     {"activation", activation, nullptr},
     {"activation_dx", activation_dx, nullptr},
     {"norm", norm, nullptr},
