@@ -8,7 +8,7 @@ import type { Schema } from '../../schema/schema.ts';
 import { type BaselineConfig } from '../config.ts';
 import { candidateAsEvent, eventVector, sideVector } from '../features.ts';
 import { type Cache, headLogits } from '../head.ts';
-import { indexInput, matrix, mlp, normalInit, offsetsInput } from '../layers.ts';
+import { indexInput, matrix, mlp, normalInit, normalise, offsetsInput } from '../layers.ts';
 
 /**
  * The baselines of the paper's table on the same schema (spec 7.1): Base has no history; SumPooling adds up the event
@@ -35,7 +35,7 @@ export function baselineCandidateSide(graph: Graph, schema: Schema, c: BaselineC
   let mine = features;
   if (c.kind === 'din') {
     const shared = candidateAsEvent(graph, schema, eventOptions(c));
-    const token = shared ? mlp(graph, 'token', shared, [2 * c.width, c.width]) : mlp(graph, 'candidate_token', features, [2 * c.width, c.width]);
+    const token = dinToken(graph, c, shared ? 'token' : 'candidate_token', shared ?? features);
     mine = concat(graph, features, token, dinPool(graph, c, token, cache['events']!));
   }
   return graph.scope('head', () => headLogits(graph, schema, c.head.hidden, mine, cache['request']!));
@@ -55,7 +55,18 @@ function dinPool(graph: Graph, c: BaselineConfig, token: Value, events: Value): 
 }
 
 function eventTokens(graph: Graph, schema: Schema, c: BaselineConfig): Value {
-  return graph.scope('tokens', () => mlp(graph, 'token', eventVector(graph, schema, eventOptions(c)), [2 * c.width, c.width]));
+  return graph.scope('tokens', () => {
+    const events = eventVector(graph, schema, eventOptions(c));
+    return c.kind === 'din' ? dinToken(graph, c, 'token', events) : mlp(graph, 'token', events, [2 * c.width, c.width]);
+  });
+}
+
+/**
+ * Tokens of unit scale: fresh embeddings are small, and of small tokens the products in [c, e, c-e, c*e], which tell a
+ * match, are lost beside the rest. (Zhou et al. normalise inside the unit, by Dice.)
+ */
+function dinToken(graph: Graph, c: BaselineConfig, name: string, x: Value): Value {
+  return normalise(graph, `${name}_norm`, mlp(graph, name, x, [2 * c.width, c.width]), 'layer');
 }
 
 const eventOptions = (c: BaselineConfig) => ({ maxHistory: c.maxHistory, timeGap: c.timeGap, position: true });
