@@ -46,7 +46,7 @@ async function saved(t: Test, seed = 1, config: ModelConfig = tiny): Promise<str
 }
 
 async function service(t: Test, directory: string, options: Partial<RankServiceOptions> = {}): Promise<RankService> {
-  const made = new RankService(await Ranker.open(directory, { runtime }), 'first', options, {
+  const made = new RankService(await Ranker.open(directory, { runtime }), 'first', { timeout: 600_000, ...options }, {
     open: (d) => Ranker.open(d, { runtime }), histories: new MemoryHistoryStore(richSchema),
   });
   t.teardown(() => made.close());
