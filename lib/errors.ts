@@ -12,6 +12,7 @@ export type LongerErrorCode =
   | 'ERR_NUMERIC'
   | 'ERR_ABORTED'
   | 'ERR_DEADLINE'
+  | 'ERR_HTTP'
   | 'ERR_OVERLOADED'
   | 'ERR_GRAPH';
 

@@ -10,6 +10,7 @@ import { inspectCommand } from './inspect.ts';
 import { prepareCommand } from './prepare.ts';
 import { profileCommand } from './profile.ts';
 import { scoreCommand } from './score.ts';
+import { serveCommand } from './serve.ts';
 import { trainCommand } from './train.ts';
 import { verifyCommand } from './verify.ts';
 
@@ -20,7 +21,7 @@ const program = new Command('longer')
   .version(version)
   .showSuggestionAfterError()
   .exitOverride();
-for (const command of [demoCommand, prepareCommand, trainCommand, evaluateCommand, scoreCommand, inspectCommand, verifyCommand, profileCommand, benchCommand, doctorCommand])
+for (const command of [demoCommand, prepareCommand, trainCommand, evaluateCommand, scoreCommand, serveCommand, inspectCommand, verifyCommand, profileCommand, benchCommand, doctorCommand])
   program.addCommand(command().exitOverride());
 
 /** Exit codes: 0 fine, 1 failed, 2 usage. */

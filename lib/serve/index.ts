@@ -4,3 +4,7 @@ export { type HistoryLimits, type HistoryStore, MemoryHistoryStore, type StoredE
 export { rankServiceDefaults, type RankServiceOptions } from './rank_options.ts';
 export { type OpenParts, type RankCall, type RankRequest, type RankResult, RankService, type RankServiceParts, type RankServiceStats } from './rank_service.ts';
 export type { ShadowStats } from './shadow.ts';
+export { RankClient, type RankReply } from './client.ts';
+export type { ErrorReply } from './http_errors.ts';
+export { rankPlugin, type RankPluginOptions } from './http_plugin.ts';
+export { type HttpOptions, rankServer } from './http_server.ts';

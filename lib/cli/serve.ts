@@ -1,0 +1,58 @@
+import { Command } from 'commander';
+import { LongerError } from '../errors.ts';
+import { positiveNumber, wholeNumber } from './files.ts';
+
+interface Options {
+  readonly model: string;
+  readonly models?: string;
+  readonly host: string;
+  readonly port: number;
+  readonly threads?: number;
+  readonly cacheMb: number;
+  readonly timeout: number;
+  readonly drain: number;
+  readonly log: string;
+}
+
+export function serveCommand(): Command {
+  return new Command('serve')
+    .description('rank over HTTP: POST /v1/rank, /v1/histories/{user}, /v1/models, GET /healthz, /readyz, /metrics, /openapi.json')
+    .requiredOption('--model <dir>', 'checkpoint directory')
+    .option('--models <dir>', 'directory whose models POST /v1/models may load by name')
+    .option('--host <address>', 'address to listen at; LONGER_TOKEN in the environment asks for a bearer token', '127.0.0.1')
+    .option('--port <n>', 'port; 0: any that is free', wholeNumber, 8080)
+    .option('--threads <n>', 'threads (default: all CPUs)', wholeNumber)
+    .option('--cache-mb <n>', 'MiB of caches', positiveNumber, 256)
+    .option('--timeout <ms>', 'milliseconds that a call may take where it names none', positiveNumber, 1000)
+    .option('--drain <s>', 'seconds that requests may take to finish after SIGTERM', positiveNumber, 10)
+    .option('--log <level>', 'trace, debug, info, warn, error or silent', 'info')
+    .action(async (options: Options) => {
+      // Only this command loads the server.
+      const { MemoryHistoryStore, rankServer, RankService } = await import('../serve/index.ts');
+      const token = process.env['LONGER_TOKEN'];
+      if (!['127.0.0.1', '::1', 'localhost'].includes(options.host) && token === undefined)
+        throw new LongerError('ERR_CONFIG', 'an address that others reach needs a token', { place: `--host ${options.host}`, remedy: 'Set LONGER_TOKEN, or listen at 127.0.0.1 behind a proxy' });
+      const service = await RankService.open(options.model, { cacheBytes: options.cacheMb * 2 ** 20, timeout: options.timeout }, {
+        threads: options.threads, histories: (schema) => new MemoryHistoryStore(schema),
+      });
+      let draining = false;
+      const app = await rankServer({
+        service, logLevel: options.log, ready: () => !draining,
+        ...(token === undefined ? {} : { token }), ...(options.models === undefined ? {} : { models: options.models }),
+      });
+      const stopped = new Promise<void>((resolve) => {
+        for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => { resolve(); });
+      });
+      try {
+        const url = await app.listen({ host: options.host, port: options.port });
+        process.stdout.write(`longer: serving ${options.model} at ${url}\n`);
+        await stopped;
+      } finally {
+        draining = true;
+        const cut = setTimeout(() => { app.server.closeAllConnections(); }, options.drain * 1000);
+        await app.close();
+        await service.close();
+        clearTimeout(cut);
+      }
+    });
+}

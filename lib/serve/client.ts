@@ -1,0 +1,82 @@
+import { LongerError, type LongerErrorCode } from '../errors.ts';
+import type { EventOf, SchemaSpec } from '../schema/schema.ts';
+import type { RankRequest } from './rank_service.ts';
+import type { ErrorReply } from './http_errors.ts';
+
+/** What POST /v1/rank answers; lists are in the order of `index`. */
+export interface RankReply<S extends SchemaSpec = SchemaSpec> {
+  readonly model: string;
+  readonly cache: 'hit' | 'miss';
+  readonly index: readonly number[];
+  readonly logits: Readonly<Partial<Record<keyof S['labels'] & string, readonly number[]>>>;
+  readonly probabilities: Readonly<Partial<Record<keyof S['labels'] & string, readonly number[]>>>;
+}
+
+export interface CallOptions {
+  readonly signal?: AbortSignal;
+  /** Milliseconds; sent as the deadline header. */
+  readonly timeout?: number;
+}
+
+/** Speaks to `longer serve`, typed by the schema: `new RankClient<typeof schema.spec>(url)`. */
+export class RankClient<S extends SchemaSpec = SchemaSpec> {
+  readonly #url: string;
+  readonly #headers: Readonly<Record<string, string>>;
+
+  constructor(url: string, { token }: { readonly token?: string } = {}) {
+    this.#url = url.replace(/\/$/, '');
+    this.#headers = token === undefined ? {} : { authorization: `Bearer ${token}` };
+  }
+
+  /** @throws LongerError with the code that the service gave, `place` being the field; ERR_DATA for what JSON cannot carry */
+  rank(request: RankRequest<S>, options: CallOptions = {}): Promise<RankReply<S>> {
+    return this.#send('POST', '/v1/rank', request, options);
+  }
+
+  appendHistory(user: string, events: readonly EventOf<S>[], options?: CallOptions): Promise<{ events: number }> {
+    return this.#send('POST', `/v1/histories/${encodeURIComponent(user)}`, { events }, options);
+  }
+
+  replaceHistory(user: string, events: readonly EventOf<S>[], options?: CallOptions): Promise<{ events: number }> {
+    return this.#send('PUT', `/v1/histories/${encodeURIComponent(user)}`, { events }, options);
+  }
+
+  deleteHistory(user: string, options?: CallOptions): Promise<{ deleted: boolean }> {
+    return this.#send('DELETE', `/v1/histories/${encodeURIComponent(user)}`, undefined, options);
+  }
+
+  loadModel(name: string, options?: CallOptions): Promise<{ serving: { name: string; version: string } }> {
+    return this.#send('POST', '/v1/models', { name }, options);
+  }
+
+  async #send<T>(method: string, path: string, body: unknown, { signal, timeout }: CallOptions = {}): Promise<T> {
+    const reply = await fetch(this.#url + path, {
+      method, signal: signal ?? null,
+      headers: { ...this.#headers, ...(body === undefined ? {} : { 'content-type': 'application/json' }), ...(timeout === undefined ? {} : { 'x-deadline-ms': String(timeout) }) },
+      ...(body === undefined ? {} : { body: JSON.stringify(body, exact) }),
+    });
+    const text = await reply.text();
+    if (reply.ok) return JSON.parse(text) as T;
+    const { error } = parsed(text, reply.status);
+    throw new LongerError(error.code as LongerErrorCode, error.message, error.field === undefined ? {} : { place: error.field });
+  }
+}
+
+function parsed(text: string, status: number): { error: { code: string; message: string; field?: string } } {
+  try {
+    const reply = JSON.parse(text) as Partial<ErrorReply>;
+    if (reply.error) return { error: reply.error };
+  } catch { /* someone between answered */ }
+  return { error: { code: 'ERR_HTTP', message: `status ${status}` } };
+}
+
+/** Numbers that JSON would change are refused. */
+function exact(key: string, value: unknown): unknown {
+  if (ArrayBuffer.isView(value)) return Array.from(value as Int32Array);
+  const bad = (what: string): never => {
+    throw new LongerError('ERR_DATA', `JSON cannot carry ${what}`, { place: key });
+  };
+  if (typeof value === 'number' && !Number.isFinite(value)) return bad(String(value));
+  if (typeof value !== 'bigint') return value;
+  return Number.isSafeInteger(Number(value)) ? Number(value) : bad('an id above 2^53');
+}

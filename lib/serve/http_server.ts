@@ -1,0 +1,24 @@
+import fastify, { type FastifyInstance, LogController } from 'fastify';
+import { rankPlugin, type RankPluginOptions } from './http_plugin.ts';
+
+export interface HttpOptions extends RankPluginOptions {
+  /** Bytes of a body. */
+  readonly bodyLimit?: number;
+  /** Milliseconds for a client to send its request, and that a socket may stay silent. */
+  readonly patience?: number;
+  /** Pino level; default: silent. */
+  readonly logLevel?: string;
+  /** Where log lines go; default: standard output. */
+  readonly logStream?: { write(line: string): void };
+}
+
+/** A Fastify app of its own: limits against slow clients, and logs that name no user, address or content. */
+export async function rankServer({ bodyLimit = 2 ** 24, patience = 30_000, logLevel = 'silent', logStream, ...options }: HttpOptions): Promise<FastifyInstance> {
+  const app = fastify({
+    bodyLimit, requestTimeout: patience, connectionTimeout: patience, keepAliveTimeout: 5000,
+    logController: new LogController({ disableRequestLogging: true }),
+    logger: { level: logLevel, serializers: { req: () => ({}), res: () => ({}) }, ...(logStream ? { stream: logStream } : {}) },
+  });
+  await app.register(rankPlugin, options);
+  return app;
+}

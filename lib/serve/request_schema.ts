@@ -1,0 +1,61 @@
+import type { Feature, Features } from '../schema/features.ts';
+import type { Schema } from '../schema/schema.ts';
+
+type Json = Record<string, unknown>;
+
+function valueOf(f: Feature, tables: Schema['tables']): Json {
+  if (f.type === 'numeric') return { type: f.optional ? ['number', 'null'] : 'number' };
+  const table = f.table === undefined ? f : tables[f.table]!;
+  const one: Json = table.hash ? { type: ['integer', 'string'] } : { type: 'integer', minimum: 0, maximum: table.size! - 1 };
+  if (f.type === 'ids') return { type: 'array', items: one };
+  return f.optional ? { ...one, type: [one['type'], 'null'].flat() } : one;
+}
+
+function rowOf(features: Features | undefined, tables: Schema['tables'], time = false): Json {
+  const entries = Object.entries(features ?? {});
+  return {
+    type: 'object',
+    properties: { ...Object.fromEntries(entries.map(([name, f]) => [name, valueOf(f, tables)])), ...(time ? { time: { type: 'number', description: 'seconds' } } : {}) },
+    required: [...entries.filter(([, f]) => !f.optional && f.type !== 'ids').map(([name]) => name), ...(time ? ['time'] : [])],
+  };
+}
+
+/** Events of a user as JSON, oldest first. */
+export function eventsSchema({ spec, tables }: Schema): Json {
+  return { type: 'array', items: rowOf(spec.event, tables, spec.time) };
+}
+
+/** The JSON Schema of what POST /v1/rank takes. */
+export function rankBodySchema(schema: Schema, maxCandidates: number): Json {
+  const { spec, tables } = schema;
+  const sides = { ...(spec.user ? { user: rowOf(spec.user, tables) } : {}), ...(spec.context ? { context: rowOf(spec.context, tables) } : {}) };
+  return {
+    type: 'object',
+    properties: {
+      ...sides,
+      ...(spec.time ? { time: { type: 'number', description: 'seconds' } } : {}),
+      history: eventsSchema(schema),
+      historyStart: { type: 'integer', minimum: 0, description: 'events that the user had before the first that is given' },
+      userId: { type: 'string', description: 'whose stored history is used where none is given' },
+      candidates: { type: 'array', maxItems: maxCandidates, items: rowOf(spec.candidate, tables) },
+      tasks: { type: 'array', items: { enum: schema.tasks.map((t) => t.name) } },
+      topK: { type: 'integer', minimum: 1 },
+    },
+    required: [...Object.keys(sides), ...(spec.time ? ['time'] : []), 'candidates'],
+    additionalProperties: false,
+  };
+}
+
+/** The JSON Schema of its answer. */
+export function rankReplySchema(schema: Schema): Json {
+  const numbers = { type: 'array', items: { type: 'number' } };
+  const byTask = { type: 'object', properties: Object.fromEntries(schema.tasks.map((t) => [t.name, numbers])) };
+  return {
+    type: 'object',
+    properties: {
+      model: { type: 'string' }, cache: { enum: ['hit', 'miss'] },
+      index: { type: 'array', items: { type: 'integer' }, description: 'places in the candidate list, best first' },
+      logits: byTask, probabilities: byTask,
+    },
+  };
+}
