@@ -40,7 +40,7 @@ const request = {
 
 async function served(t: Test, options: Partial<HttpOptions> = {}, limits: object = {}): Promise<{ url: string; service: RankService }> {
   const open = (directory: string): Promise<Ranker> => Ranker.open(directory, { runtime });
-  const service = new RankService(await open(join(root, 'a')), 'a', limits, { open, histories: new MemoryHistoryStore(richSchema) });
+  const service = new RankService(await open(join(root, 'a')), 'a', { timeout: 600_000, ...limits }, { open, histories: new MemoryHistoryStore(richSchema) });
   const app = await rankServer({ service, models: root, ...options });
   t.teardown(async () => {
     await app.close();
@@ -207,7 +207,7 @@ await t.test('longer serve: listens at loopback, drains on SIGTERM, exits 0', as
   const run = (...args: string[]): ReturnType<typeof spawn> => spawn(process.execPath, ['--import', 'tsx', join(import.meta.dirname, '../lib/cli/main.ts'), 'serve', '--model', join(root, 'a'), ...args], { env, stdio: ['ignore', 'pipe', 'pipe'] });
   const open = run('--host', '0.0.0.0');
   t.same(await once(open, 'exit'), [2, null], 'an open address needs a token');
-  const child = run('--port', '0', '--log', 'silent');
+  const child = run('--port', '0', '--log', 'silent', '--timeout', '600000');
   let said = '';
   for await (const chunk of child.stdout!) {
     said += String(chunk);
