@@ -1,3 +1,4 @@
+import { appendBench } from './cases/append.ts';
 import { attentionBench, linearBench, roofsBench } from './cases/kernels.ts';
 import { memoryBench } from './cases/memory.ts';
 import { overheadBench, servingBench } from './cases/serving.ts';
@@ -6,4 +7,4 @@ import { torchBench } from './cases/torch.ts';
 import type { Bench } from './context.ts';
 
 /** In the order in which they run. */
-export const benches: readonly Bench[] = [roofsBench, linearBench, attentionBench, trainingBench, raggedBench, recomputeBench, memoryBench, servingBench, overheadBench, torchBench];
+export const benches: readonly Bench[] = [roofsBench, linearBench, attentionBench, trainingBench, raggedBench, recomputeBench, memoryBench, servingBench, appendBench, overheadBench, torchBench];

@@ -15,6 +15,7 @@ import { MemoryHistoryStore } from '../lib/serve/history_store.ts';
 import { rankPlugin } from '../lib/serve/http_plugin.ts';
 import { type HttpOptions, rankServer } from '../lib/serve/http_server.ts';
 import { RankService } from '../lib/serve/rank_service.ts';
+import { sigmoid } from '../lib/train/metrics.ts';
 import { trainDefaults } from '../lib/train/options.ts';
 import { Trainer } from '../lib/train/trainer.ts';
 import { random, richSchema, tiny } from './helpers.ts';
@@ -59,7 +60,7 @@ await t.test('the client gets the bits of the Ranker', async (t) => {
   const reply = await client.rank(request);
   t.same(reply.index.map((place) => logits[2 * place]), reply.logits.click);
   t.same(reply.index.map((place) => logits[2 * place + 1]), reply.logits.buy);
-  t.same(reply.logits.click!.map((x) => 1 / (1 + Math.exp(-x))), reply.probabilities.click);
+  t.same(reply.logits.click!.map(sigmoid), reply.probabilities.click);
   t.equal((await client.rank({ ...request, topK: 1 })).cache, 'hit');
 
   t.same(await client.appendHistory('ü/1', history), { events: 2 });

@@ -48,8 +48,9 @@ export class ServeSession implements Disposable {
     this.runtime = new Runtime({ threads: options.threads });
     this.state = new State(this.model.layout.stores());
     this.model.initialise(this.state, 1);
-    this.ranker = new Ranker(this.model, this.state, this.runtime);
-    this.#full = fullPlan(this.model, this.state, this.runtime);
+    const precision = options.precision ?? 'fp32';
+    this.ranker = new Ranker(this.model, this.state, this.runtime, { precision });
+    this.#full = fullPlan(this.model, this.state, this.runtime, precision);
   }
 
   /** Logits by the full forward pass, without a cache. */

@@ -5,7 +5,7 @@ import { LongerError } from '../errors.ts';
 import { Dataset } from '../data/reader.ts';
 import type { EncodedRequest } from '../schema/encode.ts';
 import { Ranker } from '../rank/ranker.ts';
-import { sigmoid } from '../train/trainer.ts';
+import { sigmoid } from '../train/metrics.ts';
 import { print, wholeNumber } from './files.ts';
 
 interface Options {

@@ -4,6 +4,7 @@ import { concat } from '../graph/ops/concat.ts';
 import { embed, type EmbedField } from '../graph/ops/embed.ts';
 import { timeBucket } from '../graph/ops/time_bucket.ts';
 import type { Schema } from '../schema/schema.ts';
+import type { LongerConfig } from './config.ts';
 
 export type Side = 'user' | 'context' | 'event' | 'candidate';
 
@@ -65,7 +66,7 @@ export function sideVector(graph: Graph, schema: Schema, side: Side): Value | nu
 
 export interface EventOptions {
   readonly maxHistory: number;
-  readonly timeGap: { readonly to?: 'request' | 'previous'; readonly buckets: number; readonly width: number };
+  readonly timeGap: LongerConfig['timeGap'];
   /** Groups are counted from the oldest event: the events of a request are two segments (model/layout.ts). */
   readonly alignment?: 'newest' | 'oldest';
   /** Learned position, added to the item part (spec 2.4). */

@@ -90,13 +90,16 @@ function withSlots(graph: Graph, rows: Value, slotIndex: Value, count: number): 
   return add(graph, rows, gatherRows(graph, slotIndex, slots));
 }
 
+/** Cached values with a row for each key of the cross layer; others of the history have one for each row that asks. */
+export const ofKeys = (name: string): boolean => name === 'k0' || name === 'v0' || name === 'merged';
+
 /** Rows of an earlier prefill by cache name, as inputs of the graph that appends to it. */
 export type Past = (name: string) => Value;
 
 /** Rows of an earlier prefill that still hold in front of those computed now, in the order that an index gives. */
 function joined(graph: Graph, past: Past | null, name: string, fresh: Value): Value {
   if (!past) return fresh;
-  const index = /^(?:[kv]0|merged)$/.test(name) ? indexInput(graph, 'key.join', symbol('keys')) : indexInput(graph, 'row.join', S);
+  const index = ofKeys(name) ? indexInput(graph, 'key.join', symbol('keys')) : indexInput(graph, 'row.join', S);
   return gatherRows(graph, index, past(name), fresh);
 }
 
@@ -181,7 +184,7 @@ export function userSide(graph: Graph, schema: Schema, c: LongerConfig, past: Pa
 export function cacheRows(c: LongerConfig): (name: string) => Dim {
   const anchors = anchorCount(c);
   return (name) => {
-    if (name === 'k0' || name === 'v0' || name === 'merged') return plus(times(R, anchors), G);
+    if (ofKeys(name)) return plus(times(R, anchors), G);
     return name === 'out' || /^[kv]\d+$/.test(name) ? plus(times(R, anchors), S) : R;
   };
 }

@@ -15,7 +15,7 @@ import { checkConfig, historyForm, type LongerConfig, longerDefaults, type Model
 import { type Cache } from './head.ts';
 import { initialValues } from './init.ts';
 import { joinLayouts, layoutBatch, layoutCandidates, layoutHistory, type ModelInputs } from './layout.ts';
-import { cacheRows, candidateSide, userSide } from './longer.ts';
+import { cacheRows, candidateSide, ofKeys, userSide } from './longer.ts';
 import { anchorCount, candidateRowCount } from './visibility.ts';
 
 /** Name, rows, width and type of a value that prefill gives and score takes. */
@@ -99,7 +99,7 @@ export class ModelDescription {
     const entries = new Map(this.cacheIn(policy).map((e) => [e.name, e]));
     const past = (name: string): Value => {
       const { dtype, width } = entries.get(name)!;
-      return graph.input(`past.${name}`, dtype, [symbol(/^(?:[kv]0|merged)$/.test(name) ? 'past.keys' : 'past.rows'), fixed(width)]);
+      return graph.input(`past.${name}`, dtype, [symbol(ofKeys(name) ? 'past.keys' : 'past.rows'), fixed(width)]);
     };
     for (const [name, value] of Object.entries(userSide(graph, this.schema, config, past))) graph.output(`cache.${name}`, value);
     return precision(prune(inference(graph)), policy);

@@ -2,29 +2,13 @@ import { createHash } from 'node:crypto';
 import { LongerError } from '../errors.ts';
 import type { Features, Id, IdFeature, IdsFeature, NumericFeature } from './features.ts';
 import { schemaShape } from './schema_shape.ts';
+import type { SchemaSpec, TableSpec } from './spec.ts';
 import { nearest } from './suggest.ts';
+
+export type { SchemaSpec, TableSpec };
 
 export const sides = ['user', 'context', 'event', 'candidate'] as const;
 export type Side = (typeof sides)[number];
-
-export interface TableSpec {
-  /** Rows. */
-  readonly size: number;
-  readonly width: number;
-  readonly hash?: boolean;
-}
-
-export interface SchemaSpec {
-  readonly tables?: Readonly<Record<string, TableSpec>>;
-  readonly user?: Features;
-  readonly context?: Features;
-  readonly event: Features;
-  readonly candidate: Features;
-  /** Binary labels (tasks) with their weight in the loss. */
-  readonly labels: Readonly<Record<string, { readonly weight?: number }>>;
-  /** Events and requests carry a time in seconds. Without, a history has an order only. */
-  readonly time: boolean;
-}
 
 type ValueOf<F> = F extends IdFeature<infer O>
   ? O extends true ? Id | null : Id

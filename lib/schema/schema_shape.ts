@@ -1,6 +1,6 @@
 import type { Feature, IdFeature, IdsFeature, NumericFeature } from './features.ts';
-import type { SchemaSpec, TableSpec } from './schema.ts';
 import { list, map, number, object, oneOf, text, truth, variants, whole } from './shape.ts';
+import type { SchemaSpec, TableSpec } from './spec.ts';
 
 /** What a request schema may hold; how its parts fit together is checked where it is built. */
 const size = whole({ min: 1, max: 2 ** 31 - 1 });

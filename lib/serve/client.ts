@@ -58,8 +58,15 @@ export class RankClient<S extends SchemaSpec = SchemaSpec> {
     const text = await reply.text();
     if (reply.ok) return JSON.parse(text) as T;
     const { error } = parsed(text, reply.status);
-    throw new LongerError(error.code as LongerErrorCode, error.message, error.field === undefined ? {} : { place: error.field });
+    const { code, message, field } = error;
+    throw new LongerError(code as LongerErrorCode, withoutPlace(message, field), field === undefined ? {} : { place: field });
   }
+}
+
+/** LongerError puts the place in front of a message, and this one has been through that already. */
+function withoutPlace(message: string, field: string | undefined): string {
+  const at = field === undefined ? -1 : message.indexOf(`${field}: `);
+  return at < 0 ? message : message.slice(at + field!.length + 2);
 }
 
 function parsed(text: string, status: number): { error: { code: string; message: string; field?: string } } {

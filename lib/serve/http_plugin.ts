@@ -4,6 +4,8 @@ import { join } from 'node:path';
 import swagger from '@fastify/swagger';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { LongerError } from '../errors.ts';
+import { nearest } from '../schema/suggest.ts';
+import { sigmoid } from '../train/metrics.ts';
 import type { StoredEvent } from './history_store.ts';
 import { errorReply } from './http_errors.ts';
 import { Metrics } from './metrics.ts';
@@ -21,7 +23,7 @@ export interface RankPluginOptions {
 }
 
 const open = new Set(['/healthz', '/readyz']);
-const bodyKeys = new Set(['user', 'context', 'time', 'history', 'historyStart', 'userId', 'candidates', 'tasks', 'topK', 'id']);
+const bodyKeys = ['user', 'context', 'time', 'history', 'historyStart', 'userId', 'candidates', 'tasks', 'topK', 'id'];
 const deadlineHeader = 'x-deadline-ms';
 
 /** The service's routes, for any Fastify app: `app.register(rankPlugin, { service, prefix })`. The app keeps its own hooks and error handler. */
@@ -69,12 +71,16 @@ function rankRoute(app: FastifyInstance, service: RankService): void {
     },
   }, async (request, reply) => {
     const body = objectOf(request.body, 'body');
-    for (const key of Object.keys(body)) if (!bodyKeys.has(key)) throw new LongerError('ERR_DATA', `unknown key '${key}'; known are ${[...bodyKeys].join(', ')}`, { place: key });
+    const stray = Object.keys(body).find((key) => !bodyKeys.includes(key));
+    if (stray !== undefined) {
+      const near = nearest(stray, bodyKeys);
+      throw new LongerError('ERR_DATA', 'unknown key', { place: stray, remedy: near === undefined ? `Known are ${bodyKeys.join(', ')}` : `Did you mean '${near}'?` });
+    }
     if (body['userId'] !== undefined && typeof body['userId'] !== 'string') throw new LongerError('ERR_DATA', 'expected a text', { place: 'userId' });
     const timeout = deadline(request);
     const result = await service.rank(body as unknown as RankRequest, { signal: gone(reply), ...(timeout === undefined ? {} : { timeout }) });
     const by = (value: (x: number) => number): object => Object.fromEntries(Object.entries(result.logits).map(([task, list]) => [task, Array.from(list, value)]));
-    return { model: result.model, cache: result.cache, index: [...result.index], logits: by((x) => x), probabilities: by((x) => 1 / (1 + Math.exp(-x))) };
+    return { model: result.model, cache: result.cache, index: [...result.index], logits: by((x) => x), probabilities: by(sigmoid) };
   });
 }
 

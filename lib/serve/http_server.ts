@@ -1,4 +1,5 @@
 import fastify, { type FastifyInstance, LogController } from 'fastify';
+import type { ErrorReply } from './http_errors.ts';
 import { rankPlugin, type RankPluginOptions } from './http_plugin.ts';
 
 export interface HttpOptions extends RankPluginOptions {
@@ -19,6 +20,7 @@ export async function rankServer({ bodyLimit = 2 ** 24, patience = 30_000, logLe
     logController: new LogController({ disableRequestLogging: true }),
     logger: { level: logLevel, serializers: { req: () => ({}), res: () => ({}) }, ...(logStream ? { stream: logStream } : {}) },
   });
+  app.setNotFoundHandler((_, reply) => reply.status(404).send({ error: { code: 'ERR_HTTP', message: 'there is no such route; GET /openapi.json lists them' } } satisfies ErrorReply));
   await app.register(rankPlugin, options);
   return app;
 }

@@ -2,7 +2,8 @@
 export { type CacheStats, type CacheStore, LruCacheStore, type LruOptions, type Pinned } from './cache_store.ts';
 export { type HistoryLimits, type HistoryStore, MemoryHistoryStore, type StoredEvent } from './history_store.ts';
 export { rankServiceDefaults, type RankServiceOptions } from './rank_options.ts';
-export { type OpenParts, type RankCall, type RankRequest, type RankResult, RankService, type RankServiceParts, type RankServiceStats } from './rank_service.ts';
+export { type OpenParts, type RankCall, type RankRequest, RankService, type RankServiceParts, type RankServiceStats } from './rank_service.ts';
+export type { RankResult } from './ranking.ts';
 export type { ShadowStats } from './shadow.ts';
 export { RankClient, type RankReply } from './client.ts';
 export type { ErrorReply } from './http_errors.ts';

@@ -1,4 +1,5 @@
 import { LongerError } from '../errors.ts';
+import { nearest } from '../schema/suggest.ts';
 
 /** How calls are gathered and bounded. */
 export interface RankServiceOptions {
@@ -33,11 +34,24 @@ export const rankServiceDefaults: RankServiceOptions = {
   timeout: 1000, cacheBytes: 2 ** 28, cacheTtl: 3600, shadowShare: 1,
 };
 
+/** Least value of each option, and whether it is allowed itself. */
+const least: Readonly<Record<keyof RankServiceOptions, readonly [value: number, itself: boolean]>> = {
+  window: [0, true], rows: [1, true], slice: [1, true], events: [1, true], maxCalls: [1, true], maxRows: [1, true], maxCandidates: [1, true], maxEvents: [1, true],
+  timeout: [0, false], cacheBytes: [0, true], cacheTtl: [0, false], shadowShare: [0, true],
+};
+
 /** @throws LongerError ERR_CONFIG naming the option */
 export function checkRankServiceOptions(options: RankServiceOptions): void {
   for (const [name, value] of Object.entries(options) as [keyof RankServiceOptions, number][]) {
-    const least = name === 'window' || name === 'cacheBytes' || name === 'shadowShare' ? 0 : name === 'timeout' || name === 'cacheTtl' ? Number.MIN_VALUE : 1;
-    if (!(typeof value === 'number' && value >= least) || (name === 'shadowShare' && value > 1))
-      throw new LongerError('ERR_CONFIG', `expected a number of at least ${least === Number.MIN_VALUE ? 'something above 0' : least}, got ${String(value)}`, { place: name });
+    const known = least[name] as (typeof least)[keyof RankServiceOptions] | undefined;
+    if (!known) {
+      const near = nearest(name, Object.keys(least));
+      throw new LongerError('ERR_CONFIG', 'there is no such option of a ranking service', { place: name, ...(near === undefined ? {} : { remedy: `Did you mean '${near}'?` }) });
+    }
+    const [from, itself] = known;
+    const to = name === 'shadowShare' ? 1 : Infinity;
+    if (typeof value === 'number' && (value > from || (itself && value === from)) && value <= to) continue;
+    const range = to === 1 ? 'from 0 to 1' : itself ? `of at least ${from}` : `above ${from}`;
+    throw new LongerError('ERR_CONFIG', `expected a number ${range}, got ${String(value)}`, { place: name });
   }
 }

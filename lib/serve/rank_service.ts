@@ -7,6 +7,7 @@ import { type CacheStats, type CacheStore, LruCacheStore, type Pinned } from './
 import type { HistoryStore } from './history_store.ts';
 import { checkRankServiceOptions, rankServiceDefaults, type RankServiceOptions } from './rank_options.ts';
 import { type Prefix, ServedModel, sliceCandidates } from './served_model.ts';
+import { ranked, type RankResult, wantedTasks } from './ranking.ts';
 import { Shadow, type ShadowStats } from './shadow.ts';
 
 /** A request to rank; the history is given, or that of a user of the history store. */
@@ -23,16 +24,6 @@ export interface RankCall {
   readonly signal?: AbortSignal;
   /** Milliseconds from now. Later, the call fails with ERR_DEADLINE and what is left of it is not run. */
   readonly timeout?: number;
-}
-
-export interface RankResult {
-  /** Version of the model that gave every one of these scores. */
-  readonly model: string;
-  readonly cache: 'hit' | 'miss';
-  /** Places in the candidate list, best first; equal scores in list order. */
-  readonly index: Int32Array;
-  /** Logits of each task in the order of `index`; sigmoid makes them probabilities. */
-  readonly logits: Readonly<Record<string, Float32Array>>;
 }
 
 export interface RankServiceStats {
@@ -77,7 +68,11 @@ interface Call {
   /** Candidates that have been scored. */
   done: number;
   settled: boolean;
+  /** In the batch that is running: its model and cache stay until that is done. */
+  busy: boolean;
   readonly settle: (error?: unknown) => void;
+  /** Lets go of its model. */
+  readonly leave: () => void;
 }
 
 /**
@@ -157,16 +152,17 @@ export class RankService implements AsyncDisposable {
     const history = rest.history ?? (await this.#stored(userId));
     signal?.throwIfAborted();
     const model = this.#model;
-    const wanted = checkTasks(model.ranker.model.schema, tasks);
+    const { schema } = model.ranker.model;
+    const wanted = wantedTasks(schema, tasks);
     if (topK !== undefined && !(Number.isSafeInteger(topK) && topK >= 1)) throw new LongerError('ERR_DATA', `expected a whole number of at least 1, got ${String(topK)}`, { place: 'topK' });
     this.#checkLength('history', history, this.options.maxEvents);
     this.#checkLength('candidates', rest.candidates, this.options.maxCandidates);
-    const encoded = encodeRequest(model.ranker.model.schema, { ...rest, history } as never);
+    const encoded = encodeRequest(schema, { ...rest, history } as never);
     if (encoded.candidates > this.options.maxCandidates) throw tooMany('candidates', encoded.candidates, this.options.maxCandidates);
     if (encoded.events > this.options.maxEvents) throw tooMany('history', encoded.events, this.options.maxEvents);
     this.#admit(encoded.candidates);
     const call = await this.#enqueue(model, encoded, userId ?? encoded.userKey, until, signal);
-    return ordered(call, wanted, topK);
+    return { model: model.version, cache: call.hit ? 'hit' : 'miss', ...ranked(call.logits, schema.tasks.length, wanted, topK) };
   }
 
   /**
@@ -251,7 +247,7 @@ export class RankService implements AsyncDisposable {
     return new Promise((resolve, reject) => {
       const logits = new Float32Array(request.candidates * model.ranker.model.schema.tasks.length);
       const call: Call = {
-        model, request, prefix, logits, cache: undefined, hit: false, done: 0, settled: false,
+        model, request, prefix, logits, cache: undefined, hit: false, done: 0, settled: false, busy: false, leave,
         settle: (error) => {
           if (call.settled) return;
           call.settled = true;
@@ -263,11 +259,9 @@ export class RankService implements AsyncDisposable {
           if (error === undefined) resolve(call);
           else reject(error as Error);
           if (error === undefined && Math.random() < this.options.shadowShare) this.#shadow.offer(request, logits);
-          if (!busy.has(call)) this.#release(call);
+          if (!call.busy) release(call);
         },
       };
-      const busy = this.#busy;
-      this.#leave.set(call, leave);
       const abort = (): void => {
         this.#counts.aborted++;
         call.settle(signal!.reason);
@@ -281,15 +275,6 @@ export class RankService implements AsyncDisposable {
       this.#waitingRows += request.candidates;
       if (!this.#running) void this.#run();
     });
-  }
-
-  /** Calls of the batch that is running: their model and caches stay until it is done. */
-  readonly #busy = new Set<Call>();
-  readonly #leave = new WeakMap<Call, () => void>();
-
-  #release(call: Call): void {
-    call.cache?.release();
-    this.#leave.get(call)!();
   }
 
   async #run(): Promise<void> {
@@ -329,7 +314,7 @@ export class RankService implements AsyncDisposable {
       taken.push({ call, list: sliceCandidates(call.request, call.done, to) });
       room -= to - call.done;
     }
-    for (const { call } of taken) this.#busy.add(call);
+    for (const { call } of taken) call.busy = true;
     try {
       if (bare.length > 0) await this.#prefill(model, bare);
       const live = taken.filter(({ call }) => !call.settled);
@@ -341,8 +326,8 @@ export class RankService implements AsyncDisposable {
       }
     } finally {
       for (const { call } of taken) {
-        this.#busy.delete(call);
-        if (call.settled) this.#release(call);
+        call.busy = false;
+        if (call.settled) release(call);
       }
     }
     // Who has had a slice stands behind who has not.
@@ -385,33 +370,14 @@ export class RankService implements AsyncDisposable {
   }
 }
 
+function release(call: Call): void {
+  call.cache?.release();
+  call.leave();
+}
+
 const late = (): LongerError => new LongerError('ERR_DEADLINE', 'the deadline passed before the scores were there', { remedy: 'Allow more time, or send fewer candidates' });
 
 const tooMany = (place: string, n: number, most: number): LongerError => new LongerError('ERR_DATA', `${n} are more than the ${most} that are allowed`, { place });
-
-/** @returns places of the tasks in a row of logits */
-function checkTasks(schema: Schema, names: readonly string[] | undefined): readonly (readonly [string, number])[] {
-  if (names === undefined) return schema.tasks.map(({ name }, t) => [name, t]);
-  if (!Array.isArray(names) || names.length === 0) throw new LongerError('ERR_DATA', 'expected a list of task names', { place: 'tasks' });
-  return (names as readonly string[]).map((name) => {
-    const t = schema.tasks.findIndex((task) => task.name === name);
-    if (t < 0) throw new LongerError('ERR_DATA', `there is no task '${name}'; known are ${schema.tasks.map((task) => task.name).join(', ')}`, { place: 'tasks' });
-    return [name, t];
-  });
-}
-
-function ordered(call: Call, wanted: readonly (readonly [string, number])[], topK: number | undefined): RankResult {
-  const { logits, request, model } = call;
-  const tasks = model.ranker.model.schema.tasks.length;
-  const by = wanted[0]![1];
-  const index = Int32Array.from({ length: request.candidates }, (_, i) => i)
-    .sort((a, b) => logits[b * tasks + by]! - logits[a * tasks + by]! || a - b)
-    .slice(0, topK ?? request.candidates);
-  return {
-    model: model.version, cache: call.hit ? 'hit' : 'miss', index,
-    logits: Object.fromEntries(wanted.map(([name, t]) => [name, Float32Array.from(index, (i) => logits[i * tasks + t]!)])),
-  };
-}
 
 /** Waits some microseconds; timers are too coarse for fewer than a thousand. */
 async function pause(micros: number): Promise<void> {

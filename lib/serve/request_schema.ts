@@ -40,6 +40,7 @@ export function rankBodySchema(schema: Schema, maxCandidates: number): Json {
       candidates: { type: 'array', maxItems: maxCandidates, items: rowOf(spec.candidate, tables) },
       tasks: { type: 'array', items: { enum: schema.tasks.map((t) => t.name) } },
       topK: { type: 'integer', minimum: 1 },
+      id: { type: ['string', 'number'], description: 'of the caller; not read' },
     },
     required: [...Object.keys(sides), ...(spec.time ? ['time'] : []), 'candidates'],
     additionalProperties: false,

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { packBatch } from '../data/batch.ts';
+import { joined } from '../data/joined.ts';
 import { LongerError } from '../errors.ts';
 import { sizeOf } from '../graph/dim.ts';
 import { historyForm } from '../model/config.ts';
@@ -121,16 +122,7 @@ export class ServedModel {
     return {
       requests,
       inputs: model.historyInputs(packBatch(model.schema, requests, historyForm(model.config))),
-      arrays: new Map(this.#entries.map((e) => {
-        const parts = caches.map((c) => c.arrays.get(e.name)!);
-        const joined = new (e.dtype === 'bf16' ? Uint16Array : Float32Array)(parts.reduce((n, p) => n + p.length, 0));
-        let at = 0;
-        for (const p of parts) {
-          joined.set(p, at);
-          at += p.length;
-        }
-        return [e.name, joined];
-      })),
+      arrays: new Map(this.#entries.map(({ name, dtype }) => [name, joined<Float32Array | Uint16Array>(caches.map((c) => c.arrays.get(name)!), dtype === 'bf16' ? Uint16Array : Float32Array)])),
     };
   }
 }

@@ -1,4 +1,5 @@
 import type { EncodedRequest } from '../schema/encode.ts';
+import { sigmoid } from '../train/metrics.ts';
 import type { ServedModel } from './served_model.ts';
 
 /** How far the shadow is from what was served, in probabilities. */
@@ -66,5 +67,3 @@ export class Shadow {
     return { model: this.#model?.name ?? null, scores, meanDifference: scores === 0 ? 0 : sum / scores, maxDifference: max, dropped, failed };
   }
 }
-
-const sigmoid = (x: number): number => 1 / (1 + Math.exp(-x));

@@ -8,6 +8,11 @@
 /** Probabilities are clamped to [epsilon, 1 - epsilon] inside logarithms; float32 cannot tell 1 - 6e-8 from 1. */
 export const probabilityFloor = 1e-7;
 
+/** The probability that a logit stands for. */
+export function sigmoid(x: number): number {
+  return x >= 0 ? 1 / (1 + Math.exp(-x)) : Math.exp(x) / (1 + Math.exp(x));
+}
+
 /** -ln of the probability given to what happened (nats), clamped by `probabilityFloor`. */
 export function crossEntropy(probability: number, positive: boolean): number {
   const p = Math.min(1 - probabilityFloor, Math.max(probabilityFloor, probability));

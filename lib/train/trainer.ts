@@ -1,4 +1,5 @@
 import type { Batch } from '../data/batch.ts';
+import { joined } from '../data/joined.ts';
 import { LongerError } from '../errors.ts';
 import { checkPrecision } from '../graph/passes/precision.ts';
 import { type Checkpoint, type JsonObject, saveCheckpoint } from '../model/checkpoint.ts';
@@ -10,6 +11,7 @@ import type { Backend, NumericArray } from '../native/types.ts';
 import type { EncodedRequest } from '../schema/encode.ts';
 import { numericError } from './diagnose.ts';
 import { MetricSet } from './metric_set.ts';
+import { sigmoid } from './metrics.ts';
 import { checkTrainOptions, scheduleFactor, type TrainOptions } from './options.ts';
 import { averageDecay, decayMask, gradientStep, passingStores, rateInputs, type TableGradient, trainStep, type TrainStep, updateStep } from './step.ts';
 
@@ -298,20 +300,6 @@ function labelTotals(batches: readonly Batch[], tasks: number): Float32Array {
   const totals = new Float32Array(tasks);
   for (const { columns } of batches) columns.get('labels')!.forEach((y, i) => { if (!Number.isNaN(y)) totals[i % tasks]!++; });
   return totals;
-}
-
-function joined<T extends Int32Array | Float32Array>(parts: readonly T[], type: new (n: number) => T): T {
-  const all = new type(parts.reduce((n, p) => n + p.length, 0));
-  let at = 0;
-  for (const p of parts) {
-    all.set(p, at);
-    at += p.length;
-  }
-  return all;
-}
-
-export function sigmoid(x: number): number {
-  return x >= 0 ? 1 / (1 + Math.exp(-x)) : Math.exp(x) / (1 + Math.exp(x));
 }
 
 /** Adds a batch's predictions for one task. */

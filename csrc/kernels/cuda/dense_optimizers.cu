@@ -17,6 +17,14 @@ struct Step {
   float a, b, a_rest, b_rest, eps;  // a_rest = 1 - a, taken in double
   float a_log, b_log;               // of adamw: natural logarithms, so that 1 - a^step does not cancel
   bool vector;
+
+  __device__ void load(int64_t at, int count, float (&g)[kPack], float (&p)[kPack], float (&m)[kPack], float (&v)[kPack], float (&d)[kPack]) const {
+    load_pack(g, grad + at, count, vector);
+    load_own_pack(p, param + at, count, vector);
+    load_own_pack(m, first + at, count, vector);
+    load_own_pack(v, second + at, count, vector);
+    if (decay) load_pack(d, decay + at, count, vector);
+  }
 };
 
 struct Adamw : Step {
@@ -25,11 +33,7 @@ struct Adamw : Step {
     if (!finite(by)) return;
     const float up1 = 1.f / -expm1f(step * a_log), up2 = 1.f / -expm1f(step * b_log);
     float g[kPack], p[kPack], m[kPack], v[kPack], d[kPack] = {};
-    load_pack(g, grad + at, count, vector);
-    load_own_pack(p, param + at, count, vector);
-    load_own_pack(m, first + at, count, vector);
-    load_own_pack(v, second + at, count, vector);
-    if (decay) load_pack(d, decay + at, count, vector);
+    load(at, count, g, p, m, v, d);
 #pragma unroll
     for (int i = 0; i < kPack; ++i) {
       g[i] *= by;
@@ -48,11 +52,7 @@ struct Rmsprop : Step {  // a: alpha, b: momentum
     const float by = *scale, rate = hyper[0], shrink = hyper[0] * hyper[1];
     if (!finite(by)) return;
     float g[kPack], p[kPack], v[kPack], velocity[kPack], d[kPack] = {};
-    load_pack(g, grad + at, count, vector);
-    load_own_pack(p, param + at, count, vector);
-    load_own_pack(v, first + at, count, vector);
-    load_own_pack(velocity, second + at, count, vector);
-    if (decay) load_pack(d, decay + at, count, vector);
+    load(at, count, g, p, v, velocity, d);
 #pragma unroll
     for (int i = 0; i < kPack; ++i) {
       g[i] *= by;
