@@ -10,13 +10,14 @@ import { type Prefilled, Ranker } from '../lib/rank/ranker.ts';
 import { encodeRequest } from '../lib/schema/encode.ts';
 import { LruCacheStore } from '../lib/serve/cache_store.ts';
 import { MemoryHistoryStore } from '../lib/serve/history_store.ts';
-import { type RankRequest, RankService } from '../lib/serve/rank_service.ts';
+import type { RankRequest } from '../lib/serve/rank_call.ts';
+import { RankService } from '../lib/serve/rank_service.ts';
 import type { RankResult } from '../lib/serve/ranking.ts';
 import type { RankServiceOptions } from '../lib/serve/rank_options.ts';
 import { ServedModel } from '../lib/serve/served_model.ts';
 import { Trainer } from '../lib/train/trainer.ts';
 import { trainDefaults } from '../lib/train/options.ts';
-import { models, random, richSchema, tiny } from './helpers.ts';
+import { appendSafe, banded, models, random, richSchema, tiny } from './helpers.ts';
 
 const runtime = new Runtime({ threads: 2 });
 t.teardown(() => { runtime.dispose(); });
@@ -57,6 +58,10 @@ async function service(t: Test, directory: string, options: Partial<RankServiceO
 /** What the Ranker gives alone, ordered as the service orders it. */
 async function alone(directory: string, r: Request): Promise<Record<string, number[]>> {
   using ranker = await Ranker.open(directory, { runtime });
+  return await scores(ranker, r);
+}
+
+async function scores(ranker: Ranker, r: Request): Promise<Record<string, number[]>> {
   const logits = await ranker.score(await ranker.prefill([encodeRequest(richSchema, r as never)]));
   const n = logits.length / 2;
   return { click: Array.from({ length: n }, (_, i) => logits[2 * i]!), buy: Array.from({ length: n }, (_, i) => logits[2 * i + 1]!) };
@@ -113,14 +118,21 @@ await t.test('a mutated input never hits, and an equal one always does', async (
     fc.constant((r: Request): Request => ({ ...r, user: { ...r.user, likes: [...r.user.likes, 3] } })),
     fc.constant((r: Request): Request => ({ ...r, context: { hour: (r.context.hour as number) === 3 ? 4 : 3 } })),
   );
-  // What the key must tell apart is what gives other scores: ask the model itself.
-  await fc.assert(fc.asyncProperty(mutations, async (mutate) => {
-    const changed = mutate(base);
-    const [a, b] = [encodeRequest(richSchema, base as never), encodeRequest(richSchema, { ...changed, candidates: base.candidates } as never)];
-    if (served.prefix(a, 'o').key !== served.prefix(b, 'o').key) return;
-    const [x, y] = [await ranker.score(await ranker.prefill([a])), await ranker.score(await ranker.prefill([b]))];
-    t.same(x, y, 'a key may only be shared where every score is equal');
-  }), { numRuns: 200, seed: 5 });
+  // What the key must tell apart is what makes another cache: ask the model itself.
+  for (const config of [tiny, models['anchored']!, banded, models['base']!]) {
+    const ranker = await Ranker.open(await saved(t, 1, config), { runtime });
+    t.teardown(() => { ranker.dispose(); });
+    const served = new ServedModel(ranker, 'a');
+    await fc.assert(fc.asyncProperty(mutations, async (mutate) => {
+      const changed = mutate(base);
+      const [a, b] = [encodeRequest(richSchema, base as never), encodeRequest(richSchema, { ...changed, candidates: base.candidates } as never)];
+      const [x, y] = [served.prefix(a, 'o'), served.prefix(b, 'o')];
+      if (x.key !== y.key) return;
+      const [cache] = await served.prefill([x]);
+      const [mixed] = await served.score([{ prefix: y, value: cache! }], [b]);
+      t.same(mixed, await ranker.score(await ranker.prefill([b])), 'a key may only be shared where the cache of one gives the scores of the other');
+    }), { numRuns: 100, seed: 5 });
+  }
   for (const mutate of [event(3, { item: (history[3]!['item']! + 1) % 50 }), (r: Request): Request => ({ ...r, user: { ...r.user, age: Number(r.user.age) + 1 } }), (r: Request): Request => ({ ...r, time: r.time + 1 })])
     t.not(key(base), key(mutate(base)));
 });
@@ -270,16 +282,66 @@ await t.test('histories: append, replace, delete, and no way back in time', asyn
   const rest = { user: r.user, context: r.context, time: r.time, candidates: r.candidates };
   t.same(unordered(await ranks.rank({ ...rest, userId: 'u' }), 'buy'), (await alone(directory, r))['buy']);
   await t.rejects(store.append('u', [events[0]!]), { code: 'ERR_DATA', place: 'events[0].time' });
-  await t.rejects(store.append('u', [{ ...events[9]!, item: 99 }]), { code: 'ERR_DATA', place: 'events: history[0].item' });
+  await t.rejects(store.append('u', [{ ...events[9]!, item: 99 }]), { code: 'ERR_DATA', place: 'events[0].item' });
   await t.rejects(store.replace('u', [events[4]!, events[2]!]), { code: 'ERR_DATA' });
-  t.equal((await store.read('u')).length, 10, 'what is refused changes nothing');
+  t.same(await store.read('u'), { events, dropped: 0 }, 'what is refused changes nothing');
   t.equal(await store.replace('u', events.slice(0, 2)), 2);
   t.same([await store.delete('u'), await store.delete('u')], [true, false]);
-  t.same(await store.read('u'), []);
+  t.same(await store.read('u'), { events: [], dropped: 0 });
   const small = new MemoryHistoryStore(richSchema, { maxEvents: 3, maxUsers: 2 });
   for (const user of ['a', 'b', 'a', 'c']) await small.append(user, events.slice(5, 6));
   await small.append('a', events.slice(6));
-  t.same([(await small.read('a')).length, (await small.read('b')).length, small.users], [3, 0, 2]);
+  t.same(await small.read('a'), { events: events.slice(7), dropped: 3 });
+  t.same([(await small.read('b')).events.length, small.users], [0, 2]);
+});
+
+await t.test('a grown history: the bits of a prefill, for the work of what is new', async (t) => {
+  for (const [name, config] of Object.entries({ appendSafe, banded, 'banded, all queries, flat head': models['banded, all queries, flat head']! })) {
+    const directory = await saved(t, 1, config);
+    const ranks = await service(t, directory);
+    using ranker = await Ranker.open(directory, { runtime });
+    const next = random(8);
+    const all = request(6, 120, 4);
+    const events = all.history as unknown as Record<string, number>[];
+    let n = 5;
+    for (let step = 0; step < 16; ++step) {
+      const historyStart = step % 5 === 4 ? 2 : 0; // another beginning: another cache
+      const rest = { ...all, historyStart, context: { hour: step }, history: events.slice(historyStart, n) as never, time: events[n - 1]!['time']! + 1 };
+      const result = await ranks.rank(rest);
+      const wanted = await scores(ranker, rest);
+      for (const task of ['click', 'buy']) t.same(unordered(result, task), wanted[task], `${name}, ${n} events, ${task}`);
+      if (historyStart === 0 && step % 5 !== 0) t.equal(result.cache, 'grown', `${name}, ${n} events`);
+      n = Math.min(120, n + 1 + Math.floor(next() * 12));
+    }
+    t.ok(ranks.stats().prefills <= 6);
+    // As columns; and a past that was changed is not gone on from.
+    const columns = (list: typeof events): never => Object.fromEntries(['item', 'action', 'dwell', 'time'].map((c) => [c, list.map((e) => e[c]!)])) as never;
+    const at = { ...all, user: { ...all.user, user_id: 'columns' }, time: all.time };
+    for (const [list, cache] of [[events.slice(0, 60), 'miss'], [events.slice(0, 63), 'grown'], [[...events.slice(0, 61), { ...events[61]!, item: (events[61]!['item']! + 1) % 50 }, ...events.slice(62, 66)], 'miss'], [events.slice(0, 70), 'miss']] as const) {
+      const r = { ...at, history: columns([...list]) };
+      const result = await ranks.rank(r);
+      t.same([result.cache, unordered(result, 'click')], [cache, (await scores(ranker, r))['click']], name);
+    }
+    await ranks.close();
+  }
+});
+
+await t.test('a store that drops the oldest events says how many, and scores stay those of the whole history', async (t) => {
+  const directory = await saved(t, 1, appendSafe);
+  const store = new MemoryHistoryStore(richSchema, { maxEvents: 40 });
+  const ranks = new RankService(await Ranker.open(directory, { runtime }), 'first', { timeout: 600_000 }, { histories: store });
+  t.teardown(() => ranks.close());
+  using ranker = await Ranker.open(directory, { runtime });
+  const all = request(9, 90, 4);
+  const events = all.history as unknown as Record<string, number>[];
+  const { history: _, ...rest } = all;
+  for (let n = 0; n < 90; n += 15) {
+    await store.append('u', events.slice(n, n + 15));
+    const result = await ranks.rank({ ...rest, userId: 'u' });
+    t.same(unordered(result, 'click'), (await scores(ranker, { ...all, history: events.slice(0, n + 15) as never }))['click'], `${n + 15} events`);
+    t.equal(result.cache, n === 0 ? 'miss' : 'grown');
+  }
+  t.equal((await store.read('u')).dropped, 50);
 });
 
 await t.test('a closed service finishes what it has and takes no more', async (t) => {

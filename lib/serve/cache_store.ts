@@ -15,6 +15,7 @@ export interface CacheStats {
 
 /** A cache in use: what is pinned stays. Release it exactly once; again does nothing. */
 export interface Pinned {
+  readonly key: string;
   readonly value: Prefilled;
   release(): void;
 }
@@ -23,8 +24,12 @@ export interface Pinned {
 export interface CacheStore {
   /** Pins what is there and counts a hit, or counts a miss. */
   acquire(key: string): Pinned | undefined;
+  /** Pins what the owner's last insert of a group left, and counts nothing. */
+  newest(group: string, owner: string): Pinned | undefined;
   /** Keeps a value where the budget allows, evicting what was used longest ago; pins it either way. */
-  insert(key: string, group: string, value: Prefilled, bytes: number): Pinned;
+  insert(key: string, group: string, value: Prefilled, bytes: number, owner?: string): Pinned;
+  /** Makes an entry unreachable; it lives on while it is pinned. */
+  remove(key: string): void;
   /** Makes every entry of a group (a model version) unreachable at once; pinned values live until they are released. */
   drop(group: string): void;
   stats(): CacheStats;
@@ -33,6 +38,8 @@ export interface CacheStore {
 interface Entry {
   readonly key: string;
   readonly group: string;
+  /** Group and owner, where it has one. */
+  readonly owner: string | undefined;
   readonly value: Prefilled;
   readonly bytes: number;
   readonly since: number;
@@ -57,6 +64,8 @@ export class LruCacheStore implements CacheStore {
   readonly #now: () => number;
   /** In order of use, the newest last. */
   readonly #entries = new Map<string, Entry>();
+  /** The last entry of each owner. */
+  readonly #newest = new Map<string, Entry>();
   #bytes = 0;
   #hits = 0;
   #misses = 0;
@@ -71,12 +80,7 @@ export class LruCacheStore implements CacheStore {
   }
 
   acquire(key: string): Pinned | undefined {
-    let entry = this.#entries.get(key);
-    if (entry && this.#now() - entry.since >= this.#ttl) {
-      this.#remove(entry);
-      this.#expired++;
-      entry = undefined;
-    }
+    const entry = this.#fresh(this.#entries.get(key));
     if (!entry) {
       this.#misses++;
       return undefined;
@@ -87,17 +91,27 @@ export class LruCacheStore implements CacheStore {
     return this.#pin(entry);
   }
 
-  insert(key: string, group: string, value: Prefilled, bytes: number): Pinned {
-    const older = this.#entries.get(key);
-    if (older) this.#remove(older);
-    const entry: Entry = { key, group, value, bytes, since: this.#now(), pins: 0, gone: false };
+  newest(group: string, owner: string): Pinned | undefined {
+    const entry = this.#fresh(this.#newest.get(ownerKey(group, owner)));
+    return entry && this.#pin(entry);
+  }
+
+  insert(key: string, group: string, value: Prefilled, bytes: number, owner?: string): Pinned {
+    this.remove(key);
+    const entry: Entry = { key, group, owner: owner === undefined ? undefined : ownerKey(group, owner), value, bytes, since: this.#now(), pins: 0, gone: false };
     if (!this.#makeRoom(bytes)) {
       this.#refused++;
-      return { value, release: () => undefined };
+      return { key, value, release: () => undefined };
     }
     this.#entries.set(key, entry);
+    if (entry.owner !== undefined) this.#newest.set(entry.owner, entry);
     this.#bytes += bytes;
     return this.#pin(entry);
+  }
+
+  remove(key: string): void {
+    const entry = this.#entries.get(key);
+    if (entry) this.#remove(entry);
   }
 
   drop(group: string): void {
@@ -109,6 +123,13 @@ export class LruCacheStore implements CacheStore {
       hits: this.#hits, misses: this.#misses, evictions: this.#evictions, expired: this.#expired, refused: this.#refused,
       entries: this.#entries.size, bytes: this.#bytes, budget: this.#budget,
     };
+  }
+
+  #fresh(entry: Entry | undefined): Entry | undefined {
+    if (!entry || this.#now() - entry.since < this.#ttl) return entry;
+    this.#remove(entry);
+    this.#expired++;
+    return undefined;
   }
 
   #makeRoom(bytes: number): boolean {
@@ -129,6 +150,7 @@ export class LruCacheStore implements CacheStore {
 
   #remove(entry: Entry): void {
     this.#entries.delete(entry.key);
+    if (entry.owner !== undefined && this.#newest.get(entry.owner) === entry) this.#newest.delete(entry.owner);
     entry.gone = true;
     if (entry.pins === 0) this.#bytes -= entry.bytes;
   }
@@ -137,6 +159,7 @@ export class LruCacheStore implements CacheStore {
     entry.pins++;
     let held = true;
     return {
+      key: entry.key,
       value: entry.value,
       release: () => {
         if (!held) return;
@@ -146,3 +169,5 @@ export class LruCacheStore implements CacheStore {
     };
   }
 }
+
+const ownerKey = (group: string, owner: string): string => `${group}\0${owner}`;

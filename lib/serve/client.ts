@@ -1,12 +1,13 @@
 import { LongerError, type LongerErrorCode } from '../errors.ts';
 import type { EventOf, SchemaSpec } from '../schema/schema.ts';
-import type { RankRequest } from './rank_service.ts';
+import type { RankRequest } from './rank_call.ts';
+import type { RankResult } from './ranking.ts';
 import type { ErrorReply } from './http_errors.ts';
 
 /** What POST /v1/rank answers; lists are in the order of `index`. */
 export interface RankReply<S extends SchemaSpec = SchemaSpec> {
   readonly model: string;
-  readonly cache: 'hit' | 'miss';
+  readonly cache: RankResult['cache'];
   readonly index: readonly number[];
   readonly logits: Readonly<Partial<Record<keyof S['labels'] & string, readonly number[]>>>;
   readonly probabilities: Readonly<Partial<Record<keyof S['labels'] & string, readonly number[]>>>;

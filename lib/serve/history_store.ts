@@ -5,10 +5,16 @@ import { Schema } from '../schema/schema.ts';
 /** An event as the schema types it, with its time where the schema has time. */
 export type StoredEvent = Readonly<Record<string, unknown>>;
 
+export interface StoredHistory {
+  readonly events: readonly StoredEvent[];
+  /** Older events that the user had and that are kept no more: a model that counts from the oldest needs to know. */
+  readonly dropped: number;
+}
+
 /** Histories by user, oldest event first. */
 export interface HistoryStore {
-  /** [] for a user that is not known. */
-  read(user: string): Promise<readonly StoredEvent[]>;
+  /** No events for a user that is not known. */
+  read(user: string): Promise<StoredHistory>;
   /** @returns events that the user has now. @throws LongerError ERR_DATA for events that do not fit the schema or lie before the last one */
   append(user: string, events: readonly StoredEvent[]): Promise<number>;
   /** @throws LongerError ERR_DATA for events that do not fit the schema */
@@ -30,7 +36,7 @@ export class MemoryHistoryStore implements HistoryStore {
   readonly #time: boolean;
   readonly #limits: HistoryLimits;
   /** In order of writing. */
-  readonly #users = new Map<string, readonly StoredEvent[]>();
+  readonly #users = new Map<string, StoredHistory>();
 
   constructor(schema: Schema, limits: Partial<HistoryLimits> = {}) {
     this.#check = eventCheck(schema);
@@ -42,47 +48,62 @@ export class MemoryHistoryStore implements HistoryStore {
     return this.#users.size;
   }
 
-  read(user: string): Promise<readonly StoredEvent[]> {
-    return Promise.resolve(this.#users.get(user) ?? []);
+  async read(user: string): Promise<StoredHistory> {
+    return this.#users.get(user) ?? nothing;
   }
 
   async append(user: string, events: readonly StoredEvent[]): Promise<number> {
     this.#check(events);
-    const before = this.#users.get(user) ?? [];
-    const [last, first] = [before.at(-1), events[0]];
-    if (this.#time && last && first && Number(first['time']) < Number(last['time']))
-      throw new LongerError('ERR_DATA', `time goes backwards: ${String(first['time'])} after ${String(last['time'])}`, {
-        place: 'events[0].time', remedy: 'Events are appended oldest first; replace the history to correct it',
-      });
-    return this.#write(user, [...before, ...events]);
+    const before = this.#users.get(user) ?? nothing;
+    if (this.#time) checkOrder(before.events.at(-1), events[0]);
+    return this.#write(user, [...before.events, ...events], before.dropped);
   }
 
   async replace(user: string, events: readonly StoredEvent[]): Promise<number> {
     this.#check(events);
-    return this.#write(user, events);
+    return this.#write(user, events, 0);
   }
 
   delete(user: string): Promise<boolean> {
     return Promise.resolve(this.#users.delete(user));
   }
 
-  #write(user: string, events: readonly StoredEvent[]): number {
+  #write(user: string, events: readonly StoredEvent[], dropped: number): number {
     const { maxEvents, maxUsers } = this.#limits;
     const kept = events.slice(-maxEvents);
     this.#users.delete(user);
-    this.#users.set(user, kept);
+    this.#users.set(user, { events: kept, dropped: dropped + events.length - kept.length });
     if (this.#users.size > maxUsers) this.#users.delete(this.#users.keys().next().value!);
     return kept.length;
   }
 }
 
-/** Holds events to the event side of a schema. */
-function eventCheck(schema: Schema): (events: readonly StoredEvent[]) => void {
+const nothing: StoredHistory = { events: [], dropped: 0 };
+
+/** @throws LongerError ERR_DATA where a new event lies before the last that is stored */
+export function checkOrder(last: StoredEvent | undefined, first: StoredEvent | undefined): void {
+  if (!last || !first || Number(first['time']) >= Number(last['time'])) return;
+  throw new LongerError('ERR_DATA', `time goes backwards: ${String(first['time'])} after ${String(last['time'])}`, {
+    place: 'events[0].time', remedy: 'Events are appended oldest first; replace the history to correct it',
+  });
+}
+
+/** Holds events to the event side of a schema. @returns what throws LongerError ERR_DATA naming event and feature, `events[3].item` */
+export function eventCheck(schema: Schema): (events: readonly StoredEvent[]) => void {
   const { tables, event, labels, time } = schema.spec;
   const alone = new Schema({ ...(tables ? { tables } : {}), event, candidate: {}, labels, time });
   return (events) => {
     if (!Array.isArray(events)) throw new LongerError('ERR_DATA', 'expected a list of events', { place: 'events' });
-    const last = (events as readonly StoredEvent[]).at(-1);
-    encodeRequest(alone, { time: typeof last === 'object' && last !== null ? (last['time'] ?? 0) : 0, history: events, candidates: [] } as never, 'events');
+    try {
+      encodeRequest(alone, { time: Number.MAX_VALUE, history: events, candidates: [] } as never, '');
+    } catch (error) {
+      throw error instanceof LongerError ? ofEvents(error) : error;
+    }
   };
+}
+
+/** The caller gave `events`, which stood for a request's history while they were checked. */
+function ofEvents({ code, message, place = '', remedy }: LongerError): LongerError {
+  const told = message.slice(place.length + 2, remedy === undefined ? undefined : message.length - remedy.length - 2);
+  return new LongerError(code, told, { place: place.replace(/^: history/, 'events'), ...(remedy === undefined ? {} : { remedy }) });
 }

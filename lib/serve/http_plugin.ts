@@ -9,7 +9,8 @@ import { sigmoid } from '../train/metrics.ts';
 import type { StoredEvent } from './history_store.ts';
 import { errorReply } from './http_errors.ts';
 import { Metrics } from './metrics.ts';
-import type { RankRequest, RankService } from './rank_service.ts';
+import type { RankRequest } from './rank_call.ts';
+import type { RankService } from './rank_service.ts';
 import { eventsSchema, rankBodySchema, rankReplySchema } from './request_schema.ts';
 
 export interface RankPluginOptions {

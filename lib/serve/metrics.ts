@@ -1,5 +1,6 @@
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
-import type { RankService, RankServiceStats } from './rank_service.ts';
+import type { RankServiceStats } from './rank_call.ts';
+import type { RankService } from './rank_service.ts';
 
 /** Prometheus metrics of a service: what it counts itself, read when asked, the HTTP answers, and those of the process. */
 export class Metrics {
@@ -27,6 +28,7 @@ export class Metrics {
     read(Counter, 'batches_total', 'Batches scored', (s) => s.batches);
     read(Counter, 'candidates_total', 'Candidates scored', (s) => s.rows);
     read(Counter, 'prefills_total', 'Histories prefilled', (s) => s.prefills);
+    read(Counter, 'appends_total', 'Caches made from one of a shorter history', (s) => s.appends);
     read(Counter, 'swaps_total', 'Models swapped in', (s) => s.swaps);
     read(Gauge, 'waiting_calls', 'Calls in the queue', (s) => s.waitingCalls);
     read(Gauge, 'waiting_candidates', 'Candidates in the queue', (s) => s.waitingRows);

@@ -2,69 +2,23 @@ import { LongerError } from '../errors.ts';
 import { Ranker, type Prefilled } from '../rank/ranker.ts';
 import { Runtime } from '../native/plan.ts';
 import { type EncodedCandidates, encodeRequest, type EncodedRequest } from '../schema/encode.ts';
-import type { RequestOf, Schema, SchemaSpec } from '../schema/schema.ts';
-import { type CacheStats, type CacheStore, LruCacheStore, type Pinned } from './cache_store.ts';
-import type { HistoryStore } from './history_store.ts';
+import type { Schema, SchemaSpec } from '../schema/schema.ts';
+import { type CacheStore, LruCacheStore, type Pinned } from './cache_store.ts';
+import type { HistoryStore, StoredHistory } from './history_store.ts';
+import type { OpenParts, RankCall, RankRequest, RankServiceParts, RankServiceStats } from './rank_call.ts';
 import { checkRankServiceOptions, rankServiceDefaults, type RankServiceOptions } from './rank_options.ts';
-import { type Prefix, ServedModel, sliceCandidates } from './served_model.ts';
+import { type GivenHistory, type Prefix, ServedModel, sliceCandidates } from './served_model.ts';
 import { ranked, type RankResult, wantedTasks } from './ranking.ts';
-import { Shadow, type ShadowStats } from './shadow.ts';
-
-/** A request to rank; the history is given, or that of a user of the history store. */
-export type RankRequest<S extends SchemaSpec = SchemaSpec> = Omit<RequestOf<S>, 'labels' | 'history'> & {
-  readonly history?: RequestOf<S>['history'];
-  readonly userId?: string;
-  /** Scores to give; the candidates are ordered by the first. Default: all, as the schema orders them. */
-  readonly tasks?: readonly (keyof S['labels'] & string)[];
-  /** Only the best. */
-  readonly topK?: number;
-};
-
-export interface RankCall {
-  readonly signal?: AbortSignal;
-  /** Milliseconds from now. Later, the call fails with ERR_DEADLINE and what is left of it is not run. */
-  readonly timeout?: number;
-}
-
-export interface RankServiceStats {
-  readonly calls: number;
-  readonly refused: number;
-  readonly late: number;
-  readonly aborted: number;
-  readonly failed: number;
-  readonly batches: number;
-  readonly rows: number;
-  readonly prefills: number;
-  readonly waitingCalls: number;
-  readonly waitingRows: number;
-  readonly swaps: number;
-  readonly cache: CacheStats;
-  readonly shadow: ShadowStats;
-}
-
-export interface RankServiceParts {
-  /** Default: an LRU store of `cacheBytes`. */
-  readonly cache?: CacheStore;
-  readonly histories?: HistoryStore;
-  /** Loads what `load` and `shadow` name. */
-  readonly open?: (directory: string) => Promise<Ranker>;
-  readonly owned?: Disposable;
-}
-
-export interface OpenParts {
-  readonly cache?: CacheStore;
-  /** Makes the history store once the schema is known. */
-  readonly histories?: (schema: Schema) => HistoryStore;
-  readonly threads?: number | undefined;
-}
+import { Shadow } from './shadow.ts';
 
 interface Call {
   readonly model: ServedModel;
   readonly request: EncodedRequest;
+  readonly given: GivenHistory;
   readonly prefix: Prefix;
   readonly logits: Float32Array;
   cache: Pinned | undefined;
-  hit: boolean;
+  found: RankResult['cache'];
   /** Candidates that have been scored. */
   done: number;
   settled: boolean;
@@ -93,7 +47,7 @@ export class RankService implements AsyncDisposable {
   #closed = false;
   #idle: (() => void)[] = [];
   readonly #shadow = new Shadow();
-  #counts = { calls: 0, refused: 0, late: 0, aborted: 0, failed: 0, batches: 0, rows: 0, prefills: 0, swaps: 0 };
+  #counts = { calls: 0, refused: 0, late: 0, aborted: 0, failed: 0, batches: 0, rows: 0, prefills: 0, appends: 0, swaps: 0 };
 
   /** The service disposes its rankers, and what `owned` names after them. */
   constructor(ranker: Ranker, name: string, options: Partial<RankServiceOptions> = {}, parts: RankServiceParts = {}) {
@@ -149,7 +103,9 @@ export class RankService implements AsyncDisposable {
     if (this.#closed) throw new LongerError('ERR_DISPOSED', 'the service is closed');
     this.#admit(1);
     const { userId, topK, tasks, ...rest } = request as unknown as RankRequest;
-    const history = rest.history ?? (await this.#stored(userId));
+    const stored = rest.history === undefined ? await this.#stored(userId) : undefined;
+    const history = rest.history ?? stored!.events;
+    const given = { ...rest, history, historyStart: stored ? stored.dropped : rest.historyStart };
     signal?.throwIfAborted();
     const model = this.#model;
     const { schema } = model.ranker.model;
@@ -157,12 +113,12 @@ export class RankService implements AsyncDisposable {
     if (topK !== undefined && !(Number.isSafeInteger(topK) && topK >= 1)) throw new LongerError('ERR_DATA', `expected a whole number of at least 1, got ${String(topK)}`, { place: 'topK' });
     this.#checkLength('history', history, this.options.maxEvents);
     this.#checkLength('candidates', rest.candidates, this.options.maxCandidates);
-    const encoded = encodeRequest(schema, { ...rest, history } as never);
+    const encoded = encodeRequest(schema, given as never);
     if (encoded.candidates > this.options.maxCandidates) throw tooMany('candidates', encoded.candidates, this.options.maxCandidates);
     if (encoded.events > this.options.maxEvents) throw tooMany('history', encoded.events, this.options.maxEvents);
     this.#admit(encoded.candidates);
-    const call = await this.#enqueue(model, encoded, userId ?? encoded.userKey, until, signal);
-    return { model: model.version, cache: call.hit ? 'hit' : 'miss', ...ranked(call.logits, schema.tasks.length, wanted, topK) };
+    const call = await this.#enqueue(model, encoded, given, userId ?? encoded.userKey, until, signal);
+    return { model: model.version, cache: call.found, ...ranked(call.logits, schema.tasks.length, wanted, topK) };
   }
 
   /**
@@ -215,7 +171,7 @@ export class RankService implements AsyncDisposable {
     throw new LongerError('ERR_SCHEMA', 'the model has another schema than the one that is served', { place: directory, remedy: 'Start a service of its own for it' });
   }
 
-  async #stored(userId: string | undefined): Promise<unknown> {
+  async #stored(userId: string | undefined): Promise<StoredHistory> {
     if (userId === undefined) throw new LongerError('ERR_DATA', 'the history is missing', { place: 'history', remedy: 'Give a history, or the userId of a stored one' });
     if (!this.#histories) throw new LongerError('ERR_DATA', 'there is no history store', { place: 'userId', remedy: 'Give the history itself' });
     return this.#histories.read(userId);
@@ -234,7 +190,7 @@ export class RankService implements AsyncDisposable {
     throw new LongerError('ERR_OVERLOADED', `${full} are waiting already`, { remedy: 'Try again later, or spread the load over more processes' });
   }
 
-  #enqueue(model: ServedModel, request: EncodedRequest, owner: string, until: number, signal: AbortSignal | undefined): Promise<Call> {
+  #enqueue(model: ServedModel, request: EncodedRequest, given: GivenHistory, owner: string, until: number, signal: AbortSignal | undefined): Promise<Call> {
     if (this.#closed) throw new LongerError('ERR_DISPOSED', 'the service is closed');
     const left = until - performance.now();
     if (left <= 0) {
@@ -247,7 +203,7 @@ export class RankService implements AsyncDisposable {
     return new Promise((resolve, reject) => {
       const logits = new Float32Array(request.candidates * model.ranker.model.schema.tasks.length);
       const call: Call = {
-        model, request, prefix, logits, cache: undefined, hit: false, done: 0, settled: false, busy: false, leave,
+        model, request, given, prefix, logits, cache: undefined, found: 'miss', done: 0, settled: false, busy: false, leave,
         settle: (error) => {
           if (call.settled) return;
           call.settled = true;
@@ -303,7 +259,7 @@ export class RankService implements AsyncDisposable {
       if (call.model !== model) continue;
       if (!call.cache) {
         call.cache = this.#cache.acquire(call.prefix.key);
-        call.hit = call.cache !== undefined;
+        if (call.cache) call.found = 'hit';
       }
       if (!call.cache) {
         if (bare.length > 0 && fresh + call.request.events > events) continue;
@@ -335,22 +291,47 @@ export class RankService implements AsyncDisposable {
     this.#waiting = [...this.#waiting.filter((c) => !had.has(c)), ...this.#waiting.filter((c) => had.has(c))];
   }
 
-  /** Equal prefixes are computed once. */
+  /** Equal prefixes are computed once, and only what is new of those whose shorter history is in the cache. */
   async #prefill(model: ServedModel, calls: readonly Call[]): Promise<void> {
-    const unique = [...new Map(calls.map((c) => [c.prefix.key, c.prefix])).values()];
-    const made = await model.prefill(unique);
-    this.#counts.prefills += unique.length;
-    const values = new Map<string, Prefilled>(unique.map((p, i) => [p.key, made[i]!]));
-    for (const [key, value] of values) {
-      const first = model.retired ? undefined : this.#cache.insert(key, model.version, value, model.bytes(value));
-      for (const call of calls) if (call.prefix.key === key) call.cache = { value, release: () => undefined };
-      const owner = calls.find((c) => c.prefix.key === key)!;
-      if (first) owner.cache = first;
+    const byKey = new Map<string, Call[]>();
+    for (const call of calls) byKey.set(call.prefix.key, [...(byKey.get(call.prefix.key) ?? []), call]);
+    const bare: Call[][] = [];
+    for (const same of byKey.values()) {
+      const value = model.grows ? await this.#append(model, same[0]!) : undefined;
+      if (value) this.#keep(model, same, value, 'grown');
+      else bare.push(same);
+    }
+    if (bare.length === 0) return;
+    const made = await model.prefill(bare.map(([first]) => first!.prefix));
+    this.#counts.prefills += made.length;
+    bare.forEach((same, i) => { this.#keep(model, same, made[i]!, 'miss'); });
+  }
+
+  async #append(model: ServedModel, { prefix, given }: Call): Promise<Prefilled | undefined> {
+    const past = this.#cache.newest(model.version, prefix.owner);
+    if (!past) return undefined;
+    try {
+      const grown = await model.append(past.value, prefix, given);
+      if (!grown) return undefined;
+      this.#counts.appends++;
+      this.#cache.remove(past.key); // the longer history has taken its place
+      return grown;
+    } finally {
+      past.release();
     }
   }
 
+  #keep(model: ServedModel, calls: readonly Call[], value: Prefilled, found: RankResult['cache']): void {
+    const [{ prefix }] = calls as readonly [Call];
+    const pinned = model.retired ? { key: prefix.key, value, release: () => undefined } : this.#cache.insert(prefix.key, model.version, value, model.bytes(value), prefix.owner);
+    calls.forEach((call, i) => {
+      call.cache = i === 0 ? pinned : { ...pinned, release: () => undefined };
+      call.found = found;
+    });
+  }
+
   async #score(model: ServedModel, taken: readonly { readonly call: Call; readonly list: EncodedCandidates }[]): Promise<void> {
-    const scores = await model.score(taken.map(({ call }) => call.cache!.value), taken.map(({ list }) => list));
+    const scores = await model.score(taken.map(({ call }) => ({ prefix: call.prefix, value: call.cache!.value })), taken.map(({ list }) => list));
     this.#counts.batches++;
     const tasks = model.ranker.model.schema.tasks.length;
     taken.forEach(({ call, list }, i) => {

@@ -4,7 +4,8 @@ import type { Schema } from '../schema/schema.ts';
 export interface RankResult {
   /** Version of the model that gave every one of these scores. */
   readonly model: string;
-  readonly cache: 'hit' | 'miss';
+  /** `grown`: the cache of a shorter history was found, and what is new was added to it. */
+  readonly cache: 'hit' | 'grown' | 'miss';
   /** Places in the candidate list, best first; equal scores in list order. */
   readonly index: Int32Array;
   /** Logits of each task in the order of `index`; sigmoid makes them probabilities. */

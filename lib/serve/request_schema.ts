@@ -54,7 +54,7 @@ export function rankReplySchema(schema: Schema): Json {
   return {
     type: 'object',
     properties: {
-      model: { type: 'string' }, cache: { enum: ['hit', 'miss'] },
+      model: { type: 'string' }, cache: { enum: ['hit', 'grown', 'miss'] },
       index: { type: 'array', items: { type: 'integer' }, description: 'places in the candidate list, best first' },
       logits: byTask, probabilities: byTask,
     },

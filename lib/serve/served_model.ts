@@ -3,18 +3,35 @@ import { packBatch } from '../data/batch.ts';
 import { joined } from '../data/joined.ts';
 import { LongerError } from '../errors.ts';
 import { sizeOf } from '../graph/dim.ts';
+import { appendRefusal } from '../model/append.ts';
 import { historyForm } from '../model/config.ts';
 import type { CacheEntry } from '../model/model.ts';
 import type { ModelInputs } from '../model/layout.ts';
 import type { Prefilled, Ranker } from '../rank/ranker.ts';
 import type { EncodedCandidates, EncodedRequest } from '../schema/encode.ts';
+import { newEvents, newestRows, trimmed } from './growth.ts';
 
 /** A request's history side as the graphs read it, and the key of its cache. */
 export interface Prefix {
   readonly key: string;
+  /** Whose caches no other shares. */
+  readonly owner: string;
   /** Without its candidates, which take no part. */
   readonly request: EncodedRequest;
   readonly inputs: ModelInputs;
+}
+
+/** The parts of a request that no candidate changes, as the caller gave them or the store has them. */
+export interface GivenHistory {
+  readonly user?: unknown;
+  readonly context?: unknown;
+  readonly history: unknown;
+}
+
+/** A call's own history side, and the cache that stands for the expensive part of it. */
+export interface Cached {
+  readonly prefix: Prefix;
+  readonly value: Prefilled;
 }
 
 let loaded = 0;
@@ -25,8 +42,10 @@ export class ServedModel {
   readonly name: string;
   /** Unique to this load: the same files loaded twice are two versions. */
   readonly version: string;
+  /** Whether the cache of a history is a part of the cache of a longer one. */
+  readonly grows: boolean;
   readonly #entries: readonly CacheEntry[];
-  /** Inputs of the history side that prefill or score read. */
+  /** Inputs that the prefill reads. */
   readonly #read: readonly string[];
   readonly #salt: string;
   #calls = 0;
@@ -37,8 +56,9 @@ export class ServedModel {
     this.ranker = ranker;
     this.name = name;
     this.version = `${++loaded}`;
+    this.grows = appendRefusal(model.schema, model.config) === null;
     this.#entries = model.cacheIn(precision);
-    this.#read = [...new Set([...model.prefill(precision).inputs.keys(), ...model.score(precision).inputs.keys()])].filter((n) => !n.startsWith('cache.')).sort();
+    this.#read = [...model.prefill(precision).inputs.keys()].sort();
     this.#salt = JSON.stringify([this.version, model.schema.hash, model.config, precision]);
   }
 
@@ -47,9 +67,9 @@ export class ServedModel {
   }
 
   /**
-   * A cache is a function of the weights and of what the two graphs read of the history side; the key is the SHA-256 of
-   * just that: version, schema, configuration, precision, and the bytes of those inputs. The request's time is among
-   * them where the model reads it.
+   * A cache is a function of the weights and of what the prefill reads; the key is the SHA-256 of just that: version, schema,
+   * configuration, precision, and the bytes of those inputs. The user, the context and the time of the request are among them where the
+   * prefill reads them; where only the score graph does, it reads those of the call.
    * @param owner a user, whose caches no other user shares
    */
   prefix(request: EncodedRequest, owner: string): Prefix {
@@ -58,42 +78,51 @@ export class ServedModel {
     const inputs = model.historyInputs(packBatch(model.schema, [alone], historyForm(model.config)));
     const hash = createHash('sha256').update(JSON.stringify([this.#salt, owner]));
     for (const name of this.#read) {
-      const array = inputs.arrays.get(name);
-      if (!array || name.startsWith('candidate.') || name === 'labels') continue; // of the candidates
+      const array = inputs.arrays.get(name)!;
       hash.update(`\0${name}\0${array.constructor.name}\0${array.length}\0`).update(new Uint8Array(array.buffer, array.byteOffset, array.byteLength));
     }
-    return { key: hash.digest('base64url'), request: alone, inputs };
+    return { key: hash.digest('base64url'), owner, request: alone, inputs };
   }
 
   /** Prefills together, and gives a cache for each. */
   async prefill(prefixes: readonly Prefix[]): Promise<Prefilled[]> {
     const all = await this.ranker.prefill(prefixes.map((p) => p.request));
-    if (prefixes.length === 1) return [{ requests: [prefixes[0]!.request], inputs: prefixes[0]!.inputs, arrays: all.arrays }];
+    if (prefixes.length === 1) return [this.#kept(prefixes[0]!, all.arrays)];
     const at = new Map<string, number>();
-    return prefixes.map(({ request, inputs }) => ({
-      requests: [request],
-      inputs,
-      arrays: new Map(this.#entries.map((e) => {
-        const from = at.get(e.name) ?? 0;
-        const to = from + sizeOf(e.rows, inputs.sizes) * e.width;
-        at.set(e.name, to);
-        return [e.name, all.arrays.get(e.name)!.slice(from, to)];
-      })),
-    }));
+    return prefixes.map((prefix) => this.#kept(prefix, new Map(this.#entries.map((e) => {
+      const from = at.get(e.name) ?? 0;
+      const to = from + sizeOf(e.rows, prefix.inputs.sizes) * e.width;
+      at.set(e.name, to);
+      return [e.name, all.arrays.get(e.name)!.slice(from, to)];
+    }))));
+  }
+
+  /**
+   * The cache of a prefix out of that of a shorter history: the bits of a prefill, for the work of what is new.
+   * @param given what the prefix was encoded from
+   * @returns undefined where the older cache is of no use to it
+   */
+  async append(past: Prefilled, prefix: Prefix, { user, context, history }: GivenHistory): Promise<Prefilled | undefined> {
+    const { schema, config } = this.ranker.model;
+    const rows = newEvents(schema, historyForm(config), past.requests[0]!, prefix.request);
+    if (rows === undefined) return undefined;
+    const { arrays } = await this.ranker.append(past, [{ user, context, time: prefix.request.time, history: newestRows(history, rows) }] as never);
+    return this.#kept(prefix, arrays);
   }
 
   /** Logits of each list, [candidates, tasks], by the cache at its place. */
-  async score(caches: readonly Prefilled[], lists: readonly EncodedCandidates[]): Promise<Float32Array[]> {
-    const logits = await this.ranker.score(caches.length === 1 ? caches[0]! : this.#join(caches), lists);
+  async score(caches: readonly Cached[], lists: readonly EncodedCandidates[]): Promise<Float32Array[]> {
+    const [{ prefix, value }] = caches as readonly [Cached];
+    const logits = await this.ranker.score(caches.length === 1 ? { ...value, requests: [prefix.request], inputs: prefix.inputs } : this.#join(caches), lists);
     const tasks = this.ranker.model.schema.tasks.length;
     let from = 0;
     return lists.map((l) => logits.subarray(from, (from += l.candidates * tasks)));
   }
 
-  bytes(cache: Prefilled): number {
+  bytes({ arrays, requests }: Prefilled): number {
     let bytes = 0;
-    for (const array of cache.arrays.values()) bytes += array.byteLength;
-    for (const array of cache.inputs.arrays.values()) bytes += array.byteLength;
+    for (const array of arrays.values()) bytes += array.byteLength;
+    for (const { event, eventTime } of requests) for (const array of [...event.ids.values(), ...event.offsets.values(), event.numeric, eventTime]) bytes += array.byteLength;
     return bytes;
   }
 
@@ -116,13 +145,19 @@ export class ServedModel {
     if (this.#calls === 0) this.ranker.dispose();
   }
 
-  #join(caches: readonly Prefilled[]): Prefilled {
+  /** What is worth keeping of a prefill: what it computed, and the events where the cache can grow. A call brings its own inputs. */
+  #kept({ request, inputs }: Prefix, arrays: Prefilled['arrays']): Prefilled {
+    const { schema, config } = this.ranker.model;
+    return { requests: this.grows ? [trimmed(schema, historyForm(config), request)] : [], inputs: { sizes: inputs.sizes, arrays: new Map() }, arrays };
+  }
+
+  #join(caches: readonly Cached[]): Prefilled {
     const { model } = this.ranker;
-    const requests = caches.flatMap((c) => c.requests);
+    const requests = caches.map((c) => c.prefix.request);
     return {
       requests,
       inputs: model.historyInputs(packBatch(model.schema, requests, historyForm(model.config))),
-      arrays: new Map(this.#entries.map(({ name, dtype }) => [name, joined<Float32Array | Uint16Array>(caches.map((c) => c.arrays.get(name)!), dtype === 'bf16' ? Uint16Array : Float32Array)])),
+      arrays: new Map(this.#entries.map(({ name, dtype }) => [name, joined<Float32Array | Uint16Array>(caches.map((c) => c.value.arrays.get(name)!), dtype === 'bf16' ? Uint16Array : Float32Array)])),
     };
   }
 }

@@ -46,8 +46,9 @@ export class Shadow {
     const counts = this.#counts;
     const leave = model.enter();
     try {
-      const caches = await model.prefill([model.prefix(next.request, '')]);
-      const [scores] = await model.score(caches, [next.request]);
+      const prefix = model.prefix(next.request, '');
+      const [value] = await model.prefill([prefix]);
+      const [scores] = await model.score([{ prefix, value: value! }], [next.request]);
       scores!.forEach((x, i) => {
         const difference = Math.abs(sigmoid(x) - sigmoid(next.served[i]!));
         if (!Number.isFinite(difference)) throw new Error('no number');

@@ -1,0 +1,55 @@
+import type { Ranker } from '../rank/ranker.ts';
+import type { RequestOf, Schema, SchemaSpec } from '../schema/schema.ts';
+import type { CacheStats, CacheStore } from './cache_store.ts';
+import type { HistoryStore } from './history_store.ts';
+import type { ShadowStats } from './shadow.ts';
+
+/** A request to rank; the history is given, or that of a user of the history store. */
+export type RankRequest<S extends SchemaSpec = SchemaSpec> = Omit<RequestOf<S>, 'labels' | 'history'> & {
+  readonly history?: RequestOf<S>['history'];
+  readonly userId?: string;
+  /** Scores to give; the candidates are ordered by the first. Default: all, as the schema orders them. */
+  readonly tasks?: readonly (keyof S['labels'] & string)[];
+  /** Only the best. */
+  readonly topK?: number;
+};
+
+export interface RankCall {
+  readonly signal?: AbortSignal;
+  /** Milliseconds from now. Later, the call fails with ERR_DEADLINE and what is left of it is not run. */
+  readonly timeout?: number;
+}
+
+export interface RankServiceStats {
+  readonly calls: number;
+  readonly refused: number;
+  readonly late: number;
+  readonly aborted: number;
+  readonly failed: number;
+  readonly batches: number;
+  readonly rows: number;
+  readonly prefills: number;
+  /** Caches made from one of a shorter history. */
+  readonly appends: number;
+  readonly waitingCalls: number;
+  readonly waitingRows: number;
+  readonly swaps: number;
+  readonly cache: CacheStats;
+  readonly shadow: ShadowStats;
+}
+
+export interface RankServiceParts {
+  /** Default: an LRU store of `cacheBytes`. */
+  readonly cache?: CacheStore;
+  readonly histories?: HistoryStore;
+  /** Loads what `load` and `shadow` name. */
+  readonly open?: (directory: string) => Promise<Ranker>;
+  readonly owned?: Disposable;
+}
+
+export interface OpenParts {
+  readonly cache?: CacheStore;
+  /** Makes the history store once the schema is known. */
+  readonly histories?: (schema: Schema) => HistoryStore;
+  readonly threads?: number | undefined;
+}
