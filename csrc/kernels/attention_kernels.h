@@ -11,6 +11,8 @@ void candidate_attention(const Call& call);
 void candidate_attention_dx(const Call& call);
 void group_attention(const Call& call);
 void group_attention_dx(const Call& call);
+void paged_attention(const Call& call);
+void paged_candidate_attention(const Call& call);
 }  // namespace reference
 
 namespace cpu {
@@ -20,12 +22,16 @@ void candidate_attention(const Call& call);
 void candidate_attention_dx(const Call& call);
 void group_attention(const Call& call);
 void group_attention_dx(const Call& call);
+void paged_attention(const Call& call);
+void paged_candidate_attention(const Call& call);
 int64_t attention_workspace(const Call& call);
 int64_t attention_dx_workspace(const Call& call);
 int64_t candidate_attention_workspace(const Call& call);
 int64_t candidate_attention_dx_workspace(const Call& call);
 int64_t group_attention_workspace(const Call& call);
 int64_t group_attention_dx_workspace(const Call& call);
+int64_t paged_attention_workspace(const Call& call);
+int64_t paged_candidate_attention_workspace(const Call& call);
 }  // namespace cpu
 
 }  // namespace longer

@@ -11,8 +11,11 @@ OpList attention_ops() {
        cpu::candidate_attention_dx_workspace},
       {"group_attention", reference::group_attention, cpu::group_attention, cpu::group_attention_workspace},
       {"group_attention_dx", reference::group_attention_dx, cpu::group_attention_dx, cpu::group_attention_dx_workspace},
+      {"paged_attention", reference::paged_attention, cpu::paged_attention, cpu::paged_attention_workspace},
+      {"paged_candidate_attention", reference::paged_candidate_attention, cpu::paged_candidate_attention,
+       cpu::paged_candidate_attention_workspace},
   };
-  return {ops, 6};
+  return {ops, static_cast<int>(sizeof ops / sizeof ops[0])};
 }
 
 }  // namespace longer

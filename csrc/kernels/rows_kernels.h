@@ -7,6 +7,7 @@ namespace longer {
 namespace reference {
 void gather_rows(const Call& call);
 void gather_rows_dx(const Call& call);
+void write_rows(const Call& call);
 void merge(const Call& call);
 void merge_dx(const Call& call);
 void segment_pool(const Call& call);
@@ -22,6 +23,7 @@ void pair_pool_dx(const Call& call);
 namespace cpu {
 void gather_rows(const Call& call);
 void gather_rows_dx(const Call& call);
+void write_rows(const Call& call);
 void merge(const Call& call);
 void merge_dx(const Call& call);
 void segment_pool(const Call& call);

@@ -46,8 +46,8 @@ Flash::Scratch Flash::carve(void* memory) const {
   s.o = take(rows * cols_);
   s.top = take(rows);
   s.sum = take(rows * kPad);
-  s.k = take(kKeyBlock * cols_);
-  s.v = take(kKeyBlock * cols_);
+  s.k = take((kKeyBlock + kPad) * cols_);
+  s.v = take((kKeyBlock + kPad) * cols_);
   s.k_turned = take(kKeyBlock * cols_);
   s.p = take(rows * kKeyBlock);
   s.own_k = take(own);
@@ -81,6 +81,16 @@ void Flash::unpack(const float* src, float factor, const Tensor& t, int64_t row,
   tiles_.unpack(src, factor, element(t, row, head * t_.head_width), is_bf16_, t_.width, rows, t_.head_width);
 }
 
+// Page by page; zero rows up to padded(keys). What a page's padding writes past that is inside the scratch.
+void Flash::pack_keys(const Tensor& t, const KeyPages& pages, int64_t first, int64_t keys, int64_t head, float* dst) const {
+  for (int64_t done = 0; done < keys;) {
+    const int64_t some = pages.together(first + done, keys - done);
+    pack(t, pages.row(first + done), some, head, 1.0f, dst + done * cols_);
+    done += some;
+  }
+  std::memset(dst + keys * cols_, 0, (padded(keys) - keys) * cols_ * sizeof(float));
+}
+
 // How many keys of the block at `key` each row sees; returns the most.
 int64_t Flash::visible(const FlashRequest& request, int64_t row, int64_t rows, int64_t key, int32_t* counts) const {
   int64_t most = 0;
@@ -100,16 +110,16 @@ KeyTile Flash::forward_keys(const FlashRequest& request, int64_t head, int64_t k
                             const Scratch& s) const {
   const int64_t first = request.key_first + key;
   const bool direct = !is_bf16_ && t_.head_width % kPad == 0;
-  if (direct && keys % kPad == 0) {
-    tiles_.transpose(static_cast<float*>(element(t_.k, first, head * t_.head_width)), t_.width, keys, t_.head_width, s.k_turned,
-                     kKeyBlock);
+  if (direct && keys % kPad == 0 && t_.k_pages.together(first, keys) == keys) {
+    tiles_.transpose(static_cast<float*>(element(t_.k, t_.k_pages.row(first), head * t_.head_width)), t_.width, keys, t_.head_width,
+                     s.k_turned, kKeyBlock);
   } else {
-    pack(t_.k, first, keys, head, 1.0f, s.k);
+    pack_keys(t_.k, t_.k_pages, first, keys, head, s.k);
     tiles_.transpose(s.k, cols_, keys, t_.head_width, s.k_turned, kKeyBlock);
   }
-  if (direct && rows <= kFewRows)
-    return {s.k, static_cast<float*>(element(t_.v, first, head * t_.head_width)), t_.width, s.k_turned, nullptr};
-  pack(t_.v, first, keys, head, 1.0f, s.v);
+  if (direct && rows <= kFewRows && t_.v_pages.together(first, keys) == keys)
+    return {s.k, static_cast<float*>(element(t_.v, t_.v_pages.row(first), head * t_.head_width)), t_.width, s.k_turned, nullptr};
+  pack_keys(t_.v, t_.v_pages, first, keys, head, s.v);
   return {s.k, s.v, cols_, s.k_turned, nullptr};
 }
 

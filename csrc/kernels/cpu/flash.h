@@ -5,12 +5,14 @@
 // depends on where it stands in the batch.
 #pragma once
 #include "kernels/cpu/attention_tiles.h"
+#include "kernels/key_pages.h"
 #include "kernels/op.h"
 
 namespace longer::cpu {
 
-// Query rows [first, first + rows), keys [key_first, key_first + keys); limits (if any) is indexed by the row. With
-// own rows, each rows_each rows of the request also see their own keys up to themselves.
+// Query rows [first, first + rows), keys [key_first, key_first + keys), counted through the page tables where there are
+// any; limits (if any) is indexed by the row. With own rows, each rows_each rows of the request also see their own keys up
+// to themselves.
 struct FlashRequest {
   int64_t first, rows, key_first, keys;
 };
@@ -19,6 +21,7 @@ struct FlashTensors {
   Tensor q, k, v, o, lse, d_o, own_k, own_v;
   Tensor dq, dk, dv, own_dk, own_dv;
   const int32_t* limits = nullptr;
+  KeyPages k_pages, v_pages;  // forward only
   int64_t heads = 1, width = 0, head_width = 0, rows_each = 0;  // rows_each is 0 without own rows
   double scale = 1;
 };
@@ -41,6 +44,7 @@ class Flash {
   int64_t visible(const FlashRequest& request, int64_t row, int64_t rows, int64_t key, int32_t* counts) const;
   KeyTile forward_keys(const FlashRequest& request, int64_t head, int64_t key, int64_t keys, int64_t rows, const Scratch& s) const;
   KeyTile backward_keys(const FlashRequest& request, int64_t head, int64_t key, int64_t keys, const Scratch& s) const;
+  void pack_keys(const Tensor& t, const KeyPages& pages, int64_t first, int64_t keys, int64_t head, float* dst) const;
   void pack_backward_rows(int64_t row, int64_t rows, int64_t head, const Scratch& s) const;
   void pack(const Tensor& t, int64_t row, int64_t rows, int64_t head, float factor, float* dst) const;
   void unpack(const float* src, float factor, const Tensor& t, int64_t row, int64_t rows, int64_t head) const;

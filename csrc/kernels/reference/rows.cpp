@@ -6,6 +6,7 @@
 #include "kernels/pairs.h"
 #include "kernels/rows_kernels.h"
 #include "kernels/segment_pool.h"
+#include "kernels/write_rows.h"
 
 namespace longer::reference {
 
@@ -42,6 +43,12 @@ void gather_rows(const Call& call) {
     const double* from = indexed(a, a.index.i32()[r]);
     for (int64_t i = 0; i < a.width; ++i) row(a.y, r)[i] = from ? from[i] : 0;
   }
+}
+
+void write_rows(const Call& call) {
+  const WriteRowsArgs a = write_rows_args(call);
+  check_places(a);
+  for (int64_t i = 0; i < a.rows; ++i) std::copy(row(a.x, i), row(a.x, i) + a.width, row(a.y, a.index.i32()[i]));
 }
 
 void gather_rows_dx(const Call& call) {
