@@ -5,13 +5,10 @@ import { join } from 'node:path';
 import { benchBatch, benchPreset, raggedLengths } from '../../lib/bench/presets.ts';
 import { race } from '../../lib/bench/race.ts';
 import { TrainSession } from '../../lib/bench/sessions.ts';
-import type { Batch } from '../../lib/data/batch.ts';
-import type { LongerConfig } from '../../lib/model/config.ts';
-import { timeBoundaries } from '../../lib/model/features.ts';
 import { type Tensor, writeSafetensors } from '../../lib/model/safetensors.ts';
-import { anchorCount } from '../../lib/model/visibility.ts';
 import { type Bench, precisions } from '../context.ts';
 import { Peer } from '../peer.ts';
+import { peerBatch, peerConfig } from '../peers/peer_model.ts';
 
 const script = join(import.meta.dirname, '..', 'peers', 'torch_longer.py');
 const python = process.env['LONGER_BENCH_PYTHON'] ?? '/usr/bin/python3';
@@ -26,27 +23,6 @@ function fastestBlas(): { env: Record<string, string>; note: string } {
   });
   const best = rates.reduce((a, b) => (b.rate > a.rate ? b : a));
   return { env: best.core === '' ? {} : { OPENBLAS_CORETYPE: best.core }, note: `BLAS: ${rates.map((r) => `${r.core || 'its own choice'} ${r.rate.toFixed(0)}`).join(', ')} GFLOP/s; ran ${best.core || 'its own choice'}` };
-}
-
-function peerConfig(c: LongerConfig, tables: Readonly<Record<string, string>>) {
-  return { width: c.width, merge: c.merge, anchors: anchorCount(c), innerBlocks: c.inner.blocks, innerHeads: c.inner.heads, heads: c.heads, selfLayers: c.selfLayers, k: c.queries.kind === 'recent' ? c.queries.k : 0, tables };
-}
-
-/** The batch as the peer takes it: [requests, length] lists. All histories have one length. */
-function peerBatch(batch: Batch, buckets: number) {
-  const column = (name: string): number[] => [...batch.columns.get(name)!];
-  const length = batch.events / batch.requests;
-  const rows = (list: readonly number[]): number[][] => Array.from({ length: batch.requests }, (_, r) => list.slice(r * length, (r + 1) * length));
-  const boundaries = timeBoundaries(buckets);
-  const at = column('request.time');
-  const bucket = column('event.time').map((t, i) => {
-    const gap = Math.max(0, at[Math.floor(i / length)]! - t);
-    return boundaries.filter((b) => b <= gap).length;
-  });
-  return {
-    item: rows(column('event.item')), action: rows(column('event.action')), bucket: rows(bucket), segment: column('user.segment'), region: column('user.region'),
-    hour: column('context.hour'), candidate: column('candidate.item'), label: column('labels'),
-  };
 }
 
 export const torchBench: Bench = {
@@ -70,9 +46,7 @@ export const torchBench: Bench = {
           const weights = join(folder, 'weights.safetensors');
           await writeSafetensors(weights, ours.trainer.model.parameters(ours.trainer.state) as Map<string, Tensor>);
           await using peer = new Peer(python, [script], { OMP_NUM_THREADS: String(t), OMP_WAIT_POLICY: 'passive', ...blas.env });
-          const { sides } = ours.trainer.model.schema;
-          const tables = Object.fromEntries([...sides.event.fields, ...sides.user.fields, ...sides.context.fields].map((f) => [f.name, f.table]));
-          await peer.ask({ cmd: 'open', threads: t, weights, config: peerConfig(p.model, tables) });
+          await peer.ask({ cmd: 'open', threads: t, weights, config: peerConfig(p.model, ours.trainer.model.schema) });
           await peer.ask({ cmd: 'batch', batch: peerBatch(batch, p.model.timeGap.buckets) });
           const { logits } = await peer.ask<{ logits: number[] }>({ cmd: 'logits' });
           const own = await ours.trainer.predict(batch);
