@@ -9,10 +9,11 @@ import { Runtime } from '../lib/native/plan.ts';
 import { type Prefilled, Ranker } from '../lib/rank/ranker.ts';
 import { encodeRequest } from '../lib/schema/encode.ts';
 import { LruCacheStore } from '../lib/serve/cache_store.ts';
-import { MemoryHistoryStore } from '../lib/serve/history_store.ts';
+import { EncodedHistories } from '../lib/serve/encoded_histories.ts';
+import { MemoryHistoryStore, type StoredEvent, type StoredHistory } from '../lib/serve/history_store.ts';
 import type { RankRequest } from '../lib/serve/rank_call.ts';
 import { RankService } from '../lib/serve/rank_service.ts';
-import type { RankResult } from '../lib/serve/ranking.ts';
+import { ranked, type RankResult } from '../lib/serve/ranking.ts';
 import type { RankServiceOptions } from '../lib/serve/rank_options.ts';
 import { ServedModel } from '../lib/serve/served_model.ts';
 import { Trainer } from '../lib/train/trainer.ts';
@@ -334,7 +335,7 @@ await t.test('a store that drops the oldest events says how many, and scores sta
   using ranker = await Ranker.open(directory, { runtime });
   const all = request(9, 90, 4);
   const events = all.history as unknown as Record<string, number>[];
-  const { history: _, ...rest } = all;
+  const rest = { user: all.user, context: all.context, time: all.time, candidates: all.candidates };
   for (let n = 0; n < 90; n += 15) {
     await store.append('u', events.slice(n, n + 15));
     const result = await ranks.rank({ ...rest, userId: 'u' });
@@ -342,6 +343,35 @@ await t.test('a store that drops the oldest events says how many, and scores sta
     t.equal(result.cache, n === 0 ? 'miss' : 'grown');
   }
   t.equal((await store.read('u')).dropped, 50);
+});
+
+await t.test('any logits are ordered best first, equal ones as they came', (t) => {
+  const logit = fc.oneof(fc.float({ noNaN: true, noDefaultInfinity: true }), fc.constantFrom(0, -0, 1, -1, 3.4028234663852886e38, 1.401298464324817e-45));
+  fc.assert(fc.property(fc.array(logit, { maxLength: 40 }), (list) => {
+    const logits = Float32Array.from(list);
+    const wanted = list.map((_, i) => i).sort((a, b) => logits[b]! - logits[a]! || a - b);
+    const { index } = ranked(logits, 1, [['click', 0]]);
+    return index.length === wanted.length && wanted.every((place, i) => index[i] === place);
+  }), { seed: 4, numRuns: 500 });
+  t.end();
+});
+
+await t.test('encoded histories: the same object once, another one anew, and bounded', (t) => {
+  const histories = new EncodedHistories(richSchema, 25);
+  const stored = (seed: number, n: number): StoredHistory => ({ events: request(seed, n).history as unknown as StoredEvent[], dropped: seed });
+  const [a, b] = [stored(1, 10), stored(2, 10)];
+  const first = histories.of('a', a);
+  t.match(first, { events: 10, historyStart: 1 });
+  t.equal(histories.of('a', a), first);
+  t.not(histories.of('a', { ...a }), first, 'written anew');
+  const again = histories.of('a', a);
+  histories.of('b', b);
+  t.equal(histories.of('a', a), again);
+  histories.of('c', stored(3, 10));
+  t.equal(histories.of('a', a), again, 'b was used longest ago');
+  t.throws(() => histories.of('d', { events: [{ item: 99 }], dropped: 0 }), { code: 'ERR_DATA' });
+  t.equal(histories.of('a', a), again);
+  t.end();
 });
 
 await t.test('a closed service finishes what it has and takes no more', async (t) => {

@@ -172,8 +172,8 @@ export function historyRows(config: LongerConfig, windows: readonly Window[], kn
 }
 
 /** 0, and the running sums. */
-export function running(counts: readonly number[]): Int32Array {
+export function running(counts: ArrayLike<number>): Int32Array {
   const offsets = new Int32Array(counts.length + 1);
-  counts.forEach((n, i) => { offsets[i + 1] = offsets[i]! + n; });
+  for (let i = 0; i < counts.length; ++i) offsets[i + 1] = offsets[i]! + counts[i]!;
   return offsets;
 }

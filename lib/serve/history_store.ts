@@ -1,6 +1,6 @@
 import { LongerError } from '../errors.ts';
-import { encodeRequest } from '../schema/encode.ts';
-import { Schema } from '../schema/schema.ts';
+import type { Schema } from '../schema/schema.ts';
+import { eventEncoder } from './encoded_histories.ts';
 
 /** An event as the schema types it, with its time where the schema has time. */
 export type StoredEvent = Readonly<Record<string, unknown>>;
@@ -90,12 +90,11 @@ export function checkOrder(last: StoredEvent | undefined, first: StoredEvent | u
 
 /** Holds events to the event side of a schema. @returns what throws LongerError ERR_DATA naming event and feature, `events[3].item` */
 export function eventCheck(schema: Schema): (events: readonly StoredEvent[]) => void {
-  const { tables, event, labels, time } = schema.spec;
-  const alone = new Schema({ ...(tables ? { tables } : {}), event, candidate: {}, labels, time });
+  const encode = eventEncoder(schema);
   return (events) => {
     if (!Array.isArray(events)) throw new LongerError('ERR_DATA', 'expected a list of events', { place: 'events' });
     try {
-      encodeRequest(alone, { time: Number.MAX_VALUE, history: events, candidates: [] } as never, '');
+      encode(events);
     } catch (error) {
       throw error instanceof LongerError ? ofEvents(error) : error;
     }
@@ -105,5 +104,5 @@ export function eventCheck(schema: Schema): (events: readonly StoredEvent[]) => 
 /** The caller gave `events`, which stood for a request's history while they were checked. */
 function ofEvents({ code, message, place = '', remedy }: LongerError): LongerError {
   const told = message.slice(place.length + 2, remedy === undefined ? undefined : message.length - remedy.length - 2);
-  return new LongerError(code, told, { place: place.replace(/^: history/, 'events'), ...(remedy === undefined ? {} : { remedy }) });
+  return new LongerError(code, told, { place: place.replace(/^request: history/, 'events'), ...(remedy === undefined ? {} : { remedy }) });
 }

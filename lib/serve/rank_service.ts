@@ -4,6 +4,7 @@ import { Runtime } from '../native/plan.ts';
 import { type EncodedCandidates, encodeRequest, type EncodedRequest } from '../schema/encode.ts';
 import type { Schema, SchemaSpec } from '../schema/schema.ts';
 import { type CacheStore, LruCacheStore, type Pinned } from './cache_store.ts';
+import { EncodedHistories } from './encoded_histories.ts';
 import type { HistoryStore, StoredHistory } from './history_store.ts';
 import type { OpenParts, RankCall, RankRequest, RankServiceParts, RankServiceStats } from './rank_call.ts';
 import { checkRankServiceOptions, rankServiceDefaults, type RankServiceOptions } from './rank_options.ts';
@@ -38,6 +39,7 @@ export class RankService implements AsyncDisposable {
   readonly options: RankServiceOptions;
   readonly #cache: CacheStore;
   readonly #histories: HistoryStore | undefined;
+  readonly #encoded: EncodedHistories;
   readonly #open: (directory: string) => Promise<Ranker>;
   readonly #owned: Disposable | undefined;
   #model: ServedModel;
@@ -58,6 +60,7 @@ export class RankService implements AsyncDisposable {
     this.#open = parts.open ?? ((directory) => Ranker.open(directory));
     this.#owned = parts.owned;
     this.#model = new ServedModel(ranker, name);
+    this.#encoded = new EncodedHistories(this.schema, this.options.encodedEvents);
   }
 
   /**
@@ -113,7 +116,7 @@ export class RankService implements AsyncDisposable {
     if (topK !== undefined && !(Number.isSafeInteger(topK) && topK >= 1)) throw new LongerError('ERR_DATA', `expected a whole number of at least 1, got ${String(topK)}`, { place: 'topK' });
     this.#checkLength('history', history, this.options.maxEvents);
     this.#checkLength('candidates', rest.candidates, this.options.maxCandidates);
-    const encoded = encodeRequest(schema, given as never);
+    const encoded = stored ? this.#encodeStored(given as RankRequest, userId!, stored) : encodeRequest(schema, given as never);
     if (encoded.candidates > this.options.maxCandidates) throw tooMany('candidates', encoded.candidates, this.options.maxCandidates);
     if (encoded.events > this.options.maxEvents) throw tooMany('history', encoded.events, this.options.maxEvents);
     this.#admit(encoded.candidates);
@@ -175,6 +178,13 @@ export class RankService implements AsyncDisposable {
     if (userId === undefined) throw new LongerError('ERR_DATA', 'the history is missing', { place: 'history', remedy: 'Give a history, or the userId of a stored one' });
     if (!this.#histories) throw new LongerError('ERR_DATA', 'there is no history store', { place: 'userId', remedy: 'Give the history itself' });
     return this.#histories.read(userId);
+  }
+
+  #encodeStored(given: RankRequest, userId: string, stored: StoredHistory): EncodedRequest {
+    const events = this.#encoded.of(userId, stored);
+    const time = (given as { readonly time?: unknown }).time;
+    if ((events.eventTime.at(-1) ?? -Infinity) > Number(time)) return encodeRequest(this.schema, given as never); // which says what is wrong
+    return { ...encodeRequest(this.schema, { ...given, history: [], historyStart: 0 } as never), ...events };
   }
 
   #checkLength(place: string, list: unknown, most: number): void {

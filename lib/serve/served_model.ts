@@ -1,5 +1,5 @@
-import { createHash } from 'node:crypto';
-import { packBatch } from '../data/batch.ts';
+import { createHash, type Hash } from 'node:crypto';
+import { firstKept, packBatch } from '../data/batch.ts';
 import { joined } from '../data/joined.ts';
 import { LongerError } from '../errors.ts';
 import { sizeOf } from '../graph/dim.ts';
@@ -8,16 +8,18 @@ import { historyForm } from '../model/config.ts';
 import type { CacheEntry } from '../model/model.ts';
 import type { ModelInputs } from '../model/layout.ts';
 import type { Prefilled, Ranker } from '../rank/ranker.ts';
-import type { EncodedCandidates, EncodedRequest } from '../schema/encode.ts';
+import type { EncodedCandidates, EncodedRequest, EncodedSide } from '../schema/encode.ts';
+import { running } from '../model/visibility.ts';
 import { newEvents, newestRows, trimmed } from './growth.ts';
 
-/** A request's history side as the graphs read it, and the key of its cache. */
+/** A request's history side and the key of its cache. */
 export interface Prefix {
   readonly key: string;
   /** Whose caches no other shares. */
   readonly owner: string;
   /** Without its candidates, which take no part. */
   readonly request: EncodedRequest;
+  /** What scoring reads of it; the columns of its events are left out. */
   readonly inputs: ModelInputs;
 }
 
@@ -47,7 +49,9 @@ export class ServedModel {
   readonly #entries: readonly CacheEntry[];
   /** Inputs that the prefill reads. */
   readonly #read: readonly string[];
-  readonly #salt: string;
+  /** Of the model alone. */
+  readonly #salt: Hash;
+  readonly #digests = new WeakMap<EncodedSide, string>();
   #calls = 0;
   #retired = false;
 
@@ -59,7 +63,7 @@ export class ServedModel {
     this.grows = appendRefusal(model.schema, model.config) === null;
     this.#entries = model.cacheIn(precision);
     this.#read = [...model.prefill(precision).inputs.keys()].sort();
-    this.#salt = JSON.stringify([this.version, model.schema.hash, model.config, precision]);
+    this.#salt = createHash('sha256').update(JSON.stringify([this.version, model.schema.hash, model.config, precision]));
   }
 
   get retired(): boolean {
@@ -73,15 +77,36 @@ export class ServedModel {
    * @param owner a user, whose caches no other user shares
    */
   prefix(request: EncodedRequest, owner: string): Prefix {
-    const { model } = this.ranker;
     const alone = { ...request, ...sliceCandidates(request, 0, 0) };
-    const inputs = model.historyInputs(packBatch(model.schema, [alone], historyForm(model.config)));
-    const hash = createHash('sha256').update(JSON.stringify([this.#salt, owner]));
-    for (const name of this.#read) {
-      const array = inputs.arrays.get(name)!;
-      hash.update(`\0${name}\0${array.constructor.name}\0${array.length}\0`).update(new Uint8Array(array.buffer, array.byteOffset, array.byteLength));
-    }
+    const inputs = this.#rows([alone]);
+    const hash = this.#salt.copy().update(JSON.stringify([owner, this.#eventDigest(alone)]));
+    for (const name of this.#read) if (!ofEvents(name)) hashArray(hash, name, inputs);
     return { key: hash.digest('base64url'), owner, request: alone, inputs };
+  }
+
+  /** Of every input that is made of the events alone, computed once for the same encoded events. */
+  #eventDigest(request: EncodedRequest): string {
+    let digest = this.#digests.get(request.event);
+    if (digest === undefined) {
+      const { model } = this.ranker;
+      const inputs = model.historyInputs(packBatch(model.schema, [request], historyForm(model.config)));
+      const hash = createHash('sha256');
+      for (const name of this.#read) if (ofEvents(name)) hashArray(hash, name, inputs);
+      this.#digests.set(request.event, (digest = hash.digest('base64url')));
+    }
+    return digest;
+  }
+
+  /** The inputs of requests without the columns of their events: what scoring reads, and all of a key but the events' digest. */
+  #rows(requests: readonly EncodedRequest[]): ModelInputs {
+    const { schema, config } = this.ranker.model;
+    const form = historyForm(config);
+    const ends = requests.map((r) => r.historyStart + r.events);
+    const firstEvents = Int32Array.from(requests, (r) => firstKept(schema, form, r));
+    const eventCounts = firstEvents.map((first, r) => ends[r]! - first);
+    const batch = packBatch(schema, requests, form, ends);
+    const offsets = running(eventCounts);
+    return this.ranker.model.historyInputs({ ...batch, firstEvents, eventCounts, events: offsets.at(-1)!, columns: new Map(batch.columns).set('event.offsets', offsets) });
   }
 
   /** Prefills together, and gives a cache for each. */
@@ -152,14 +177,21 @@ export class ServedModel {
   }
 
   #join(caches: readonly Cached[]): Prefilled {
-    const { model } = this.ranker;
     const requests = caches.map((c) => c.prefix.request);
     return {
       requests,
-      inputs: model.historyInputs(packBatch(model.schema, requests, historyForm(model.config))),
+      inputs: this.#rows(requests),
       arrays: new Map(this.#entries.map(({ name, dtype }) => [name, joined<Float32Array | Uint16Array>(caches.map((c) => c.value.arrays.get(name)!), dtype === 'bf16' ? Uint16Array : Float32Array)])),
     };
   }
+}
+
+/** Whether an input depends on events and on nothing else of a request. */
+const ofEvents = (name: string): boolean => name.startsWith('event.');
+
+function hashArray(hash: Hash, name: string, { arrays }: ModelInputs): void {
+  const array = arrays.get(name)!;
+  hash.update(`\0${name}\0${array.constructor.name}\0${array.length}\0`).update(new Uint8Array(array.buffer, array.byteOffset, array.byteLength));
 }
 
 /** Candidates `from` to `to` of a list. */
