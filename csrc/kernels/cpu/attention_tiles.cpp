@@ -4,13 +4,17 @@
 
 namespace longer::cpu {
 
-const AttentionTiles& attention_tiles() {
+const AttentionTiles& attention_tiles(bool pairs) {
+#if defined(__x86_64__)
   switch (active_isa()) {
-    case Isa::avx512:
-    case Isa::avx512bf16: return attention_tiles_avx512();
+    case Isa::avx512bf16: return pairs ? attention_tiles_avx512bf16() : attention_tiles_avx512();
+    case Isa::avx512: return attention_tiles_avx512();
     case Isa::avx2: return attention_tiles_avx2();
-    default: return attention_tiles_generic();
+    case Isa::generic: break;
   }
+#endif
+  (void)pairs;
+  return attention_tiles_generic();
 }
 
 }  // namespace longer::cpu

@@ -1,5 +1,9 @@
-// The inner loops of attention, one table of functions an instruction set. All values are f32 in packed tiles:
-// a tile of rows is row-major with a stride of the head width rounded up to kPad, zeros in the padding.
+// The inner loops of attention, one table of functions an instruction set.
+//
+// Matrix operands are tiles of words of 4 bytes: an f32, or a pair of bf16 that are neighbours in the reduction. Rows that
+// are multiplied along their columns lie as rows of words with a stride of word_stride(); rows that are summed over lie as
+// rows of `width` words with a stride of padded(width), row by row or pair by pair. Sums, scores and statistics are f32;
+// probabilities and their gradients are rounded to bf16 where words are pairs. There is nothing but zeros in the padding.
 //
 // Every output element is one chain of operations over its own row's keys in ascending order, whatever the tile
 // sizes, the position in the tile and the other rows are; masked keys add exact zeros or are skipped.
@@ -11,36 +15,61 @@ namespace longer::cpu {
 constexpr int64_t kPad = 16;        // columns are padded to a multiple of this; the widest vector of any instruction set
 constexpr int64_t kKeyBlock = 64;   // keys taken at a time, and the stride of transposed tiles
 constexpr int64_t kRowChunk = 120;  // query rows that share one packing of the keys
-constexpr int64_t kRowTile = 6;     // query rows in registers
+constexpr int64_t kRowTile = 6;     // query rows in registers; even, so that pairs of rows do not part
 
 inline constexpr int64_t padded(int64_t n) { return (n + kPad - 1) / kPad * kPad; }
 
-// Online softmax state of a chunk of query rows. q is multiplied by scale * log2(e).
+// Online softmax state of a chunk of query rows.
 struct ForwardRows {
   int64_t rows, width;
-  const float* q;
+  const float* q;        // f32, multiplied by scale * log2(e)
+  const float* q_words;  // times score_factor the same; q itself where words are f32
+  float score_factor;
   float* o;    // sum of p v, relative to the running maximum
   float* top;  // running maximum of log2(e) * score
   float* sum;  // kPad partial sums a row
   float* p;    // scratch: kRowTile x kKeyBlock
 };
 
+// Rows of tensors that are needed soon: brought near, some with every tile of query rows. The strips of a head lie so far
+// apart that the hardware does not see them coming.
+struct Ahead {
+  static constexpr int kMost = 5;
+  struct Strip {
+    const char* at;
+    int64_t rows;
+    bool write;
+  };
+  Strip strips[kMost];
+  int count = 0;
+  int64_t stride = 0, bytes = 0;  // from row to row, of a row
+
+  void add(const void* at, int64_t rows, bool write = false) { strips[count++] = {static_cast<const char*>(at), rows, write}; }
+};
+
 struct KeyTile {
-  const float* k;             // kKeyBlock x padded width; backward only
-  const float* v;
+  const float* k;             // summed over in the backward pass; the forward pass has none
+  const float* v;             // summed over in the forward pass; the backward pass has none
   int64_t v_stride;
-  const float* k_transposed;  // padded width x kKeyBlock, zeros beyond the keys
+  const float* k_transposed;  // words x kKeyBlock, zeros beyond the keys
   const float* v_transposed;  // backward only
+  Ahead ahead;
 };
 
 struct BackwardRows {
   int64_t rows, width;
-  const float* q;      // multiplied by scale * log2(e)
-  const float* d_o;
-  const float* lse;    // in units of log2
+  const float* q;            // f32, multiplied by scale * log2(e)
+  const float* d_o;          // f32
+  const float* q_words;      // times score_factor the same as q
+  const float* d_o_words;
+  const float* q_summed;
+  const float* d_o_summed;
+  float score_factor;
+  const float* lse;          // in units of log2
   const float* delta;
-  float* dq;           // to be multiplied by scale
-  float* p;            // scratch: rows x kKeyBlock, each
+  float* dq;                 // to be multiplied by scale
+  float* scores;             // scratch: 2 x kRowTile x kKeyBlock
+  float* p;                  // scratch, to be summed over the rows: rows x kKeyBlock, each
   float* ds;
 };
 
@@ -60,16 +89,22 @@ inline constexpr int64_t group_scratch(int64_t group, int64_t width) {
 }
 
 struct AttentionTiles {
+  int64_t word;  // elements a word: 1 f32, or 2 bf16
+
   // dst[rows x padded] = factor * src; zero columns up to the padding and zero rows up to padded(rows)
   void (*pack)(const void* src, bool is_bf16, int64_t stride, int64_t rows, int64_t width, float factor, float* dst);
+  // Words along the columns; src is bf16 where words are pairs. Zeros as in pack.
+  void (*pack_words)(const void* src, bool is_bf16, int64_t stride, int64_t rows, int64_t width, float* dst);
+  // Words to be summed over; the last one holds a zero where rows are odd.
+  void (*pack_summed)(const void* src, bool is_bf16, int64_t stride, int64_t rows, int64_t width, float* dst);
   void (*unpack)(const float* src, float factor, void* dst, bool is_bf16, int64_t stride, int64_t rows, int64_t width);
   void (*unpack_add)(const float* src, float factor, float* dst, int64_t stride, int64_t rows, int64_t width);
-  // whole squares of kPad: src has padded(rows) rows and padded(width) columns
+  // whole squares of kPad words: src has padded(rows) rows and padded(width) columns
   void (*transpose)(const float* src, int64_t src_stride, int64_t rows, int64_t width, float* dst, int64_t dst_stride);
 
   void (*forward_start)(const ForwardRows&);
   void (*forward_keys)(const ForwardRows&, const KeyTile&, const int32_t* visible);
-  // rows_each rows belong together and see their own keys up to themselves
+  // rows_each rows belong together and see their own keys up to themselves, which are f32
   void (*forward_own)(const ForwardRows&, int64_t rows_each, const float* own_k, const float* own_v);
   // divides o by the sum; lse may be null
   void (*forward_finish)(const ForwardRows&, float* lse, int64_t lse_stride);
@@ -85,9 +120,14 @@ struct AttentionTiles {
   void (*group_backward)(const GroupTile&);
 };
 
+inline int64_t word_stride(const AttentionTiles& tiles, int64_t width) { return padded((width + tiles.word - 1) / tiles.word); }
+
 const AttentionTiles& attention_tiles_generic();
 const AttentionTiles& attention_tiles_avx2();
 const AttentionTiles& attention_tiles_avx512();
-const AttentionTiles& attention_tiles();  // the one of active_isa()
+const AttentionTiles& attention_tiles_avx512bf16();  // words are pairs
+
+// Those of active_isa(); words are pairs only where `pairs` allows it and the CPU multiplies them.
+const AttentionTiles& attention_tiles(bool pairs);
 
 }  // namespace longer::cpu

@@ -1,3 +1,5 @@
+#include <cstddef>
+
 #include "kernels/cpu/attention_tiles.h"
 
 namespace {
@@ -13,6 +15,22 @@ inline Vec load_bf16(const uint16_t* p) {
   const Bits x = {p[0] << 16, p[1] << 16, p[2] << 16, p[3] << 16};
   return reinterpret_cast<Vec>(x);
 }
+inline Vec load_part(const float* p, int64_t n) { Vec x = {}; __builtin_memcpy(&x, p, static_cast<std::size_t>(n) * 4); return x; }
+inline Vec load_bf16_part(const uint16_t* p, int64_t n) {
+  uint16_t part[kLanes] = {};
+  __builtin_memcpy(part, p, static_cast<std::size_t>(n) * 2);
+  return load_bf16(part);
+}
+inline void store_part(float* p, Vec x, int64_t n) { __builtin_memcpy(p, &x, static_cast<std::size_t>(n) * 4); }
+inline void store_bf16_part(uint16_t* p, Vec x, int64_t n) {  // to nearest even; NaN stays NaN
+  for (int i = 0; i < n; ++i) {
+    uint32_t bits;
+    __builtin_memcpy(&bits, reinterpret_cast<float*>(&x) + i, 4);
+    const bool nan = (bits & 0x7fffffff) > 0x7f800000;
+    p[i] = static_cast<uint16_t>((nan ? bits | 0x400000 : bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+  }
+}
+inline void store_bf16(uint16_t* p, Vec x) { store_bf16_part(p, x, kLanes); }
 inline void store(float* p, Vec x) { __builtin_memcpy(p, &x, 16); }
 inline Vec set(float x) { return Vec{x, x, x, x}; }
 inline Vec add(Vec a, Vec b) { return a + b; }
@@ -51,5 +69,10 @@ inline void transpose_square(const float* src, int64_t src_stride, float* dst, i
 #include "kernels/cpu/attention_tiles.inl"
 
 namespace longer::cpu {
-const AttentionTiles& attention_tiles_generic() { return tiles; }
+
+const AttentionTiles& attention_tiles_generic() {
+  static constexpr AttentionTiles tiles = tiles_of<Singles>();
+  return tiles;
+}
+
 }  // namespace longer::cpu

@@ -1,5 +1,6 @@
 #include "kernels/cpu/flash.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "runtime/arena.h"
@@ -18,19 +19,22 @@ void* element(const Tensor& t, int64_t row, int64_t column) {
 
 }  // namespace
 
-// Everything a worker holds; the forward pass uses the first part only.
+// Everything a worker holds; the forward pass uses the first part only. Where words are f32, rows serve as words as they are.
 struct Flash::Scratch {
-  float *q, *o, *top, *sum, *k, *v, *k_turned, *p, *own_k, *own_v;
+  float *q, *q_words, *o, *top, *sum, *gathered, *key_words, *v, *k_turned, *scores, *own_k, *own_v;
   int32_t* counts;
-  float *d_o, *lse, *delta, *v_turned, *ds, *dq, *dk, *dv, *own_dk, *own_dv;
+  float *d_o, *d_o_words, *q_summed, *d_o_summed, *lse, *delta, *k, *v_turned, *p, *ds, *dq, *dk, *dv, *own_dk, *own_dv;
   char* forward_end;
   char* backward_end;
 };
 
-Flash::Flash(const FlashTensors& tensors) : tiles_(attention_tiles()), t_(tensors), is_bf16_(t_.q.dtype == DType::bf16) {
+Flash::Flash(const FlashTensors& tensors)
+    : t_(tensors), is_bf16_(t_.q.dtype == DType::bf16), tiles_(attention_tiles(is_bf16_ && t_.scale > 0)), pairs_(tiles_.word == 2) {
   chunk_ = kRowChunk;
   if (t_.rows_each > 0) chunk_ = t_.rows_each > kRowChunk ? t_.rows_each : kRowChunk / t_.rows_each * t_.rows_each;
   cols_ = padded(t_.head_width);
+  words_ = word_stride(tiles_, t_.head_width);
+  log2_scale_ = static_cast<float>(t_.scale * kLog2e);
 }
 
 Flash::Scratch Flash::carve(void* memory) const {
@@ -43,22 +47,29 @@ Flash::Scratch Flash::carve(void* memory) const {
   };
   const int64_t rows = padded(chunk_), own = t_.rows_each > 0 ? rows * cols_ : 0;
   s.q = take(rows * cols_);
+  s.q_words = pairs_ ? take(rows * words_) : s.q;
   s.o = take(rows * cols_);
   s.top = take(rows);
   s.sum = take(rows * kPad);
-  s.k = take((kKeyBlock + kPad) * cols_);
-  s.v = take((kKeyBlock + kPad) * cols_);
-  s.k_turned = take(kKeyBlock * cols_);
-  s.p = take(rows * kKeyBlock);
+  s.gathered = take(t_.k_pages.pages ? kKeyBlock * t_.head_width : 0);
+  s.key_words = take(kKeyBlock * words_);
+  s.v = take(kKeyBlock * cols_);
+  s.k_turned = take(kKeyBlock * words_);
+  s.scores = take(2 * kRowTile * kKeyBlock);
   s.own_k = take(own);
   s.own_v = take(own);
   s.counts = reinterpret_cast<int32_t*>(take(rows));
   s.forward_end = at;
   s.d_o = take(rows * cols_);
+  s.d_o_words = pairs_ ? take(rows * words_) : s.d_o;
+  s.q_summed = pairs_ ? take(rows / 2 * cols_) : s.q;
+  s.d_o_summed = pairs_ ? take(rows / 2 * cols_) : s.d_o;
   s.lse = take(rows);
   s.delta = take(rows);
-  s.v_turned = take(kKeyBlock * cols_);
-  s.ds = take(rows * kKeyBlock);
+  s.k = pairs_ ? take(kKeyBlock / 2 * cols_) : s.key_words;
+  s.v_turned = take(kKeyBlock * words_);
+  s.p = take(rows / tiles_.word * kKeyBlock);
+  s.ds = take(rows / tiles_.word * kKeyBlock);
   s.dq = take(rows * cols_);
   s.dk = take(kKeyBlock * cols_);
   s.dv = take(kKeyBlock * cols_);
@@ -81,16 +92,6 @@ void Flash::unpack(const float* src, float factor, const Tensor& t, int64_t row,
   tiles_.unpack(src, factor, element(t, row, head * t_.head_width), is_bf16_, t_.width, rows, t_.head_width);
 }
 
-// Page by page; zero rows up to padded(keys). What a page's padding writes past that is inside the scratch.
-void Flash::pack_keys(const Tensor& t, const KeyPages& pages, int64_t first, int64_t keys, int64_t head, float* dst) const {
-  for (int64_t done = 0; done < keys;) {
-    const int64_t some = pages.together(first + done, keys - done);
-    pack(t, pages.row(first + done), some, head, 1.0f, dst + done * cols_);
-    done += some;
-  }
-  std::memset(dst + keys * cols_, 0, (padded(keys) - keys) * cols_ * sizeof(float));
-}
-
 // How many keys of the block at `key` each row sees; returns the most.
 int64_t Flash::visible(const FlashRequest& request, int64_t row, int64_t rows, int64_t key, int32_t* counts) const {
   int64_t most = 0;
@@ -105,38 +106,107 @@ int64_t Flash::visible(const FlashRequest& request, int64_t row, int64_t rows, i
   return most;
 }
 
-// Where the tensor can be read as it is, keys are transposed without a copy, and few rows do not pay for one of v.
+Flash::Strip Flash::strip(const Tensor& t, int64_t row, int64_t rows, int64_t head) const {
+  return {element(t, row, head * t_.head_width), t_.width, rows};
+}
+
+// Rows that lie in several pages are brought together in `copy`.
+Flash::Strip Flash::key_strip(const Tensor& t, const KeyPages& pages, int64_t row, int64_t rows, int64_t head, void* copy) const {
+  if (pages.together(row, rows) == rows) return strip(t, pages.row(row), rows, head);
+  const int64_t bytes = t_.head_width * dtype_size(t.dtype);
+  for (int64_t r = 0; r < rows; ++r)
+    std::memcpy(static_cast<char*>(copy) + r * bytes, element(t, pages.row(row + r), head * t_.head_width), static_cast<size_t>(bytes));
+  return {copy, t_.head_width, rows};
+}
+
+void Flash::pack_words(const Strip& from, float* dst) const {
+  tiles_.pack_words(from.at, is_bf16_, from.stride, from.rows, t_.head_width, dst);
+}
+
+void Flash::pack_summed(const Strip& from, float* dst) const {
+  tiles_.pack_summed(from.at, is_bf16_, from.stride, from.rows, t_.head_width, dst);
+}
+
+// Rows of keys or values, transposed; without a copy where they can be read as they are.
+void Flash::turn(const Strip& from, const Scratch& s, float* dst) const {
+  const int64_t word = tiles_.word, words = (t_.head_width + word - 1) / word;
+  if (is_bf16_ == pairs_ && t_.head_width % (kPad * word) == 0 && from.rows % kPad == 0) {
+    tiles_.transpose(static_cast<float*>(from.at), from.stride / word, from.rows, words, dst, kKeyBlock);
+  } else {
+    pack_words(from, s.key_words);
+    tiles_.transpose(s.key_words, words_, from.rows, words, dst, kKeyBlock);
+  }
+}
+
+// What is read after the block of keys at `key`: the next block, or else what the next head begins with, which is taken to be
+// of a request as large as this one. Of keys in pages only those that lie together.
+Ahead Flash::ahead_of(const FlashRequest& request, int64_t head, int64_t key, bool backward) const {
+  Ahead ahead;
+  ahead.stride = t_.width * dtype_size(t_.q.dtype);
+  ahead.bytes = t_.head_width * dtype_size(t_.q.dtype);
+  int64_t first = request.first, rows = 0, key_first = request.key_first, keys = request.keys;
+  if (key + kKeyBlock < request.keys) {
+    key_first += key + kKeyBlock;
+    keys -= key + kKeyBlock;
+  } else {
+    rows = request.rows;
+    if (++head == t_.heads) {
+      if (t_.k_pages.pages) return ahead;
+      head = 0;
+      first += request.rows;
+      key_first += request.keys;
+      rows = std::min(rows, t_.q.dim[0] - first);
+      keys = std::min(keys, t_.k.dim[0] - key_first);
+    }
+  }
+  rows = std::min(rows, chunk_);
+  keys = std::min(keys, kKeyBlock);
+  const auto add = [&](const Tensor& t, int64_t row, int64_t count, bool write = false) {
+    ahead.add(element(t, row, head * t_.head_width), count, write);
+  };
+  if (keys > 0) {
+    add(t_.k, t_.k_pages.row(key_first), t_.k_pages.together(key_first, keys));
+    add(t_.v, t_.v_pages.row(key_first), t_.v_pages.together(key_first, keys));
+  }
+  if (rows > 0) {
+    add(t_.q, first, rows);
+    add(t_.o, first, rows, !backward);
+    if (backward) add(t_.d_o, first, rows);
+  }
+  return ahead;
+}
+
+// Few rows do not pay for a copy of v where it can be read as it is.
 KeyTile Flash::forward_keys(const FlashRequest& request, int64_t head, int64_t key, int64_t keys, int64_t rows,
                             const Scratch& s) const {
   const int64_t first = request.key_first + key;
-  const bool direct = !is_bf16_ && t_.head_width % kPad == 0;
-  if (direct && keys % kPad == 0 && t_.k_pages.together(first, keys) == keys) {
-    tiles_.transpose(static_cast<float*>(element(t_.k, t_.k_pages.row(first), head * t_.head_width)), t_.width, keys, t_.head_width,
-                     s.k_turned, kKeyBlock);
+  turn(key_strip(t_.k, t_.k_pages, first, keys, head, s.gathered), s, s.k_turned);
+  KeyTile tile = {nullptr, s.v, cols_, s.k_turned, nullptr, ahead_of(request, head, key, false)};
+  const Strip v = key_strip(t_.v, t_.v_pages, first, keys, head, s.gathered);
+  if (!is_bf16_ && t_.head_width % kPad == 0 && rows <= kFewRows) {
+    tile.v = static_cast<float*>(v.at);
+    tile.v_stride = v.stride;
   } else {
-    pack_keys(t_.k, t_.k_pages, first, keys, head, s.k);
-    tiles_.transpose(s.k, cols_, keys, t_.head_width, s.k_turned, kKeyBlock);
+    pack_summed(v, s.v);
   }
-  if (direct && rows <= kFewRows && t_.v_pages.together(first, keys) == keys)
-    return {s.k, static_cast<float*>(element(t_.v, t_.v_pages.row(first), head * t_.head_width)), t_.width, s.k_turned, nullptr};
-  pack_keys(t_.v, t_.v_pages, first, keys, head, s.v);
-  return {s.k, s.v, cols_, s.k_turned, nullptr};
+  return tile;
 }
 
 KeyTile Flash::backward_keys(const FlashRequest& request, int64_t head, int64_t key, int64_t keys, const Scratch& s) const {
-  pack(t_.k, request.key_first + key, keys, head, 1.0f, s.k);
-  pack(t_.v, request.key_first + key, keys, head, 1.0f, s.v);
-  tiles_.transpose(s.k, cols_, keys, t_.head_width, s.k_turned, kKeyBlock);
-  tiles_.transpose(s.v, cols_, keys, t_.head_width, s.v_turned, kKeyBlock);
-  return {s.k, s.v, cols_, s.k_turned, s.v_turned};
+  const Strip k = strip(t_.k, request.key_first + key, keys, head);
+  turn(strip(t_.v, request.key_first + key, keys, head), s, s.v_turned);
+  turn(k, s, s.k_turned);
+  pack_summed(k, s.k);
+  return {s.k, nullptr, 0, s.k_turned, s.v_turned, ahead_of(request, head, key, true)};
 }
 
 void Flash::forward(const FlashRequest& request, int64_t head, int64_t chunk, void* memory) const {
   const Scratch s = carve(memory);
   const int64_t start = chunk * chunk_, row = request.first + start;
   const int64_t rows = request.rows - start < chunk_ ? request.rows - start : chunk_;
-  const ForwardRows x = {rows, t_.head_width, s.q, s.o, s.top, s.sum, s.p};
-  pack(t_.q, row, rows, head, static_cast<float>(t_.scale * kLog2e), s.q);
+  const ForwardRows x = {rows, t_.head_width, s.q, s.q_words, pairs_ ? log2_scale_ : 1.0f, s.o, s.top, s.sum, s.scores};
+  if (pairs_) pack_words(strip(t_.q, row, rows, head), s.q_words);
+  if (!pairs_ || t_.rows_each > 0) pack(t_.q, row, rows, head, log2_scale_, s.q);
   tiles_.forward_start(x);
   for (int64_t key = 0; key < request.keys; key += kKeyBlock) {
     const int64_t most = visible(request, row, rows, key, s.counts);
@@ -155,7 +225,13 @@ void Flash::forward(const FlashRequest& request, int64_t head, int64_t chunk, vo
 
 // q, do, delta and lse of a chunk; a row that sees no key has every p masked, its lse only has to be finite.
 void Flash::pack_backward_rows(int64_t row, int64_t rows, int64_t head, const Scratch& s) const {
-  pack(t_.q, row, rows, head, static_cast<float>(t_.scale * kLog2e), s.q);
+  if (pairs_) {
+    pack_words(strip(t_.q, row, rows, head), s.q_words);
+    pack_words(strip(t_.d_o, row, rows, head), s.d_o_words);
+    pack_summed(strip(t_.q, row, rows, head), s.q_summed);
+    pack_summed(strip(t_.d_o, row, rows, head), s.d_o_summed);
+  }
+  if (!pairs_ || t_.rows_each > 0) pack(t_.q, row, rows, head, log2_scale_, s.q);
   pack(t_.d_o, row, rows, head, 1.0f, s.d_o);
   pack(t_.o, row, rows, head, 1.0f, s.o);
   tiles_.row_dots(s.o, s.d_o, rows, t_.head_width, s.delta);
@@ -168,8 +244,10 @@ void Flash::pack_backward_rows(int64_t row, int64_t rows, int64_t head, const Sc
 
 void Flash::backward(const FlashRequest& request, int64_t head, void* memory) const {
   const Scratch s = carve(memory);
-  const BackwardRows whole = {0, t_.head_width, s.q, s.d_o, s.lse, s.delta, s.dq, s.p, s.ds};
-  const float scale = static_cast<float>(t_.scale);
+  const BackwardRows whole = {0,      t_.head_width, s.q,     s.d_o,  s.q_words, s.d_o_words, s.q_summed, s.d_o_summed, pairs_ ? log2_scale_ : 1.0f,
+                              s.lse,  s.delta,       s.dq,    s.scores, s.p,     s.ds};
+  // Words of q are not scaled, its f32 rows are by scale * log2(e).
+  const float scale = static_cast<float>(t_.scale), key_scale = pairs_ ? scale : static_cast<float>(kLn2);
   float* gathered = is_bf16_ ? reinterpret_cast<float*>(s.backward_end) - (t_.q.dim[0] * t_.head_width + 15) / 16 * 16
                              : t_.dq.f32() + request.first * t_.width + head * t_.head_width;
   const int64_t stride = is_bf16_ ? t_.head_width : t_.width;
@@ -205,7 +283,7 @@ void Flash::backward(const FlashRequest& request, int64_t head, void* memory) co
       tiles_.backward_keys(x, tile, keys, s.counts, s.dk, s.dv);
       tiles_.unpack_add(s.dq, scale, gathered + start * stride, stride, rows, t_.head_width);
     }
-    unpack(s.dk, static_cast<float>(kLn2), t_.dk, request.key_first + key, keys, head);
+    unpack(s.dk, key_scale, t_.dk, request.key_first + key, keys, head);
     unpack(s.dv, 1.0f, t_.dv, request.key_first + key, keys, head);
   }
 

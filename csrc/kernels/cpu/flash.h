@@ -39,20 +39,31 @@ class Flash {
 
  private:
   struct Scratch;
+  struct Strip {  // a head's columns of some rows
+    void* at;
+    int64_t stride, rows;
+  };
 
   Scratch carve(void* memory) const;
   int64_t visible(const FlashRequest& request, int64_t row, int64_t rows, int64_t key, int32_t* counts) const;
+  Ahead ahead_of(const FlashRequest& request, int64_t head, int64_t key, bool backward) const;
   KeyTile forward_keys(const FlashRequest& request, int64_t head, int64_t key, int64_t keys, int64_t rows, const Scratch& s) const;
   KeyTile backward_keys(const FlashRequest& request, int64_t head, int64_t key, int64_t keys, const Scratch& s) const;
-  void pack_keys(const Tensor& t, const KeyPages& pages, int64_t first, int64_t keys, int64_t head, float* dst) const;
+  Strip strip(const Tensor& t, int64_t row, int64_t rows, int64_t head) const;
+  Strip key_strip(const Tensor& t, const KeyPages& pages, int64_t row, int64_t rows, int64_t head, void* copy) const;
+  void pack_words(const Strip& from, float* dst) const;
+  void pack_summed(const Strip& from, float* dst) const;
+  void turn(const Strip& from, const Scratch& s, float* dst) const;
   void pack_backward_rows(int64_t row, int64_t rows, int64_t head, const Scratch& s) const;
   void pack(const Tensor& t, int64_t row, int64_t rows, int64_t head, float factor, float* dst) const;
   void unpack(const float* src, float factor, const Tensor& t, int64_t row, int64_t rows, int64_t head) const;
 
-  const AttentionTiles& tiles_;
   FlashTensors t_;
   bool is_bf16_;
-  int64_t chunk_, cols_;
+  const AttentionTiles& tiles_;
+  bool pairs_;             // words are pairs of bf16
+  int64_t chunk_, cols_, words_;  // strides of f32 rows and of rows of words
+  float log2_scale_;       // scale * log2(e)
 };
 
 // Runs body(request, head, part, parts, worker) so that few requests still occupy every thread. The parts of a

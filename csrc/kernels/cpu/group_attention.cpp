@@ -33,7 +33,10 @@ void each_group(const GroupAttentionArgs& a, int64_t begin, int64_t end, Body bo
 
 // Half a wide vector would stay empty for groups this small.
 const AttentionTiles& tiles_for(int64_t group) {
-  return group <= 8 && active_isa() >= Isa::avx2 ? attention_tiles_avx2() : attention_tiles();
+#if defined(__x86_64__)
+  if (group <= 8 && active_isa() >= Isa::avx2) return attention_tiles_avx2();
+#endif
+  return attention_tiles(false);
 }
 
 template <void (*AttentionTiles::*Kernel)(const GroupTile&)>

@@ -54,7 +54,7 @@ inline Group open_group(const GroupTile& x) {
   g.v = group_rows(x, g.direct, x.v, copies + 2 * g.block);
   turn_group(x, g, g.k);
   const int64_t scored = pad_to(x.events, kLanes);
-  multiply<Start::zero>(x.events, scored, {x.width, g.q.at, g.q.stride, 1, g.turned, g.across, g.p, g.across, nullptr});
+  multiply<Singles, Start::zero>(x.events, scored, {x.width, g.q.at, g.q.stride, 1, g.turned, g.across, g.p, g.across, nullptr});
   const Vec lanes = lane_numbers(), limit = set(static_cast<float>(x.events));
   const Vec factor = set(x.scale * 1.4426950408889634f), hidden = set(-__builtin_inff());
   for (int64_t i = 0; i < x.events; ++i) {
@@ -83,7 +83,7 @@ inline void close_group(const GroupTile& x, const Group& g, const float* a, int6
   float* copy = x.scratch + g.block + 2 * g.across * g.across + 4 * g.block;
   float* at = g.direct ? static_cast<float*>(out) : copy;
   const int64_t stride = g.direct ? x.stride : g.cols;
-  multiply<Start::zero>(x.events, g.cols, {x.events, a, a_row, a_inner, b.at, b.stride, at, stride, nullptr});
+  multiply<Singles, Start::zero>(x.events, g.cols, {x.events, a, a_row, a_inner, b.at, b.stride, at, stride, nullptr});
   if (!g.direct) unpack(copy, 1.0f, out, x.is_bf16, x.stride, x.events, x.width);
 }
 
@@ -97,7 +97,7 @@ void group_backward(const GroupTile& x) {
   const int64_t scored = pad_to(x.events, kLanes);
   const GroupRows d_o = group_rows(x, g.direct, x.d_o, x.scratch + g.block + 2 * g.across * g.across + 3 * g.block);
   turn_group(x, g, g.v);
-  multiply<Start::zero>(x.events, scored, {x.width, d_o.at, d_o.stride, 1, g.turned, g.across, g.ds, g.across, nullptr});
+  multiply<Singles, Start::zero>(x.events, scored, {x.width, d_o.at, d_o.stride, 1, g.turned, g.across, g.ds, g.across, nullptr});
   const Vec scale = set(x.scale);
   for (int64_t i = 0; i < x.events; ++i) {
     const float* p = g.p + i * g.across;
