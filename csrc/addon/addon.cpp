@@ -1,6 +1,7 @@
 // Node-API: unpack, call, hand out promises. lib/native/types.ts is the typed mirror of this file.
 #include <napi.h>
 
+#include <cstring>
 #include <memory>
 
 #include "addon/environment.h"
@@ -27,6 +28,18 @@ Napi::Value create_runtime(const Napi::CallbackInfo& info) {
 
 Napi::Value create_state(const Napi::CallbackInfo& info) {
   return make_handle(info.Env(), std::make_shared<StateBox>(info.Env(), stores_of(info[0]), backend_of(info[1])));
+}
+
+// An ArrayBuffer over a block of its own: aligned, in huge pages where the system has them, and all there from the start.
+Napi::Value create_memory(const Napi::CallbackInfo& info) {
+  if (!info[0].IsNumber()) throw Napi::TypeError::New(info.Env(), "bytes: expected a number");
+  auto block = std::make_unique<MemoryBlock>(info[0].As<Napi::Number>().Int64Value());
+  std::memset(block->data(), 0, static_cast<size_t>(block->bytes()));
+  MemoryBlock* owned = block.get();
+  const Napi::ArrayBuffer buffer = Napi::ArrayBuffer::New(info.Env(), owned->data(), static_cast<size_t>(owned->bytes()),
+                                                          [owned](Napi::Env, void*) { delete owned; });
+  block.release();
+  return buffer;
 }
 
 template <class Box>
@@ -104,6 +117,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   add("operations", guarded<operations>);
   add("createRuntime", guarded<create_runtime>);
   add("freeRuntime", guarded<release<RuntimeBox>>);
+  add("createMemory", guarded<create_memory>);
   add("createState", guarded<create_state>);
   add("freeState", guarded<release<StateBox>>);
   add("readState", guarded<transfer<&State::read>>);

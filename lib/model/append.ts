@@ -93,7 +93,7 @@ export function layoutAppend(schema: Schema, config: LongerConfig, past: readonl
 }
 
 /** How many of the segment's first rows an older segment computed, with everything that they see. */
-function holding(old: Segment, now: Segment, from: number): number {
+export function holding(old: Segment, now: Segment, from: number): number {
   if (old.start !== now.start) return 0;
   let n = 0;
   while (n < now.asks.length && now.asks[n] === old.asks[n] && now.asks[n]! < from) ++n;

@@ -93,14 +93,12 @@ function withSlots(graph: Graph, rows: Value, slotIndex: Value, count: number): 
 /** Cached values with a row for each key of the cross layer; others of the history have one for each row that asks. */
 export const ofKeys = (name: string): boolean => name === 'k0' || name === 'v0' || name === 'merged';
 
-/** Rows of an earlier prefill by cache name, as inputs of the graph that appends to it. */
-export type Past = (name: string) => Value;
-
-/** Rows of an earlier prefill that still hold in front of those computed now, in the order that an index gives. */
-function joined(graph: Graph, past: Past | null, name: string, fresh: Value): Value {
-  if (!past) return fresh;
-  const index = ofKeys(name) ? indexInput(graph, 'key.join', symbol('keys')) : indexInput(graph, 'row.join', S);
-  return gatherRows(graph, index, past(name), fresh);
+/** What an append goes on from: where rows of an earlier prefill that still hold come from, and where those computed now go. */
+export interface Past {
+  /** All rows of a cached value, those computed now among them. */
+  join(name: string, fresh: Value): Value;
+  /** Of rows that lie in pages (model/pages.ts): a layer's attention. Others lie end to end in the order of a prefill. */
+  readonly attend?: (layer: number, q: Value, k: Value, v: Value, rows: { readonly qOffsets: Value; readonly limits: Value }) => Value;
 }
 
 /**
@@ -138,7 +136,8 @@ export function userSide(graph: Graph, schema: Schema, c: LongerConfig, past: Pa
   const cache: Record<string, Value> = {};
   const queryIndex = indexInput(graph, 'query.index', queryRows);
   // A row that has to be computed again starts from its merged token; banded ones never have to.
-  const tokens = c.window === 'full' ? joined(graph, past, 'merged', keysFrom) : keysFrom;
+  const join = (name: string, fresh: Value): Value => past?.join(name, fresh) ?? fresh;
+  const tokens = c.window === 'full' ? join('merged', keysFrom) : keysFrom;
   if (appendable && c.window === 'full') cache['merged'] = tokens;
   const askFrom = c.queries.kind === 'learnable' ? [tokens, matrix(graph, 'queries', queryCount(c), D, { kind: 'normal', std: 0.5 })] : [tokens];
   let x = graph.border(gatherRows(graph, queryIndex, ...askFrom));
@@ -148,8 +147,9 @@ export function userSide(graph: Graph, schema: Schema, c: LongerConfig, past: Pa
       const b = block(graph, `layer${layer}`, D, style(c));
       const normed = b.normed(x);
       const fresh = b.keys(layer === 0 ? b.normed(keysFrom) : normed);
-      const k = (cache[`k${layer}`] = joined(graph, past, `k${layer}`, fresh.k));
-      const v = (cache[`v${layer}`] = joined(graph, past, `v${layer}`, fresh.v));
+      const k = (cache[`k${layer}`] = join(`k${layer}`, fresh.k));
+      const v = (cache[`v${layer}`] = join(`v${layer}`, fresh.v));
+      if (past?.attend) return b.finish(x, normed, past.attend(layer, b.query(normed), k, v, { qOffsets: rows.askOffsets, limits: layer === 0 ? rows.crossLimits : rows.selfLimits }));
       // The stretches of merged tokens that bands see overlap: each band gets its own.
       const seen = (all: Value): Value => (layer === 0 && c.window === 'banded' ? gatherRows(graph, indexInput(graph, 'cross.index', symbol('stretches')), all) : all);
       const visible = layer === 0
@@ -159,10 +159,10 @@ export function userSide(graph: Graph, schema: Schema, c: LongerConfig, past: Pa
     });
 
   graph.scope('history_out', () => {
-    const out = joined(graph, past, 'out', normalise(graph, 'final_norm', x, c.norm));
+    const out = join('out', normalise(graph, 'final_norm', x, c.norm));
     if (appendable) cache['out'] = out;
     const sequenceOffsets = offsetsInput(graph, 'sequence.offsets', R);
-    const sequence = anchors > 0 ? gatherRows(graph, indexInput(graph, 'sequence.index', S), out) : out;
+    const sequence = anchors > 0 || past?.attend ? gatherRows(graph, indexInput(graph, 'sequence.index', S), out) : out;
     const parts =
       c.head.kind === 'flatten'
         ? [merge(graph, sequence, sequenceOffsets, offsetsInput(graph, 'one.offsets', R), R, queryCount(c))]
@@ -189,8 +189,11 @@ export function cacheRows(c: LongerConfig): (name: string) => Dim {
   };
 }
 
+/** A layer's attention of candidates over cached keys that lie in pages (model/pages.ts). */
+export type CandidateAttend = (layer: number, q: Value, own: { readonly k: Value; readonly v: Value }, candidateOffsets: Value, m: number) => Value;
+
 /** What is left for each candidate (spec 6, step 2): its own rows through every layer against the cached keys, and the head. */
-export function candidateSide(graph: Graph, schema: Schema, c: LongerConfig, cache: Cache): Value {
+export function candidateSide(graph: Graph, schema: Schema, c: LongerConfig, cache: Cache, attend?: CandidateAttend): Value {
   const D = c.width * c.merge;
   const m = candidateRowCount(c);
   const rows = times(C, m);
@@ -227,6 +230,7 @@ export function candidateSide(graph: Graph, schema: Schema, c: LongerConfig, cac
       const b = block(graph, `layer${layer}`, D, style(c));
       const normed = b.normed(x);
       const own = b.keys(normed);
+      if (attend) return b.finish(x, normed, attend(layer, b.query(normed), own, candidateOffsets, m));
       const keys = { k: cache[`k${layer}`]!, v: cache[`v${layer}`]!, candidateOffsets, kOffsets: layer === 0 ? keyOffsets : queryOffsets };
       return b.finish(x, normed, candidateAttention(graph, b.query(normed), own.k, own.v, keys, c.heads, m));
     });

@@ -3,6 +3,7 @@ import { LongerError } from '../errors.ts';
 import { type Dim, fixed, symbol, type Symbols } from '../graph/dim.ts';
 import { Graph, type Value } from '../graph/graph.ts';
 import { lower, ParameterLayout, type Placement, tableStore } from '../graph/lower.ts';
+import { gatherRows } from '../graph/ops/gather_rows.ts';
 import { inference } from '../graph/passes/inference.ts';
 import { type Precision, precision } from '../graph/passes/precision.ts';
 import { prune } from '../graph/passes/prune.ts';
@@ -14,6 +15,7 @@ import { appendRefusal, appendRemedy } from './append.ts';
 import { checkConfig, historyForm, type LongerConfig, longerDefaults, type ModelConfig } from './config.ts';
 import { type Cache } from './head.ts';
 import { initialValues } from './init.ts';
+import { indexInput } from './layers.ts';
 import { joinLayouts, layoutBatch, layoutCandidates, layoutHistory, type ModelInputs } from './layout.ts';
 import { cacheRows, candidateSide, ofKeys, userSide } from './longer.ts';
 import { anchorCount, candidateRowCount } from './visibility.ts';
@@ -97,11 +99,12 @@ export class ModelDescription {
     if (refusal !== null || config.kind !== 'longer') throw new LongerError('ERR_CONFIG', `the cache cannot be appended to: ${refusal}`, { place: 'model', remedy: appendRemedy });
     const graph = new Graph();
     const entries = new Map(this.cacheIn(policy).map((e) => [e.name, e]));
-    const past = (name: string): Value => {
+    const join = (name: string, fresh: Value): Value => {
       const { dtype, width } = entries.get(name)!;
-      return graph.input(`past.${name}`, dtype, [symbol(ofKeys(name) ? 'past.keys' : 'past.rows'), fixed(width)]);
+      const past = graph.input(`past.${name}`, dtype, [symbol(ofKeys(name) ? 'past.keys' : 'past.rows'), fixed(width)]);
+      return gatherRows(graph, ofKeys(name) ? indexInput(graph, 'key.join', symbol('keys')) : indexInput(graph, 'row.join', symbol('sequence')), past, fresh);
     };
-    for (const [name, value] of Object.entries(userSide(graph, this.schema, config, past))) graph.output(`cache.${name}`, value);
+    for (const [name, value] of Object.entries(userSide(graph, this.schema, config, { join }))) graph.output(`cache.${name}`, value);
     return precision(prune(inference(graph)), policy);
   }
 

@@ -52,6 +52,11 @@ export class Runtime implements Disposable {
   }
 }
 
+/** Zeroed memory for arrays that runs borrow again and again. @throws LongerError ERR_MEMORY where it cannot be had */
+export function createMemory(bytes: number): ArrayBuffer {
+  return native(() => loadNative().createMemory(bytes));
+}
+
 /** Persistent memory by name, zeroed at first. */
 export class State implements Disposable {
   readonly backend: Backend;

@@ -112,6 +112,8 @@ export interface NativeAddon {
   operations(): string[];
   createRuntime(threads: number): RuntimeHandle;
   freeRuntime(runtime: RuntimeHandle): void;
+  /** Zeroed memory outside of V8's heap, touched at once: in huge pages where the system has them. */
+  createMemory(bytes: number): ArrayBuffer;
   /** Persistent memory by name, zeroed. For backend 'reference' every f32 store is held as f64. */
   createState(stores: readonly StoreSpec[], backend: Backend): StateHandle;
   freeState(state: StateHandle): void;

@@ -150,8 +150,7 @@ export class Ranker<S extends SchemaSpec = SchemaSpec> implements Disposable {
     if (candidates.length !== prefilled.requests.length)
       throw new LongerError('ERR_SHAPE', `the cache holds ${prefilled.requests.length} requests, ${candidates.length} candidate lists were given`);
     const { schema } = this.model;
-    const encoded = candidates.map((c, i) => ('labels' in c && c.labels instanceof Float32Array ? (c as EncodedCandidates) : encodeCandidates(schema, c as never, undefined, `request ${i}`)));
-    const batch = packCandidates(schema, encoded);
+    const batch = packCandidates(schema, candidates.map((c, i) => encodedCandidates(schema, c, i)));
     const { sizes, arrays } = this.model.candidateInputs(prefilled.inputs, batch);
     const inputs = new Map<string, NumericArray>(arrays);
     for (const [name, array] of prefilled.arrays) inputs.set(`cache.${name}`, array);
@@ -187,6 +186,11 @@ export class Ranker<S extends SchemaSpec = SchemaSpec> implements Disposable {
 
 const named = (prefix: string, arrays: ReadonlyMap<string, NumericArray>): Map<string, NumericArray> => new Map([...arrays].map(([name, a]) => [`${prefix}.${name}`, a]));
 
-function isEncoded(request: object): request is EncodedRequest {
+export function isEncoded(request: object): request is EncodedRequest {
   return 'eventTime' in request && request.eventTime instanceof Float64Array;
+}
+
+/** Candidates as they are, or encoded. @throws LongerError ERR_DATA naming request and feature */
+export function encodedCandidates(schema: Schema, candidates: object, i: number): EncodedCandidates {
+  return 'labels' in candidates && candidates.labels instanceof Float32Array ? (candidates as EncodedCandidates) : encodeCandidates(schema, candidates as never, undefined, `request ${i}`);
 }

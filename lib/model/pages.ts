@@ -1,0 +1,136 @@
+import { LongerError } from '../errors.ts';
+import { fixed, symbol, times } from '../graph/dim.ts';
+import { Graph, type Value } from '../graph/graph.ts';
+import { castDefinition } from '../graph/ops/cast.ts';
+import { type PagedKeys, pagedAttention, pagedCandidateAttention } from '../graph/ops/paged_attention.ts';
+import { writeRows } from '../graph/ops/write_rows.ts';
+import { inference } from '../graph/passes/inference.ts';
+import { type Precision, precision } from '../graph/passes/precision.ts';
+import { prune } from '../graph/passes/prune.ts';
+import { appendRefusal, appendRemedy } from './append.ts';
+import { groupCount, type LongerConfig, queryCount } from './config.ts';
+import { indexInput } from './layers.ts';
+import { candidateSide, ofKeys, userSide } from './longer.ts';
+import type { CacheEntry, ModelDescription } from './model.ts';
+import { anchorCount, segmentCount } from './visibility.ts';
+
+/** A cached value whose rows lie in pages: as many rows a page as its type lets into one. */
+export interface PagedEntry extends CacheEntry {
+  /** Rows stand for merged tokens; others for rows that ask. */
+  readonly ofKeys: boolean;
+  readonly pageRows: number;
+}
+
+/**
+ * The graphs of a model over a pool of pages: `prefill` and `append` write what they compute of the history into pages (outputs `pool.<name>`, the
+ * pool's own memory; inputs `write.<name>` i32, the rows), `append` and `score` read keys and values through page tables (inputs
+ * `table.<name>` i32 and `spans<layer>` i32 [segments, 2]; `score`: `pool.f32` or `pool.bf16` as well). What has one row a request is `cache.<name>` as elsewhere.
+ */
+export class PagedGraphs {
+  readonly model: ModelDescription;
+  readonly config: LongerConfig;
+  readonly precision: Precision;
+  readonly paged: readonly PagedEntry[];
+  /** One row a request. */
+  readonly single: readonly CacheEntry[];
+  readonly pageBytes: number;
+
+  /** @throws LongerError ERR_CONFIG for a model without keys and values, or a page that does not hold whole rows */
+  constructor(model: ModelDescription, policy: Precision, pageBytes: number) {
+    const { config } = model;
+    if (config.kind !== 'longer') throw new LongerError('ERR_CONFIG', `'${config.kind}' keeps no keys and values`, { place: 'model' });
+    this.model = model;
+    this.config = config;
+    this.precision = policy;
+    this.pageBytes = pageBytes;
+    const entries = model.cacheIn(policy);
+    const isPaged = (name: string): boolean => ofKeys(name) || name === 'out' || /^[kv]\d+$/.test(name);
+    this.single = entries.filter((e) => !isPaged(e.name));
+    this.paged = entries.filter((e) => isPaged(e.name)).map((e) => ({ ...e, ofKeys: ofKeys(e.name), pageRows: pageBytes / rowBytes(e) }));
+    const odd = this.paged.find((e) => !Number.isSafeInteger(e.pageRows) || e.pageRows < 1);
+    if (odd) throw new LongerError('ERR_CONFIG', `a page of ${pageBytes} bytes does not hold whole rows of ${rowBytes(odd)}`, { place: 'pageBytes' });
+  }
+
+  prefill(): Graph {
+    const graph = new Graph();
+    for (const [name, value] of Object.entries(userSide(graph, this.model.schema, this.config))) {
+      const entry = this.#entry(name);
+      if (entry) graph.output(`pool.${name}`, writeRows(graph, indexInput(graph, `write.${name}`, entry.rows), value, poolRows(entry), entry.dtype));
+      else graph.output(`cache.${name}`, value);
+    }
+    return this.#finished(graph);
+  }
+
+  /** @throws LongerError ERR_CONFIG for a model under which nothing holds when a history grows */
+  append(): Graph {
+    const { schema } = this.model;
+    const refusal = appendRefusal(schema, this.config);
+    if (refusal !== null) throw new LongerError('ERR_CONFIG', `the cache cannot be appended to: ${refusal}`, { place: 'model', remedy: appendRemedy });
+    const graph = new Graph();
+    const join = (name: string, fresh: Value): Value => {
+      const entry = this.#entry(name)!;
+      return writeRows(graph, indexInput(graph, `write.${name}`, entry.ofKeys ? symbol('groups') : symbol('fresh')), fresh, poolRows(entry), entry.dtype);
+    };
+    const segments = times(symbol('requests'), segmentCount(this.config));
+    const cache = userSide(graph, schema, this.config, {
+      join,
+      attend: (layer, q, k, v, rows) => pagedAttention(graph, q, this.#keys(graph, layer, k, v, segments), rows, this.config.heads),
+    });
+    for (const [name, value] of Object.entries(cache)) graph.output(`${this.#entry(name) ? 'pool' : 'cache'}.${name}`, value);
+    return this.#finished(graph);
+  }
+
+  /** Output `logits` f32 [candidates, tasks]. */
+  score(): Graph {
+    const graph = new Graph();
+    const single = Object.fromEntries(this.single.map((e) => [e.name, graph.input(`cache.${e.name}`, e.dtype, [e.rows, fixed(e.width)])]));
+    const pool = (name: string): Value => {
+      const entry = this.#entry(name)!;
+      return graph.input(`pool.${entry.dtype}`, entry.dtype, [poolRows(entry), fixed(entry.width)]);
+    };
+    const logits = candidateSide(graph, this.model.schema, this.config, single, (layer, q, own, offsets, m) =>
+      pagedCandidateAttention(graph, q, own, this.#keys(graph, layer, pool(`k${layer}`), pool(`v${layer}`), symbol('requests')), offsets, this.config.heads, m));
+    graph.output('logits', logits);
+    return this.#finished(graph, [logits]);
+  }
+
+  #entry(name: string): PagedEntry | undefined {
+    return this.paged.find((e) => e.name === name);
+  }
+
+  #keys(graph: Graph, layer: number, k: Value, v: Value, segments: ReturnType<typeof symbol>): PagedKeys {
+    const [ofK, ofV] = [this.#entry(`k${layer}`)!, this.#entry(`v${layer}`)!];
+    if (ofK.dtype !== ofV.dtype) throw mixed(`layer${layer}`);
+    const table = (name: string): Value => indexInput(graph, `table.${name}`, symbol(`pages.${layer}`));
+    return { k, v, kTable: table(`k${layer}`), vTable: table(`v${layer}`), spans: graph.input(`spans${layer}`, 'i32', [segments, fixed(2)]), pageRows: ofK.pageRows };
+  }
+
+  #finished(graph: Graph, keep: readonly Value[] = []): Graph {
+    const done = precision(prune(inference(graph)), this.precision, keep);
+    // Converting the whole pool for one operation is never meant.
+    for (const { op, inputs, name } of done.nodes)
+      if (op === castDefinition && inputs.some((v) => v?.dims[0]!.terms.has('pool.f32') || v?.dims[0]!.terms.has('pool.bf16'))) throw mixed(name);
+    return done;
+  }
+}
+
+const mixed = (name: string): LongerError =>
+  new LongerError('ERR_CONFIG', 'keys and values in pages have the type of the attention that reads them', { place: `precision.full (${name})`, remedy: 'Name whole layers, each with its candidate_layer' });
+
+const rowBytes = (e: CacheEntry): number => e.width * (e.dtype === 'bf16' ? 2 : 4);
+const poolRows = (e: CacheEntry): ReturnType<typeof symbol> => symbol(`pool.${e.dtype}`);
+
+/**
+ * Bytes of a page: most rows, at most 64, with which the pages of a user whose window is full hold at most 5 % more than its keys and values,
+ * wherever in its first page the window begins.
+ */
+export function defaultPageBytes(model: ModelDescription, policy: Precision): number {
+  const { config } = model;
+  if (config.kind !== 'longer') throw new LongerError('ERR_CONFIG', `'${config.kind}' keeps no keys and values`, { place: 'model' });
+  const chains = config.selfLayers + 1;
+  const rows = groupCount(config) + config.selfLayers * queryCount(config) + chains * anchorCount(config);
+  let pageRows = 64;
+  while (pageRows > 2 && (pageRows - 1) * chains > 0.05 * rows) pageRows /= 2;
+  const k0 = model.cacheIn(policy).find((e) => e.name === 'k0')!;
+  return pageRows * rowBytes(k0);
+}

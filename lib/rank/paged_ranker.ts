@@ -1,0 +1,307 @@
+import { packBatch, packCandidates } from '../data/batch.ts';
+import { LongerError } from '../errors.ts';
+import { sizeOf } from '../graph/dim.ts';
+import { lower } from '../graph/lower.ts';
+import { appendRefusal, type Reuse } from '../model/append.ts';
+import { historyForm } from '../model/config.ts';
+import { layoutCandidates, layoutHistory } from '../model/layout.ts';
+import { defaultPageBytes, type PagedEntry, PagedGraphs } from '../model/pages.ts';
+import { cacheRows, type CacheRows, type Chain, type Held, heldRows, layoutGrowth, layoutKeys, layoutWrites, pagesOf, reuseOf, rowsOf } from '../model/pages_layout.ts';
+import { type Window, windowOf } from '../model/visibility.ts';
+import { Plan } from '../native/plan.ts';
+import type { NumericArray } from '../native/types.ts';
+import { type EncodedCandidates, type EncodedRequest, encodeRequest } from '../schema/encode.ts';
+import type { CandidatesOf, HistoryOf, RequestOf, SchemaSpec } from '../schema/schema.ts';
+import { agreement, type Content, contentOf, GroupHashes, sameSide } from './content.ts';
+import { type CacheItem, HeldItem, PagedCache } from './paged_cache.ts';
+import { encodedCandidates, isEncoded, type Ranker } from './ranker.ts';
+
+/** A request's cache, held: its pages stay until it is released. */
+export interface CachedHistory extends Disposable {
+  /** What was there of it: all, the cache of a shorter history, or nothing. */
+  readonly outcome: 'hit' | 'partial' | 'miss';
+  /** What was computed, and what taken over; of a hit, nothing was computed. */
+  readonly reuse: Reuse;
+  /** Those that the request brought. */
+  readonly candidates: EncodedCandidates;
+  release(): void;
+}
+
+export interface PagedRankerOptions {
+  /** Shared with other models; default: one of its own of `bytes`. */
+  readonly cache?: PagedCache;
+  /** Budget of an own cache; default 256 MiB. */
+  readonly bytes?: number;
+  /** Seconds, of an own cache. */
+  readonly ttl?: number;
+}
+
+interface Wanted {
+  readonly request: EncodedRequest;
+  readonly scope: string;
+  readonly content: Content;
+  readonly hashes: GroupHashes;
+  readonly window: Window;
+  readonly rows: CacheRows;
+}
+
+interface Growth {
+  readonly from: HeldItem;
+  readonly held: Held;
+}
+
+class Holding implements CachedHistory {
+  readonly outcome: CachedHistory['outcome'];
+  readonly reuse: Reuse;
+  readonly candidates: EncodedCandidates;
+  /** @internal */
+  readonly held: HeldItem;
+
+  constructor(outcome: CachedHistory['outcome'], reuse: Reuse, candidates: EncodedCandidates, held: HeldItem) {
+    this.outcome = outcome;
+    this.reuse = reuse;
+    this.candidates = candidates;
+    this.held = held;
+  }
+
+  release(): void {
+    this.held.release();
+  }
+
+  [Symbol.dispose](): void {
+    this.release();
+  }
+}
+
+let rankers = 0;
+
+/**
+ * A ranker whose caches live in pages across requests: `hold` finds, grows or computes the cache of each request, `score` reads it where it lies. An entry
+ * is found by rolling hashes and taken only where everything that the model reads of it is the same, bit for bit: the logits are those of the full forward
+ * pass. Weights must stay as they are while entries are in use; `forget` makes all of them unreachable.
+ */
+export class PagedRanker<S extends SchemaSpec = SchemaSpec> implements Disposable {
+  readonly ranker: Ranker<S>;
+  readonly cache: PagedCache;
+  readonly #ownCache: boolean;
+  readonly #graphs: PagedGraphs;
+  readonly #prefill: Plan;
+  readonly #score: Plan;
+  readonly #append: Plan | undefined;
+  readonly #scope: string;
+  readonly #reads: { readonly user: boolean; readonly context: boolean; readonly time: boolean };
+  /** Rows of the pool by symbol. */
+  readonly #pools: Record<string, number>;
+
+  /** @throws LongerError ERR_CONFIG for a model without keys and values, or one whose rows do not fit into the pages of a shared cache; ERR_MEMORY */
+  constructor(ranker: Ranker<S>, { cache, bytes = 256 * 2 ** 20, ttl }: PagedRankerOptions = {}) {
+    const { model, precision, state, runtime } = ranker;
+    this.ranker = ranker;
+    this.#graphs = new PagedGraphs(model, precision, cache?.pool.pageBytes ?? defaultPageBytes(model, precision));
+    this.#ownCache = cache === undefined;
+    this.cache = cache ?? new PagedCache({ bytes, pageBytes: this.#graphs.pageBytes, ...(ttl === undefined ? {} : { ttl }) });
+    const { pages, pageBytes } = this.cache.pool;
+    const width = this.#graphs.paged[0]!.width;
+    this.#pools = { 'pool.f32': (pages * pageBytes) / (4 * width), 'pool.bf16': (pages * pageBytes) / (2 * width) };
+    const prefill = this.#graphs.prefill();
+    const reads = [...prefill.inputs.keys()];
+    this.#reads = { user: reads.some((n) => n.startsWith('user.')), context: reads.some((n) => n.startsWith('context.')), time: reads.includes('request.time') || reads.includes('part.time') };
+    this.#prefill = new Plan(lower(prefill, model.layout), state, runtime);
+    this.#score = new Plan(lower(this.#graphs.score(), model.layout), state, runtime);
+    if (appendRefusal(model.schema, model.config) === null) this.#append = new Plan(lower(this.#graphs.append(), model.layout), state, runtime);
+    this.#scope = JSON.stringify([++rankers, model.schema.hash, model.config, precision]);
+  }
+
+  /**
+   * Finds, grows or computes the cache of each request, and holds it. Requests of one owner share entries.
+   * @param owners whose entries each may use; default: its user (`userKey`)
+   * @throws LongerError ERR_DATA naming request and feature; ERR_MEMORY where the pages that are in use leave too few, and then nothing is held
+   */
+  async hold(requests: readonly (HistoryOf<S> | RequestOf<S> | EncodedRequest)[], { owners, signal }: { readonly owners?: readonly string[]; readonly signal?: AbortSignal } = {}): Promise<CachedHistory[]> {
+    const wanted = requests.map((r, i) => this.#wanted(r, i, owners?.[i]));
+    const found: (Holding | undefined)[] = [];
+    const [grow, miss]: [{ at: number; growth: Growth }[], number[]] = [[], []];
+    wanted.forEach((w, at) => {
+      const hit = this.#find(w);
+      if (hit && 'item' in hit) {
+        this.cache.count('hit');
+        const reuse = { events: { kept: w.content.end - w.content.first, computed: 0 }, rows: { kept: w.rows.asking.count, computed: 0 } };
+        found[at] = new Holding('hit', reuse, w.request, hit);
+      } else if (hit) grow.push({ at, growth: hit });
+      else miss.push(at);
+    });
+    try {
+      if (grow.length > 0) {
+        const items = await this.#grow(grow.map((g) => wanted[g.at]!), grow.map((g) => g.growth), signal);
+        grow.forEach(({ at, growth }, i) => {
+          const w = wanted[at]!;
+          this.cache.count('partial');
+          found[at] = new Holding('partial', reuseOf(this.#graphs.config, w.window, w.content.end - w.content.first, growth.held), w.request, items[i]!);
+        });
+      }
+      if (miss.length > 0) {
+        const items = await this.#compute(miss.map((at) => wanted[at]!), signal);
+        miss.forEach((at, i) => {
+          const w = wanted[at]!;
+          this.cache.count('miss');
+          found[at] = new Holding('miss', { events: { kept: 0, computed: w.content.end - w.content.first }, rows: { kept: 0, computed: w.rows.asking.count } }, w.request, items[i]!);
+        });
+      }
+    } catch (error) {
+      for (const h of found) h?.release();
+      throw error;
+    } finally {
+      for (const { growth } of grow) growth.from.release();
+    }
+    return found as Holding[];
+  }
+
+  /**
+   * Scores candidates against held caches.
+   * @param candidates a list for each cache; default: those that the requests brought
+   * @returns logits f32 [candidates of all, tasks]
+   * @throws LongerError ERR_SHAPE for another number of lists, ERR_DISPOSED for a cache that was released, ERR_DATA naming request and feature
+   */
+  async score(caches: readonly CachedHistory[], candidates: readonly (CandidatesOf<S> | EncodedCandidates)[] = caches.map((c) => c.candidates), signal?: AbortSignal): Promise<Float32Array> {
+    if (candidates.length !== caches.length) throw new LongerError('ERR_SHAPE', `${caches.length} caches and ${candidates.length} candidate lists were given`);
+    const { schema } = this.ranker.model;
+    const batch = packCandidates(schema, candidates.map((c, i) => encodedCandidates(schema, c, i)));
+    const again = caches.map((c, i) => {
+      const { held } = c as Holding;
+      if (held.released) throw new LongerError('ERR_DISPOSED', 'the cache was released', { place: `request ${i}` });
+      return this.cache.hold(held.item);
+    });
+    try {
+      const items = again.map((h) => h.item);
+      const keys = layoutKeys(this.#graphs.config, this.#graphs.paged, items.map((i) => i.chain));
+      const own = layoutCandidates(this.#graphs.config, batch);
+      const inputs = new Map<string, NumericArray>([...own.arrays, ...keys.arrays, ['pool.f32', this.cache.pool.f32], ['pool.bf16', this.cache.pool.bf16]]);
+      for (const e of this.#graphs.single) inputs.set(`cache.${e.name}`, this.#joined(items, e));
+      const logits = new Float32Array(batch.candidates * schema.tasks.length);
+      await this.#score.run({ ...own.sizes, ...keys.sizes, ...this.#pools }, inputs, new Map([['logits', logits]]), { signal });
+      return logits;
+    } finally {
+      for (const h of again) h.release();
+    }
+  }
+
+  /** Makes every entry of this model unreachable: after its weights changed. */
+  forget(): void {
+    this.cache.drop(this.#scope);
+  }
+
+  dispose(): void {
+    this[Symbol.dispose]();
+  }
+
+  /** The ranker itself stays, and a shared cache, without this model's entries. */
+  [Symbol.dispose](): void {
+    this.forget();
+    if (this.#ownCache) this.cache.dispose();
+    for (const plan of [this.#prefill, this.#score, this.#append]) plan?.dispose();
+  }
+
+  #wanted(r: HistoryOf<S> | RequestOf<S> | EncodedRequest, i: number, owner: string | undefined): Wanted {
+    const { schema } = this.ranker.model;
+    const { config } = this.#graphs;
+    const request = isEncoded(r) ? r : encodeRequest(schema, { candidates: [], ...r } as never, `request ${i}`);
+    const content = contentOf(schema, historyForm(config), request);
+    const window = windowOf(config, content.first, content.end - content.first);
+    return { request, scope: `${this.#scope}\0${owner ?? request.userKey}`, content, hashes: new GroupHashes(content, config.merge), window, rows: cacheRows(config, window) };
+  }
+
+  /** The request's own entry; else the one that leaves least to compute, held. */
+  #find(w: Wanted): HeldItem | Growth | undefined {
+    for (const item of this.cache.candidates(w.scope, w.hashes)) {
+      const { content: past, chain } = item;
+      const { content: now } = w;
+      if (past.start > now.start || past.end < now.first) continue;
+      const agreed = agreement(past, now, now.start);
+      if (past.first === now.first && past.start === now.start && past.end === now.end && agreed === now.end && this.#sameRequest(past, now)) return this.cache.hold(item);
+      if (!this.#append || agreed <= now.first) continue;
+      const held = heldRows(this.#graphs.config, chain.window, w.window, agreed);
+      if (held && held.known.from > w.window.first) return { from: this.cache.hold(item), held };
+    }
+    return undefined;
+  }
+
+  #sameRequest(a: Content, b: Content): boolean {
+    const { user, context, time } = this.#reads;
+    return (!user || sameSide(a.user, b.user)) && (!context || sameSide(a.context, b.context)) && (!time || Object.is(a.time, b.time));
+  }
+
+  async #compute(wanted: readonly Wanted[], signal: AbortSignal | undefined): Promise<HeldItem[]> {
+    const { schema } = this.ranker.model;
+    const { config, paged } = this.#graphs;
+    this.cache.reserve(wanted.reduce((n, w) => n + paged.reduce((m, e) => m + pagesOf(rowsOf(w.rows, e), e.pageRows), 0), 0));
+    const chains = wanted.map(({ window, rows }): Chain => ({
+      window, rows, pages: new Map(paged.map((e) => [e.name, Int32Array.from({ length: pagesOf(rowsOf(rows, e), e.pageRows) }, () => this.cache.pool.take())])),
+    }));
+    return this.#run(this.#prefill, wanted, chains, signal, () => {
+      const { sizes, arrays } = layoutHistory(config, packBatch(schema, wanted.map((w) => w.request), historyForm(config)));
+      return { sizes, arrays: new Map<string, NumericArray>([...arrays, ...layoutWrites(paged, chains)]) };
+    });
+  }
+
+  async #grow(wanted: readonly Wanted[], growth: readonly Growth[], signal: AbortSignal | undefined): Promise<HeldItem[]> {
+    const { config, paged } = this.#graphs;
+    const plans = wanted.map((w, i) => paged.map((e) => pagePlan(w, growth[i]!, e)));
+    this.cache.reserve(plans.flat().reduce((n, p) => n + p.reduce((m, source) => m + (source.shared ? 0 : 1), 0), 0));
+    const { pool } = this.cache;
+    const chains = wanted.map(({ window, rows }, i): Chain => ({
+      window, rows,
+      pages: new Map(paged.map((e, j) => [e.name, Int32Array.from(plans[i]![j]!, ({ page, shared }) => {
+        if (shared) return pool.share(page);
+        const own = pool.take();
+        if (page >= 0) pool.copy(page, own);
+        return own;
+      })])),
+    }));
+    return this.#run(this.#append!, wanted, chains, signal, () =>
+      layoutGrowth(this.ranker.model.schema, config, paged, wanted.map((w) => w.request), chains, growth.map((g) => g.held), this.#pools));
+  }
+
+  /** Runs a plan that fills the chains, whose pages go back where it fails. */
+  async #run(plan: Plan, wanted: readonly Wanted[], chains: readonly Chain[], signal: AbortSignal | undefined, layout: () => { sizes: Record<string, number>; arrays: Map<string, NumericArray> }): Promise<HeldItem[]> {
+    const { single, paged } = this.#graphs;
+    const { pool } = this.cache;
+    try {
+      const { sizes, arrays } = layout();
+      const rows = new Map(single.map((e) => [e.name, new (e.dtype === 'bf16' ? Uint16Array : Float32Array)(sizeOf(e.rows, sizes) * e.width)]));
+      const outputs = new Map<string, NumericArray>([...rows].map(([name, a]) => [`cache.${name}`, a]));
+      for (const e of paged) outputs.set(`pool.${e.name}`, e.dtype === 'bf16' ? pool.bf16 : pool.f32);
+      await plan.run({ ...sizes, ...this.#pools }, arrays, outputs, { signal });
+      return wanted.map((w, r) => this.cache.insert({
+        scope: w.scope, content: w.content, chain: chains[r]!,
+        single: new Map(single.map((e) => [e.name, rows.get(e.name)!.slice(r * e.width, (r + 1) * e.width)])),
+      }, w.hashes));
+    } catch (error) {
+      for (const c of chains) for (const pages of c.pages.values()) for (const page of pages) pool.release(page);
+      throw error;
+    }
+  }
+
+  #joined(items: readonly CacheItem[], { name, width, dtype }: { readonly name: string; readonly width: number; readonly dtype: string }): NumericArray {
+    if (items.length === 1) return items[0]!.single.get(name)!;
+    const all = new (dtype === 'bf16' ? Uint16Array : Float32Array)(items.length * width);
+    items.forEach((item, i) => { all.set(item.single.get(name)!, i * width); });
+    return all;
+  }
+}
+
+/** Where each page of a grown chain comes from: shared as it is, a copy (page >= 0), or empty. */
+function pagePlan({ rows }: Wanted, { from, held }: Growth, e: PagedEntry): { page: number; shared: boolean }[] {
+  const p = e.pageRows;
+  const now = rowsOf(rows, e);
+  const { chain } = from.item;
+  const before = rowsOf(chain.rows, e);
+  const pages = chain.pages.get(e.name)!;
+  const valid = e.ofKeys ? [[now.first, held.known.from] as const] : held.asking;
+  const base = Math.floor(now.first / p);
+  return Array.from({ length: pagesOf(now, p) }, (_, i) => {
+    const [low, high] = [Math.max(now.first, (base + i) * p), Math.min(now.first + now.count, (base + i + 1) * p)];
+    const kept = valid.reduce((n, [a, b]) => n + Math.max(0, Math.min(b, high) - Math.max(a, low)), 0);
+    if (kept === 0) return { page: -1, shared: false };
+    return { page: pages[base + i - Math.floor(before.first / p)]!, shared: kept === high - low };
+  });
+}

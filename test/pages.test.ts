@@ -1,0 +1,291 @@
+import t, { type Test } from 'tap';
+import type { LongerConfig } from '../lib/model/config.ts';
+import { ModelDescription } from '../lib/model/model.ts';
+import { Runtime, State } from '../lib/native/plan.ts';
+import { PagedCache } from '../lib/rank/paged_cache.ts';
+import { PagedRanker } from '../lib/rank/paged_ranker.ts';
+import { PagePool } from '../lib/rank/page_pool.ts';
+import { Ranker } from '../lib/rank/ranker.ts';
+import { benchPreset, benchSchema } from '../lib/bench/presets.ts';
+import { presets } from '../lib/model/config.ts';
+import { defaultPageBytes, PagedGraphs } from '../lib/model/pages.ts';
+import { cacheRows, pagesOf, rowsOf } from '../lib/model/pages_layout.ts';
+import type { EncodedRequest } from '../lib/schema/encode.ts';
+import { appendSafe, banded, random, requests, richSchema, tiny, variants } from './helpers.ts';
+
+const runtime = new Runtime({ threads: 2 });
+t.teardown(() => { runtime.dispose(); });
+
+type Event = { item: number; action: number; dwell: number; time: number };
+const candidates = [{ item: 3, price: 1 }, { item: 9, price: 2 }, { item: 4, price: 0.5 }];
+
+const forms: Readonly<Record<string, LongerConfig>> = {
+  full: appendSafe,
+  'full, uid, cls, two self layers': { ...appendSafe, globals: { uid: 'user_id', cls: 1 }, selfLayers: 2 },
+  'full, all queries, merge 1': { ...appendSafe, merge: 1, heads: 1, queries: { kind: 'all' } },
+  'full, recent and uniform': { ...appendSafe, queries: { kind: 'recent+uniform', recent: 2, uniform: 3 } },
+  'full, learnable': { ...appendSafe, queries: { kind: 'learnable', k: 2 } },
+  banded,
+  'banded, all queries, merge 3, flat head': { ...banded, merge: 3, inner: { blocks: 2, heads: 1 }, queries: { kind: 'all' }, selfLayers: 2, head: { kind: 'flatten', hidden: [6] } },
+  'banded, no self layer, gate, swiglu': { ...banded, selfLayers: 0, gate: true, ffn: 'swiglu', norm: 'rms' },
+  'banded, merge 5 in 23': { ...banded, maxHistory: 23, merge: 5, heads: 4 },
+};
+
+function open(config: LongerConfig, precision: 'fp32' | 'bf16'): { ranker: Ranker; dispose: () => void } {
+  const model = new ModelDescription(richSchema, config);
+  const state = new State(model.layout.stores());
+  model.initialise(state, 4);
+  const ranker = new Ranker(model, state, runtime, { precision });
+  return { ranker, dispose: () => { ranker.dispose(); state.dispose(); } };
+}
+
+const same = (a: Float32Array, b: Float32Array): boolean => Buffer.from(a.buffer, a.byteOffset, a.byteLength).equals(Buffer.from(b.buffer, b.byteOffset, b.byteLength));
+
+await t.test('histories that grow by chance: the logits of a cold ranker, hits, partial hits and misses as they must be', async (t) => {
+  for (const [name, config] of Object.entries(forms)) for (const precision of ['fp32', 'bf16'] as const) await grow(t, name, config, precision);
+});
+
+async function grow(t: Test, name: string, config: LongerConfig, precision: 'fp32' | 'bf16'): Promise<void> {
+  const { ranker, dispose } = open(config, precision);
+  // Some ten users' pages: entries come and go.
+  using pages = new PagedRanker(ranker, { bytes: 40_000 });
+  const next = random(name.length + (precision === 'bf16' ? 100 : 0));
+  const int = (n: number): number => Math.floor(next() * n);
+  let time = 0;
+  const events = (n: number): Event[] => Array.from({ length: n }, () => ({ item: int(50), action: int(3), dwell: next() * 200, time: (time += int(500)) }));
+  const histories = [events(0), events(1), events(9), events(30)];
+  const starts = [0, 0, 7, 0];
+  const hours = [1, 2, 3, 4];
+  const request = (i: number) => ({ user: { user_id: `u${i}`, age: 30 + i, likes: [i, 7] }, context: { hour: hours[i]! }, time, historyStart: starts[i]!, history: histories[i]!, candidates });
+  let partial = 0;
+  for (let step = 0; step < 25; ++step) {
+    const list = [0, 1, 2, 3].filter(() => int(3) > 0);
+    if (list.length === 0) continue;
+    time += 60;
+    for (const i of list) {
+      const kind = int(8);
+      if (kind < 5) histories[i]!.push(...events([0, 1, 1, 2, 5][kind]!));
+      else if (kind === 5) hours[i] = int(24);
+      else if (kind === 6 && histories[i]!.length > 2) histories[i] = histories[i]!.map((e, at) => (at === histories[i]!.length - 2 ? { ...e, item: int(50) } : e));
+      else if (kind === 7 && int(4) === 0) histories[i]!.push(...events(40));
+    }
+    const requests = list.map(request);
+    const held = await pages.hold(requests);
+    const want = await ranker.score(await ranker.prefill(requests));
+    t.ok(same(await pages.score(held), want), `${name}, ${precision}, step ${step}: ${held.map((h) => h.outcome).join()}`);
+    const again = await pages.hold(requests);
+    t.ok(again.every((h) => h.outcome === 'hit' && h.reuse.events.computed === 0), `${name}, step ${step}: a second call hits`);
+    t.ok(same(await pages.score(again), want), `${name}, ${precision}, step ${step}: and scores the same`);
+    partial += held.filter((h) => h.outcome === 'partial').length;
+    for (const h of [...held, ...again]) h.release();
+    const { pagesUsed, budget, bytes } = pages.cache.stats();
+    t.ok(bytes <= budget && pagesUsed >= 0);
+  }
+  t.ok(partial > 0, `${name}: ${partial} partial hits`);
+  pages.forget();
+  t.equal(pages.cache.stats().pagesUsed, 0, `${name}: every page comes back`);
+  dispose();
+}
+
+await t.test('every form of the model: scores from pages are those from a prefill, in a batch and alone', async (t) => {
+  for (const [name, config] of Object.entries(variants)) {
+    const { ranker, dispose } = open(config, 'fp32');
+    using pages = new PagedRanker(ranker, { bytes: 1_000_000 });
+    const list = requests([0, 1, 7, 24, 40], [2, 0, 5]);
+    const held = await pages.hold(list);
+    const want = await ranker.score(await ranker.prefill(list));
+    t.ok(same(await pages.score(held), want), name);
+    const alone: number[] = [];
+    for (const r of list) alone.push(...(await pages.score(await pages.hold([r]))));
+    t.same(alone, [...want], `${name}: one at a time`);
+    t.match(pages.cache.stats(), { hits: list.length, misses: list.length });
+    dispose();
+  }
+});
+
+/** Each part of the history side, with one bit or one value of it changed. */
+function* mutations(r: EncodedRequest): Generator<[string, EncodedRequest]> {
+  for (const side of ['user', 'context', 'event'] as const) {
+    for (const [name, column] of r[side].ids)
+      for (let i = 0; i < column.length; ++i) {
+        const changed = column.slice();
+        changed[i] = column[i] === 0 ? 1 : column[i]! - 1;
+        yield [`${side}.${name}[${i}]`, { ...r, [side]: { ...r[side], ids: new Map([...r[side].ids, [name, changed]]) } }];
+      }
+    for (let i = 0; i < r[side].numeric.length; ++i) {
+      const changed = r[side].numeric.slice();
+      new Int32Array(changed.buffer)[i]! ^= 1 << 22;
+      yield [`${side}.numeric[${i}]`, { ...r, [side]: { ...r[side], numeric: changed } }];
+    }
+  }
+  for (let i = 0; i < r.events; ++i) {
+    const [low, high] = [i > 0 ? r.eventTime[i - 1]! : 0, r.eventTime[i + 1] ?? r.time];
+    const changed = r.eventTime.slice();
+    changed[i] = changed[i] === low ? high : low;
+    if (low !== high) yield [`time of event ${i}`, { ...r, eventTime: changed }];
+  }
+  yield ['time', { ...r, time: r.time + 5000 }];
+  yield ['historyStart', { ...r, historyStart: r.historyStart + 1 }];
+  yield ['the first event is gone', encodedFrom(r, 1)];
+  yield ['the last event is gone', { ...encodedTo(r, r.events - 1) }];
+}
+
+function encodedFrom(r: EncodedRequest, from: number): EncodedRequest {
+  const ids = new Map([...r.event.ids].map(([n, c]) => [n, c.slice(from)]));
+  return { ...r, event: { ...r.event, ids }, events: r.events - from, eventTime: r.eventTime.slice(from), historyStart: r.historyStart + from };
+}
+
+function encodedTo(r: EncodedRequest, to: number): EncodedRequest {
+  const ids = new Map([...r.event.ids].map(([n, c]) => [n, c.slice(0, to)]));
+  return { ...r, event: { ...r.event, ids }, events: to, eventTime: r.eventTime.slice(0, to) };
+}
+
+await t.test('nothing is stale: whatever one changes of an input, the score is that of a cold ranker', async (t) => {
+  for (const [name, config] of Object.entries({ 'full': appendSafe, banded, 'newest': tiny, 'anchored': { ...tiny, visibility: 'anchored' as const }, 'uid': { ...appendSafe, globals: { uid: 'user_id', cls: 1 } } })) {
+    const { ranker, dispose } = open(config, 'fp32');
+    using pages = new PagedRanker(ranker, { bytes: 4_000_000 });
+    const [r] = requests([19], [3]) as [EncodedRequest];
+    const [first] = await pages.hold([r]);
+    const original = await pages.score([first!]);
+    let differ = 0;
+    for (const [what, changed] of mutations(r)) {
+      const [held] = await pages.hold([changed]);
+      const want = await ranker.score(await ranker.prefill([changed]));
+      const got = await pages.score([held!]);
+      t.ok(same(got, want), `${name}, ${what}: ${held!.outcome}`);
+      if (!same(got, original)) ++differ;
+      held!.release();
+    }
+    t.ok(differ > 20, `${name}: ${differ} changes changed the logits`);
+    t.ok(same(await pages.score([first!]), original), `${name}: the first cache is as it was`);
+    dispose();
+  }
+});
+
+await t.test('entries belong to a model and an owner', async (t) => {
+  const [a, b] = [open(banded, 'fp32'), open(banded, 'fp32')];
+  const pageBytes = defaultPageBytes(a.ranker.model, 'fp32');
+  using cache = new PagedCache({ bytes: 400 * pageBytes, pageBytes });
+  using one = new PagedRanker(a.ranker, { cache });
+  const two = new PagedRanker(b.ranker, { cache });
+  const list = requests([9], [1]);
+  const outcome = async (p: PagedRanker, owners?: string[]): Promise<string> => {
+    const [held] = await p.hold(list, owners ? { owners } : {});
+    held!.release();
+    return held!.outcome;
+  };
+  t.equal(await outcome(one), 'miss');
+  t.equal(await outcome(two), 'miss', 'another model');
+  t.equal(await outcome(one), 'hit');
+  t.equal(await outcome(one, ['somebody']), 'miss', 'another owner with the same content');
+  t.equal(await outcome(one, ['somebody']), 'hit');
+  two.dispose();
+  t.equal(await outcome(one), 'hit', 'the entries of another model went alone');
+  one.forget();
+  t.equal(await outcome(one), 'miss');
+  t.match(cache.stats(), { hits: 3, misses: 4, entries: 1 });
+  a.dispose();
+  b.dispose();
+});
+
+await t.test('the budget holds: what is used longest ago goes, nothing that is held does, and a full pool says so', async (t) => {
+  const { ranker, dispose } = open(banded, 'fp32');
+  const pageBytes = defaultPageBytes(ranker.model, 'fp32');
+  let clock = 0;
+  using probe = new PagedRanker(ranker);
+  const [r] = requests([24], [1]) as [EncodedRequest];
+  await probe.hold([r]);
+  const each = probe.cache.stats().pagesUsed;
+  using cache = new PagedCache({ bytes: (3 * each + 1) * pageBytes, pageBytes, ttl: 60, now: () => clock });
+  using pages = new PagedRanker(ranker, { cache });
+  const take = async (owner: string) => (await pages.hold([r], { owners: [owner] }))[0]!;
+  const a = await take('a');
+  (await take('b')).release();
+  (await take('c')).release();
+  t.match(cache.stats(), { entries: 3, evictions: 0, pagesUsed: 3 * each });
+  (await take('b')).release();
+  (await take('d')).release();
+  t.match(cache.stats(), { entries: 3, evictions: 1, hits: 1 }, 'c left: a is held, b was used later');
+  const [b, d] = [await take('b'), await take('d')];
+  t.match([b.outcome, d.outcome], ['hit', 'hit']);
+  const before = cache.stats();
+  await t.rejects(pages.hold([r, r], { owners: ['a', 'e'] }), { code: 'ERR_MEMORY', message: /1 of .* are free and calls in flight hold the others.*release caches sooner/ });
+  t.same({ ...cache.stats(), hits: 0 }, { ...before, hits: 0 }, 'and nothing changed');
+  const want = await ranker.score(await ranker.prefill([r]));
+  t.ok(same(await pages.score([a]), want), 'what is held still scores');
+  for (const h of [a, b, d]) h.release();
+  a.release();
+  await t.rejects(pages.score([a]), { code: 'ERR_DISPOSED' });
+  (await take('e')).release();
+  clock = 59_999;
+  t.equal((await take('e')).outcome, 'hit');
+  clock = 60_000;
+  t.equal((await take('e')).outcome, 'miss', 'too old');
+  t.equal(cache.stats().expired, 1);
+  await t.rejects(pages.hold([r], { owners: ['f'], signal: AbortSignal.abort() }), { name: 'AbortError' });
+  const used = cache.stats().pagesUsed;
+  await t.rejects(pages.hold(Array.from({ length: 5 }, () => r), { owners: ['1', '2', '3', '4', '5'] }), { code: 'ERR_MEMORY', message: /larger budget, or prefill fewer/ });
+  t.ok(cache.stats().pagesUsed <= used, 'no page is lost');
+  cache.dispose();
+  await t.rejects(pages.hold([r]), { code: 'ERR_DISPOSED' });
+  dispose();
+});
+
+await t.test('pages: taken, shared, copied, given back', (t) => {
+  const pool = new PagePool(1000, 64);
+  t.equal(pool.pages, 15);
+  const [a, b] = [pool.take(), pool.take()];
+  t.equal(b, a + 1, 'neighbours lie side by side');
+  pool.f32.fill(7, a * 16, (a + 1) * 16);
+  pool.copy(a, b);
+  t.same([...pool.f32.subarray(b * 16, (b + 1) * 16)], Array(16).fill(7));
+  t.equal(pool.f32[(b + 1) * 16], 0);
+  pool.share(a);
+  pool.release(a);
+  t.equal(pool.holders(a), 1);
+  t.equal(pool.free, 13);
+  pool.release(a);
+  t.equal(pool.free, 14);
+  t.throws(() => { pool.release(a); }, /more often/);
+  while (pool.free > 0) pool.take();
+  t.throws(() => pool.take(), { code: 'ERR_MEMORY' });
+  t.throws(() => new PagePool(63, 64), { code: 'ERR_CONFIG' });
+  t.throws(() => new PagePool(1000, 6), { code: 'ERR_CONFIG' });
+  t.throws(() => new PagePool(2 ** 52, 64), { code: 'ERR_MEMORY' });
+  t.end();
+});
+
+await t.test('keys and values of a user take what spec 6 says, and at most 5 % more, wherever the window begins', (t) => {
+  const append = { alignment: 'oldest', position: 'ordinal' } as const;
+  const configs = { paper: presets.longer(), X: benchPreset('X').model, P: benchPreset('P').model, 'X, banded': { ...benchPreset('X').model, ...append, window: 'banded' as const } };
+  for (const [name, config] of Object.entries(configs)) {
+    const model = new ModelDescription(benchSchema, config);
+    for (const precision of ['fp32', 'bf16'] as const) {
+      const graphs = new PagedGraphs(model, precision, defaultPageBytes(model, precision));
+      const { kvBytesPerUser } = model.cost(config.maxHistory, precision);
+      const count = config.maxHistory / config.merge;
+      for (let first = 0; first < 130; ++first) {
+        // Bands that are not yet whole hold less.
+        const rows = cacheRows(config, { first: config.alignment === 'oldest' ? first : 0, count });
+        const kv = graphs.paged.filter((e) => /^[kv]/.test(e.name));
+        const exact = kv.reduce((n, e) => n + rowsOf(rows, e).count * (graphs.pageBytes / e.pageRows), 0);
+        const taken = kv.reduce((n, e) => n + pagesOf(rowsOf(rows, e), e.pageRows) * graphs.pageBytes, 0);
+        if (config.window === 'full') t.equal(exact, kvBytesPerUser);
+        t.ok(taken >= exact && taken <= 1.05 * kvBytesPerUser, `${name}, ${precision}, from group ${first}: ${taken} bytes for ${exact}`);
+      }
+    }
+  }
+  t.end();
+});
+
+await t.test('what pages cannot hold is refused', (t) => {
+  const model = new ModelDescription(richSchema, presets.din());
+  t.throws(() => new PagedGraphs(model, 'fp32', 4096), { code: 'ERR_CONFIG', message: /'din' keeps no keys and values/ });
+  const longer = new ModelDescription(richSchema, tiny);
+  t.throws(() => new PagedGraphs(longer, 'fp32', 36), { code: 'ERR_CONFIG', place: 'pageBytes' });
+  const mixed = new PagedGraphs(longer, { mode: 'bf16', full: ['candidate_layer1'] }, 4096);
+  t.throws(() => mixed.score(), { code: 'ERR_CONFIG', message: /the type of the attention/ });
+  const whole = new PagedGraphs(longer, { mode: 'bf16', full: ['layer1', 'candidate_layer1'] }, 4096);
+  t.ok(whole.score() && whole.prefill());
+  t.end();
+});
