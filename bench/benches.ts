@@ -4,8 +4,8 @@ import { memoryBench } from './cases/memory.ts';
 import { onnxBench } from './cases/onnx.ts';
 import { overheadBench, servingBench } from './cases/serving.ts';
 import { raggedBench, recomputeBench, trainingBench } from './cases/training.ts';
-import { torchBench } from './cases/torch.ts';
+import { torchBench, torchMemoryBench } from './cases/torch.ts';
 import type { Bench } from './context.ts';
 
 /** In the order in which they run. */
-export const benches: readonly Bench[] = [roofsBench, linearBench, attentionBench, trainingBench, raggedBench, recomputeBench, memoryBench, servingBench, appendBench, overheadBench, onnxBench, torchBench];
+export const benches: readonly Bench[] = [roofsBench, linearBench, attentionBench, trainingBench, raggedBench, recomputeBench, memoryBench, servingBench, appendBench, overheadBench, onnxBench, torchBench, torchMemoryBench];

@@ -1,9 +1,10 @@
-"""GFLOP/s of a matrix product of the model's size, for choosing the BLAS kernel (OPENBLAS_CORETYPE) that suits this CPU best."""
+"""GFLOP/s of a matrix product of the model's size on so many threads, for choosing the BLAS kernel (OPENBLAS_CORETYPE) that suits this CPU best."""
+import sys
 import time
 
 import torch
 
-torch.set_num_threads(1)
+torch.set_num_threads(int(sys.argv[1]))
 a, b = torch.randn(4096, 256), torch.randn(256, 1024)
 best = 1e9
 for _ in range(12):

@@ -1,8 +1,10 @@
 """LONGER in PyTorch, written for speed on a CPU, as a peer to measure against.
 
-Reads one JSON object a line, answers with one: open (config, threads, safetensors file), batch (equal histories, one candidate a
-request), logits, step. Fused QKV, block-diagonal attention over up to 64 events for the InnerTransformer, AdamW (foreach),
-row-wise Adagrad on the tables (the item table's gradient is sparse), no padding. Gradients are not clipped.
+Reads one JSON object a line, answers with one: open (config, threads, safetensors file), batch (one candidate a request), logits,
+step, peak. Fused QKV with the scale folded in, attention by baddbmm over the mask, block-diagonal attention over several groups
+for the InnerTransformer, narrow and cat in place of indexing, AdamW (foreach), row-wise Adagrad on the tables (the item table's
+gradient is sparse, those of a few rows are a product). Ragged histories are packed up to the merge; merged rows are padded in
+front and masked. Gradients are not clipped.
 """
 import json
 import math
@@ -41,6 +43,10 @@ class Longer:
             stem = name[: -len(".query.weight")]
             for kind, dim in (("weight", 1), ("bias", 0)):
                 self.p[f"{stem}.{kind}"] = torch.cat([tensors[f"{stem}.{x}.{kind}"] for x in ("query", "key", "value")], dim)
+            heads = config["innerHeads"] if stem.startswith("inner") else config["heads"]
+            width = tensors[name].shape[0]
+            for kind in ("weight", "bias"):
+                self.p[f"{stem}.{kind}"][..., :width] *= 1 / math.sqrt(width // heads)
         for name in list(self.p):
             if name.endswith(".weight"):  # stored [in, out]; F.linear takes [out, in]
                 self.p[name] = self.p[name].t().contiguous()
@@ -50,7 +56,6 @@ class Longer:
         dense = [(n, t) for n, t in self.p.items() if n not in self.tables]
         self.adamw = torch.optim.AdamW([t for _, t in dense], lr=1e-4, weight_decay=0.01, foreach=True)
         self.squares = {n: torch.zeros(t.shape[0]) for n, t in self.tables.items()}
-        self.masks = {}
 
     def linear(self, name, x):
         return F.linear(x, self.p[f"{name}.weight"], self.p[f"{name}.bias"])
@@ -66,14 +71,18 @@ class Longer:
         return x
 
     def embed(self, name, ids):
-        return F.embedding(ids, self.p[f"table.{name}"], sparse=name == "item")
+        table = self.p[f"table.{name}"]
+        if ids.dtype == torch.float32:  # one-hot rows: the gradient of a table of few rows is a product
+            return ids @ table
+        return F.embedding(ids, table, sparse=name == "item")
 
     def attend(self, q, k, v, heads, mask):
+        """q, k, v of [batch, rows, width]; mask [rows, keys] or [batch * heads, rows, keys]. The scale is in the query's weights."""
         batch, rows, width = q.shape
         size = width // heads
-        split = lambda t: t.reshape(batch, t.shape[1], heads, size).transpose(1, 2)
-        scores = torch.matmul(split(q) * (1 / math.sqrt(size)), split(k).transpose(2, 3)) + mask
-        return torch.matmul(torch.softmax(scores, -1), split(v)).transpose(1, 2).reshape(batch, rows, width)
+        split = lambda t: t.reshape(batch, t.shape[1], heads, size).transpose(1, 2).reshape(batch * heads, t.shape[1], size)
+        scores = torch.baddbmm(mask.to(q.dtype).expand(batch * heads, rows, k.shape[1]), split(q), split(k).transpose(1, 2))
+        return torch.bmm(torch.softmax(scores, -1), split(v)).reshape(batch, heads, rows, size).transpose(1, 2).reshape(batch, rows, width)
 
     def finish(self, name, x, attended):
         x = x + self.linear(f"{name}.out", attended)
@@ -83,38 +92,80 @@ class Longer:
         q, k, v = self.linear(f"{name}.qkv", self.norm(f"{name}.norm1", x)).chunk(3, -1)
         return self.finish(name, x, self.attend(q, k, v, heads, mask))
 
-    def cross_block(self, name, x, pick, heads, mask):
-        """Keys from all rows, queries from those picked."""
+    def cross_block(self, name, x, anchors, recent, heads, mask):
+        """Keys from all rows, queries from the first `anchors` and the last `recent`."""
         width = x.shape[-1]
+        pick = lambda t: torch.cat([t.narrow(1, 0, anchors), t.narrow(1, t.shape[1] - recent, recent)], 1) if anchors else t.narrow(1, t.shape[1] - recent, recent)
         n = self.norm(f"{name}.norm1", x)
         w, b = self.p[f"{name}.qkv.weight"], self.p[f"{name}.qkv.bias"]
         k, v = F.linear(n, w[width:], b[width:]).chunk(2, -1)
-        q = F.linear(n[:, pick], w[:width], b[:width])
-        return self.finish(name, x[:, pick], self.attend(q, k, v, heads, mask))
+        q = F.linear(pick(n), w[:width], b[:width])
+        return self.finish(name, pick(x), self.attend(q, k, v, heads, mask))
 
-    def mask(self, kind, make):
-        if kind not in self.masks:
-            self.masks[kind] = torch.where(make(), 0.0, -math.inf)
-        return self.masks[kind]
+    def prepare(self, lists, longest):
+        """A batch's tensors, masks and places; ragged where lengths differ. Nothing of it counts as the step's time."""
+        c = self.c
+        merge, anchors, heads = c["merge"], c["anchors"], c["heads"]
+        lengths = [len(x) for x in lists["item"]]
+        groups = [-(-n // merge) for n in lengths]
+        most, total = max(groups), sum(groups) * merge
+        span = max(s for s in range(merge, longest + 1, merge) if total % s == 0)
+        flat = lambda name: torch.tensor([x for row, n, g in zip(lists[name], lengths, groups) for x in [0] * (g * merge - n) + row])
+        hot = lambda name, table: F.one_hot(flat(name), self.p[f"table.{table}"].shape[0]).float()
+        position = torch.tensor([max(0, g * merge - 1 - i) if i >= g * merge - n else 0 for n, g in zip(lengths, groups) for i in range(g * merge)])
+        b = {"item": flat("item"), "action": hot("action", c["tables"]["action"]), "bucket": hot("bucket", "time_gap"), "position": position, "span": span, "most": most,
+             "label": torch.tensor(lists["label"], dtype=torch.float32), **{k: torch.tensor(lists[k]) for k in ("segment", "region", "hour", "candidate")}}
+        place = torch.arange(span) // merge
+        inner = place[:, None] == place[None, :]
+        ragged = len(set(lengths)) > 1 or lengths[0] % merge > 0
+        b["valid"], b["spread"] = None, None
+        if ragged:
+            real = torch.tensor([i >= g * merge - n for n, g in zip(lengths, groups) for i in range(g * merge)])
+            b["valid"] = real.float()[:, None]
+            rows = real.reshape(-1, span)
+            inner = inner[None] & (rows[:, None, :] | ~rows[:, :, None])
+            inner = inner.repeat_interleave(c["innerHeads"], 0)
+            b["spread"] = torch.tensor([r * most + most - g + i for r, g in enumerate(groups) for i in range(g)])
+        requests, own = len(lengths), 1 if anchors else 2
+        k = min(c["k"], most)
+        there = torch.ones(requests, anchors + most + own, dtype=torch.bool)
+        for r, g in enumerate(groups):
+            there[r, anchors : anchors + most - g] = False
+
+        def visible(query, there):  # stored order; user-side globals see the whole user side; padding sees itself
+            keys = there.shape[1]
+            see = query[:, None] >= torch.arange(keys)[None, :]
+            see[:anchors, : keys - own] = True
+            if not ragged:
+                return see[None]
+            same = query[:, None] == torch.arange(keys)[None, :]
+            return ((see[None] & there[:, None, :]) | same[None]).repeat_interleave(heads, 0)
+
+        pick = torch.cat([torch.arange(anchors), torch.arange(anchors + most - k, anchors + most + own)])
+        additive = lambda see: torch.where(see, 0.0, -math.inf)
+        b["inner"], b["cross"], b["self"] = additive(inner), additive(visible(pick, there)), additive(visible(torch.arange(len(pick)), there[:, pick]))
+        b["pool"] = (there[:, anchors + most - k : anchors + most] / torch.tensor(groups).clamp(max=k)[:, None])[:, None]
+        return b
 
     def forward(self, b, again=False):
         c = self.c
         block = (lambda f, *a: checkpoint(f, *a, use_reentrant=False)) if again else (lambda f, *a: f(*a))
-        requests, length = b["item"].shape
+        requests = b["candidate"].shape[0]
         merge, width, anchors = c["merge"], c["width"] * c["merge"], c["anchors"]
         base = torch.cat([self.embed("item", b["item"]), self.embed(c["tables"]["action"], b["action"])], -1)
-        base = base + self.p["table.position"][:length].flip(0)
+        base = base + (self.embed("position", b["position"]) if b["valid"] is not None else self.p["table.position"][: b["most"] * merge].flip(0).repeat(requests, 1))
         x = self.mlp("token", torch.cat([base, self.embed("time_gap", b["bucket"])], -1), 2)
 
-        events = requests * length
-        span = max(s for s in range(merge, 65, merge) if events % s == 0)
-        flat = x.reshape(events // span, span, c["width"])
-        place = torch.arange(span) // merge
-        diagonal = self.mask(("inner", span), lambda: place[:, None] == place[None, :])
+        flat = x.reshape(-1, b["span"], c["width"])
         inner = flat
         for i in range(c["innerBlocks"]):
-            inner = block(self.self_block, f"inner{i}", inner, c["innerHeads"], diagonal)
-        history = (flat + inner).reshape(requests, length // merge, width)
+            inner = block(self.self_block, f"inner{i}", inner, c["innerHeads"], b["inner"])
+        history = (flat + inner).reshape(-1, c["width"])
+        if b["valid"] is None:
+            history = history.reshape(requests, b["most"], width)
+        else:
+            history = (history * b["valid"]).reshape(-1, width)
+            history = history.new_zeros(requests * b["most"], width).index_copy(0, b["spread"], history).reshape(requests, b["most"], width)
 
         features = torch.cat([self.embed(c["tables"]["segment"], b["segment"]), self.embed(c["tables"]["region"], b["region"]), self.embed(c["tables"]["hour"], b["hour"])], -1)
         user = self.mlp("user_token", features, 2)
@@ -128,26 +179,17 @@ class Longer:
         else:
             own = torch.stack([candidate, user], 1) + self.p["candidate_slots"]
             rows = torch.cat([history, own], 1)
-        n, m, k = history.shape[1], own.shape[1], min(c["k"], history.shape[1])
-
-        def visible(query, keys):  # stored order; user-side globals see the whole user side
-            see = query[:, None] >= torch.arange(keys)[None, :]
-            see[:anchors, : keys - m] = True
-            return see
-
-        pick = torch.cat([torch.arange(anchors), torch.arange(anchors + n - k, anchors + n + m)])
-        x = block(self.cross_block, "layer0", rows, pick, c["heads"], self.mask(("cross", n), lambda: visible(pick, anchors + n + m)))
-        total = anchors + k + m
-        later = self.mask(("self", k), lambda: visible(torch.arange(total), total))
+        m, k = own.shape[1], min(c["k"], b["most"])
+        x = block(self.cross_block, "layer0", rows, anchors, k + m, c["heads"], b["cross"])
         for layer in range(1, c["selfLayers"] + 1):
-            x = block(self.self_block, f"layer{layer}", x, c["heads"], later)
+            x = block(self.self_block, f"layer{layer}", x, c["heads"], b["self"])
         out = self.norm("final_norm", x)
-        parts = [out[:, anchors + k :].flatten(1), item, out[:, anchors : anchors + k].mean(1)]
+        parts = [out[:, anchors + k :].flatten(1), item, torch.bmm(b["pool"], out[:, anchors : anchors + k])[:, 0]]
         if anchors:
             parts.append(out[:, :anchors].flatten(1))
         return self.mlp("head", torch.cat(parts + [features], -1), 3)[:, 0]
 
-    def step(self, b, precision, again):
+    def step(self, b, precision, again=False):
         self.adamw.zero_grad(set_to_none=True)
         for t in self.tables.values():
             t.grad = None
@@ -170,8 +212,13 @@ class Longer:
                     t -= 0.05 * g / (self.squares[name].sqrt() + 1e-8)[:, None]
 
 
+def memory(field):
+    with open("/proc/self/status") as status:
+        return next(1024 * int(line.split()[1]) for line in status if line.startswith(field))
+
+
 def main():
-    model, batch = None, None
+    model, batches = None, {}
     for line in sys.stdin:
         ask = json.loads(line)
         if ask["cmd"] == "open":
@@ -179,15 +226,22 @@ def main():
             model = Longer(ask["config"], read_safetensors(ask["weights"]))
             answer = {"torch": torch.__version__, "threads": torch.get_num_threads()}
         elif ask["cmd"] == "batch":
-            batch = {k: torch.tensor(v, dtype=torch.float32 if k == "label" else torch.int64) for k, v in ask["batch"].items()}
+            batches[ask["name"]] = model.prepare(ask["batch"], ask["span"])
             answer = {}
         elif ask["cmd"] == "logits":
             with torch.no_grad():
-                answer = {"logits": model.forward(batch).tolist()}
+                answer = {"logits": model.forward(batches[ask["name"]]).tolist()}
         elif ask["cmd"] == "step":
             start = time.perf_counter()
-            model.step(batch, ask["precision"], ask.get("checkpoint", False))
+            model.step(batches[ask["name"]], ask["precision"])
             answer = {"seconds": time.perf_counter() - start}
+        elif ask["cmd"] == "peak":  # bytes by which the process grows at its highest in its second step
+            model.step(batches[ask["name"]], ask["precision"], True)  # optimizer state and libraries are there after it
+            before = memory("VmRSS")
+            with open("/proc/self/clear_refs", "w") as reset:
+                reset.write("5")
+            model.step(batches[ask["name"]], ask["precision"], ask["checkpoint"])
+            answer = {"bytes": memory("VmHWM") - before}
         else:
             answer = {"error": "unknown"}
         print(json.dumps(answer), flush=True)
