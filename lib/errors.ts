@@ -14,6 +14,7 @@ export type LongerErrorCode =
   | 'ERR_DEADLINE'
   | 'ERR_HTTP'
   | 'ERR_OVERLOADED'
+  | 'ERR_UNAVAILABLE'
   | 'ERR_GRAPH';
 
 export interface ErrorDetails {

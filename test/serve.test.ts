@@ -203,6 +203,23 @@ await t.test('deadline, abort and a full queue', async (t) => {
   t.equal(ranks.stats().refused, 2);
 });
 
+await t.test('a call that would wait for more than half of its time is refused at once', async (t) => {
+  const ranker = await Ranker.open(await saved(t), { runtime });
+  const score = ranker.score.bind(ranker);
+  ranker.score = async (...call) => {
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    return score(...call);
+  };
+  const ranks = new RankService(ranker, 'slow', { timeout: 600_000 });
+  t.teardown(() => ranks.close());
+  await ranks.rank(request(1));
+  const first = ranks.rank(request(1));
+  while (ranks.stats().waitingCalls === 0) await new Promise((resolve) => setImmediate(resolve));
+  await t.rejects(ranks.rank(request(2), { timeout: 150 }), { code: 'ERR_OVERLOADED' }, 'five candidates take at least 100 ms');
+  t.equal((await ranks.rank(request(2))).index.length, 5, 'a patient one waits');
+  t.equal((await first).index.length, 5);
+});
+
 await t.test('a small call passes a large one', async (t) => {
   const ranks = await service(t, await saved(t), { slice: 4, rows: 8 });
   const order: string[] = [];

@@ -9,6 +9,8 @@ interface Options {
   readonly port: number;
   readonly threads?: number;
   readonly cacheMb: number;
+  readonly redis?: string;
+  readonly maxEvents: number;
   readonly timeout: number;
   readonly drain: number;
   readonly log: string;
@@ -23,17 +25,22 @@ export function serveCommand(): Command {
     .option('--port <n>', 'port; 0: any that is free', wholeNumber, 8080)
     .option('--threads <n>', 'threads (default: all CPUs)', wholeNumber)
     .option('--cache-mb <n>', 'MiB of caches', positiveNumber, 256)
+    .option('--redis <url>', 'histories in Redis, shared and kept (needs the package redis); a URL with a password belongs into LONGER_REDIS in the environment')
+    .option('--max-events <n>', 'newest events of a user that the history store keeps', wholeNumber, 10_000)
     .option('--timeout <ms>', 'milliseconds that a call may take where it names none', positiveNumber, 1000)
     .option('--drain <s>', 'seconds that requests may take to finish after SIGTERM', positiveNumber, 10)
     .option('--log <level>', 'trace, debug, info, warn, error or silent', 'info')
     .action(async (options: Options) => {
       // Only this command loads the server.
-      const { MemoryHistoryStore, rankServer, RankService } = await import('../serve/index.ts');
+      const { MemoryHistoryStore, rankServer, RankService, RedisHistoryStore } = await import('../serve/index.ts');
       const token = process.env['LONGER_TOKEN'];
       if (!['127.0.0.1', '::1', 'localhost'].includes(options.host) && token === undefined)
         throw new LongerError('ERR_CONFIG', 'an address that others reach needs a token', { place: `--host ${options.host}`, remedy: 'Set LONGER_TOKEN, or listen at 127.0.0.1 behind a proxy' });
+      const { maxEvents } = options;
+      const redis = options.redis ?? process.env['LONGER_REDIS'];
       const service = await RankService.open(options.model, { cacheBytes: options.cacheMb * 2 ** 20, timeout: options.timeout }, {
-        threads: options.threads, histories: (schema) => new MemoryHistoryStore(schema),
+        threads: options.threads,
+        histories: (schema) => (redis === undefined ? new MemoryHistoryStore(schema, { maxEvents }) : RedisHistoryStore.connect(schema, { url: redis, maxEvents })),
       });
       let draining = false;
       const app = await rankServer({

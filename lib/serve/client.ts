@@ -3,6 +3,7 @@ import type { EventOf, SchemaSpec } from '../schema/schema.ts';
 import type { RankRequest } from './rank_call.ts';
 import type { RankResult } from './ranking.ts';
 import type { ErrorReply } from './http_errors.ts';
+import { exactJson } from './json.ts';
 
 /** What POST /v1/rank answers; lists are in the order of `index`. */
 export interface RankReply<S extends SchemaSpec = SchemaSpec> {
@@ -54,7 +55,7 @@ export class RankClient<S extends SchemaSpec = SchemaSpec> {
     const reply = await fetch(this.#url + path, {
       method, signal: signal ?? null,
       headers: { ...this.#headers, ...(body === undefined ? {} : { 'content-type': 'application/json' }), ...(timeout === undefined ? {} : { 'x-deadline-ms': String(timeout) }) },
-      ...(body === undefined ? {} : { body: JSON.stringify(body, exact) }),
+      ...(body === undefined ? {} : { body: exactJson(body) }),
     });
     const text = await reply.text();
     if (reply.ok) return JSON.parse(text) as T;
@@ -76,15 +77,4 @@ function parsed(text: string, status: number): { error: { code: string; message:
     if (reply.error) return { error: reply.error };
   } catch { /* someone between answered */ }
   return { error: { code: 'ERR_HTTP', message: `status ${status}` } };
-}
-
-/** Numbers that JSON would change are refused. */
-function exact(key: string, value: unknown): unknown {
-  if (ArrayBuffer.isView(value)) return Array.from(value as Int32Array);
-  const bad = (what: string): never => {
-    throw new LongerError('ERR_DATA', `JSON cannot carry ${what}`, { place: key });
-  };
-  if (typeof value === 'number' && !Number.isFinite(value)) return bad(String(value));
-  if (typeof value !== 'bigint') return value;
-  return Number.isSafeInteger(Number(value)) ? Number(value) : bad('an id above 2^53');
 }

@@ -1,6 +1,7 @@
 import { encodeRequest, type EncodedRequest } from '../schema/encode.ts';
 import { Schema } from '../schema/schema.ts';
 import type { StoredEvent, StoredHistory } from './history_store.ts';
+import { Recent } from './recent.ts';
 
 /** The event side of a request. */
 export type EncodedEvents = Pick<EncodedRequest, 'event' | 'events' | 'historyStart' | 'eventTime'>;
@@ -15,33 +16,21 @@ export function eventEncoder(schema: Schema): (events: readonly StoredEvent[], h
   };
 }
 
-/** Stored histories that were read lately, encoded once while they stay the same object. Bounded by events; what was used longest ago leaves first. */
+/** Stored histories that were read lately, encoded once while they stay the same object. Bounded by events. */
 export class EncodedHistories {
   readonly #encode: ReturnType<typeof eventEncoder>;
-  readonly #most: number;
-  readonly #users = new Map<string, { readonly stored: StoredHistory; readonly encoded: EncodedEvents }>();
-  #events = 0;
+  readonly #users: Recent<{ readonly stored: StoredHistory; readonly encoded: EncodedEvents }>;
 
   constructor(schema: Schema, most: number) {
     this.#encode = eventEncoder(schema);
-    this.#most = most;
+    this.#users = new Recent(most);
   }
 
   of(user: string, stored: StoredHistory): EncodedEvents {
     const known = this.#users.get(user);
-    if (known) this.#forget(user, known.encoded);
-    const encoded = known?.stored === stored ? known.encoded : this.#encode(stored.events, stored.dropped);
-    this.#users.set(user, { stored, encoded });
-    this.#events += encoded.events;
-    for (const [other, { encoded: old }] of this.#users) {
-      if (this.#events <= this.#most) break;
-      this.#forget(other, old);
-    }
+    if (known?.stored === stored) return known.encoded;
+    const encoded = this.#encode(stored.events, stored.dropped);
+    this.#users.set(user, { stored, encoded }, encoded.events);
     return encoded;
-  }
-
-  #forget(user: string, { events }: EncodedEvents): void {
-    this.#users.delete(user);
-    this.#events -= events;
   }
 }

@@ -50,6 +50,6 @@ export interface RankServiceParts {
 export interface OpenParts {
   readonly cache?: CacheStore;
   /** Makes the history store once the schema is known. */
-  readonly histories?: (schema: Schema) => HistoryStore;
+  readonly histories?: (schema: Schema) => HistoryStore | Promise<HistoryStore>;
   readonly threads?: number | undefined;
 }

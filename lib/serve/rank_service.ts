@@ -45,6 +45,8 @@ export class RankService implements AsyncDisposable {
   #model: ServedModel;
   #waiting: Call[] = [];
   #waitingRows = 0;
+  /** Milliseconds of a candidate that waits, its share of prefills included: a moving average over batches. */
+  #pace = 0;
   #running = false;
   #closed = false;
   #idle: (() => void)[] = [];
@@ -69,12 +71,19 @@ export class RankService implements AsyncDisposable {
    */
   static async open(directory: string, options: Partial<RankServiceOptions> = {}, { threads, histories, ...parts }: OpenParts = {}): Promise<RankService> {
     const runtime = new Runtime({ threads });
+    let store: HistoryStore | undefined;
+    const owned = {
+      [Symbol.dispose]: (): void => {
+        (store as Partial<Disposable> | undefined)?.[Symbol.dispose]?.();
+        runtime.dispose();
+      },
+    };
     try {
       const ranker = await Ranker.open(directory, { runtime });
-      const store = histories?.(ranker.model.schema);
-      return new RankService(ranker, directory, options, { ...parts, ...(store ? { histories: store } : {}), open: (d) => Ranker.open(d, { runtime }), owned: runtime });
+      store = await histories?.(ranker.model.schema);
+      return new RankService(ranker, directory, options, { ...parts, ...(store ? { histories: store } : {}), open: (d) => Ranker.open(d, { runtime }), owned });
     } catch (error) {
-      runtime.dispose();
+      owned[Symbol.dispose]();
       throw error;
     }
   }
@@ -104,7 +113,7 @@ export class RankService implements AsyncDisposable {
     const until = performance.now() + timeout;
     signal?.throwIfAborted();
     if (this.#closed) throw new LongerError('ERR_DISPOSED', 'the service is closed');
-    this.#admit(1);
+    this.#admit(1, timeout);
     const { userId, topK, tasks, ...rest } = request as unknown as RankRequest;
     const stored = rest.history === undefined ? await this.#stored(userId) : undefined;
     const history = rest.history ?? stored!.events;
@@ -119,7 +128,7 @@ export class RankService implements AsyncDisposable {
     const encoded = stored ? this.#encodeStored(given as RankRequest, userId!, stored) : encodeRequest(schema, given as never);
     if (encoded.candidates > this.options.maxCandidates) throw tooMany('candidates', encoded.candidates, this.options.maxCandidates);
     if (encoded.events > this.options.maxEvents) throw tooMany('history', encoded.events, this.options.maxEvents);
-    this.#admit(encoded.candidates);
+    this.#admit(encoded.candidates, until - performance.now());
     const call = await this.#enqueue(model, encoded, given, userId ?? encoded.userKey, until, signal);
     return { model: model.version, cache: call.found, ...ranked(call.logits, schema.tasks.length, wanted, topK) };
   }
@@ -191,13 +200,20 @@ export class RankService implements AsyncDisposable {
     if (Array.isArray(list) && list.length > most) throw tooMany(place, list.length, most);
   }
 
-  /** @throws LongerError ERR_OVERLOADED */
-  #admit(rows: number): void {
+  /**
+   * A call whose wait would take more than half of its time is refused while that is cheap: the estimate may be wrong by a factor of two.
+   * @param left milliseconds to its deadline
+   * @throws LongerError ERR_OVERLOADED
+   */
+  #admit(rows: number, left: number): void {
     const { maxCalls, maxRows } = this.options;
-    const full = this.#waiting.length >= maxCalls ? `${maxCalls} calls` : this.#waitingRows > 0 && this.#waitingRows + rows > maxRows ? `${maxRows} candidates` : undefined;
+    const wait = this.#waitingRows * this.#pace;
+    const full = this.#waiting.length >= maxCalls ? `${maxCalls} calls are waiting already`
+      : this.#waitingRows > 0 && this.#waitingRows + rows > maxRows ? `${maxRows} candidates are waiting already`
+        : wait > 0 && wait > left / 2 ? `those that wait will take some ${Math.ceil(wait)} ms` : undefined;
     if (full === undefined) return;
     this.#counts.refused++;
-    throw new LongerError('ERR_OVERLOADED', `${full} are waiting already`, { remedy: 'Try again later, or spread the load over more processes' });
+    throw new LongerError('ERR_OVERLOADED', full, { remedy: 'Try again later, or spread the load over more processes' });
   }
 
   #enqueue(model: ServedModel, request: EncodedRequest, given: GivenHistory, owner: string, until: number, signal: AbortSignal | undefined): Promise<Call> {
@@ -281,6 +297,7 @@ export class RankService implements AsyncDisposable {
       room -= to - call.done;
     }
     for (const { call } of taken) call.busy = true;
+    const [from, before] = [performance.now(), this.#counts.rows];
     try {
       if (bare.length > 0) await this.#prefill(model, bare);
       const live = taken.filter(({ call }) => !call.settled);
@@ -296,6 +313,8 @@ export class RankService implements AsyncDisposable {
         if (call.settled) release(call);
       }
     }
+    const scored = this.#counts.rows - before;
+    if (scored > 0) this.#pace += ((performance.now() - from) / scored - this.#pace) * (this.#pace === 0 ? 1 : 0.2);
     // Who has had a slice stands behind who has not.
     const had = new Set(taken.map(({ call }) => call));
     this.#waiting = [...this.#waiting.filter((c) => !had.has(c)), ...this.#waiting.filter((c) => had.has(c))];

@@ -1,0 +1,156 @@
+import { median, race, type Contestant } from '../../lib/bench/race.ts';
+import { packBatch, packCandidates } from '../../lib/data/batch.ts';
+import { lower } from '../../lib/graph/lower.ts';
+import { historyForm, type ModelConfig, presets } from '../../lib/model/config.ts';
+import { anchorCount } from '../../lib/model/visibility.ts';
+import { fullPlan, ModelDescription } from '../../lib/model/model.ts';
+import { Plan, State } from '../../lib/native/plan.ts';
+import type { NumericArray } from '../../lib/native/types.ts';
+import { Ranker } from '../../lib/rank/ranker.ts';
+import { encodeRequest, type EncodedRequest } from '../../lib/schema/encode.ts';
+import type { Schema } from '../../lib/schema/schema.ts';
+import { MemoryHistoryStore } from '../../lib/serve/history_store.ts';
+import type { RankRequest } from '../../lib/serve/rank_call.ts';
+import { RankService } from '../../lib/serve/rank_service.ts';
+import type { BenchRecord } from '../record.ts';
+import type { Subject } from './subject.ts';
+import { quantile } from './load.ts';
+import { Traffic } from './traffic.ts';
+
+/** Pairs of the naive way that are scored together: as many as the uncached path would batch. */
+const naiveBatch = 20;
+
+function requestOf(schema: Schema, events: number, candidates: number, seed = 1): EncodedRequest {
+  const traffic = new Traffic(schema);
+  return encodeRequest(schema, { ...traffic.user(seed, events), time: traffic.now, candidates: traffic.candidates(seed, candidates) } as never);
+}
+
+/** Cut to one candidate a request: each reads the history anew. */
+function pairsOf(schema: Schema, events: number): EncodedRequest[] {
+  return Array.from({ length: naiveBatch }, (_, i) => requestOf(schema, events, 1, i + 1));
+}
+
+async function full(plan: Plan, model: ModelDescription, requests: readonly EncodedRequest[]): Promise<void> {
+  const batch = packBatch(model.schema, requests, historyForm(model.config));
+  const { sizes, arrays } = model.inputs(batch);
+  await plan.run(sizes, arrays, new Map([['logits', new Float32Array(batch.candidates * model.schema.tasks.length)]]));
+}
+
+/** What the cache is worth: requests a second without a history, with one read for every candidate, read once a request, and cached. */
+export async function* cacheTable({ name, ranker, runtime, events, threads }: Subject, seconds: number): AsyncIterable<BenchRecord> {
+  const { model } = ranker;
+  const { schema } = model;
+  const base: ModelConfig = { ...presets.base(), maxHistory: model.config.maxHistory, width: model.config.width };
+  const baseModel = new ModelDescription(schema, base);
+  const baseState = new State(baseModel.layout.stores());
+  baseModel.initialise(baseState, 1);
+  using baseRanker = new Ranker(baseModel, baseState, runtime, { owned: [baseState] });
+  using naive = fullPlan(model, ranker.state, runtime, ranker.precision);
+  const pairs = pairsOf(schema, events);
+  const counts = [10, 100, 500, 1000];
+  const contestants: Contestant[] = [{ name: 'pairs', run: () => full(naive, model, pairs) }];
+  const firsts = new Map<number, number[]>();
+  for (const c of counts) {
+    const request = requestOf(schema, events, c);
+    const cache = await ranker.prefill([request]);
+    const bare = await baseRanker.prefill([request]);
+    const mine: number[] = [];
+    firsts.set(c, mine);
+    contestants.push(
+      { name: `none ${c}`, run: async () => { await baseRanker.score(bare); } },
+      { name: `first ${c}`, run: async () => {
+        const from = performance.now();
+        await ranker.score(await ranker.prefill([request]));
+        mine.push(performance.now() - from);
+      } },
+      { name: `cached ${c}`, run: async () => { await ranker.score(cache); } },
+    );
+  }
+  const r = await race(contestants, seconds);
+  const at = (what: string): number => r.seconds.get(what)!;
+  const record = { bench: 'cache', config: name, threads, precision: ranker.precision === 'bf16' ? 'bf16' : 'fp32' } as const;
+  const pair = at('pairs') / naiveBatch;
+  for (const c of counts) {
+    const none = at(`none ${c}`);
+    const lost = (time: number): string => `${(100 * (none / time - 1)).toFixed(1)} %`;
+    if (c !== 1000) {
+      yield { ...record, name: `C=${c}, no history`, value: 1 / none, unit: 'requests/s' };
+      for (const [what, time] of [['a history read for every candidate', pair * c], ['read once a request', at(`first ${c}`)], ['cached', at(`cached ${c}`)]] as const)
+        yield { ...record, name: `C=${c}, ${what}`, value: 1 / time, unit: 'requests/s', note: `throughput ${lost(time)} of no history` };
+    }
+    if (c === 10 || c === 500) continue;
+    yield {
+      ...record, name: `C=${c}, second call`, value: 1 / at(`cached ${c}`), unit: 'requests/s', against: { name: 'uncached', value: 1 / (pair * c) },
+      ratio: (pair * c) / at(`cached ${c}`), bar: { is: '>=', value: c === 100 ? 10 : 40 }, note: `uncached: pairs with a history each, ${naiveBatch} a batch`,
+    };
+    yield { ...record, name: `C=${c}, first call, p99`, value: quantile(firsts.get(c)!, 0.99), unit: 'ms', note: `p50 ${(1000 * at(`first ${c}`)).toFixed(1)} ms, ${firsts.get(c)!.length} calls` };
+  }
+}
+
+/** What a cached `rank` takes above its kernels: calls and runs of the plan in turns of 40, the first 5 of a turn left out. */
+export async function* overhead({ name, ranker, runtime, events, threads }: Subject, seconds: number): AsyncIterable<BenchRecord> {
+  const { model } = ranker;
+  const { schema } = model;
+  const traffic = new Traffic(schema);
+  const { history, ...rest } = traffic.user(1, events);
+  const store = new MemoryHistoryStore(schema, { maxEvents: Math.max(10_000, events) });
+  await store.replace('u', history);
+  // The service disposes its ranker, which others still use here.
+  const service = new RankService(sharing(ranker), name, { timeout: 600_000 }, { histories: store });
+  using plan = new Plan(lower(model.score(ranker.precision), model.layout), ranker.state, runtime);
+  for (const c of [1, 100]) {
+    const candidates = traffic.candidates(1, c);
+    const encoded = encodeRequest(schema, { ...rest, history, time: traffic.now, candidates } as never);
+    const cache = await ranker.prefill([encoded]);
+    const { sizes, arrays } = model.candidateInputs(cache.inputs, packCandidates(schema, [encoded]));
+    const inputs = new Map<string, NumericArray>([...arrays, ...[...cache.arrays].map(([n, a]) => [`cache.${n}`, a] as const)]);
+    const logits = new Map([['logits', new Float32Array(c * schema.tasks.length)]]);
+    const ways = {
+      kernels: async () => { await plan.run(sizes, inputs, logits); },
+      stored: async () => { await service.rank({ ...rest, time: traffic.now, candidates, userId: 'u' } as unknown as RankRequest); },
+      given: async () => { await service.rank({ ...rest, history, time: traffic.now, candidates } as unknown as RankRequest); },
+    };
+    const taken: Record<keyof typeof ways, number[]> = { kernels: [], stored: [], given: [] };
+    const until = performance.now() + (seconds * 1000) / 2;
+    for (let turn = 0; turn < 3 || performance.now() < until; ++turn)
+      for (const way of Object.keys(ways) as (keyof typeof ways)[])
+        for (let i = 0; i < 40; ++i) {
+          const from = performance.now();
+          await ways[way]();
+          if (turn > 0 && i >= 5) taken[way].push(1000 * (performance.now() - from));
+        }
+    const kernels = median(taken.kernels);
+    const record = { bench: 'rank', config: name, threads, precision: ranker.precision === 'bf16' ? 'bf16' : 'fp32', unit: 'us', against: { name: 'kernels, us', value: kernels } } as const;
+    yield { ...record, name: `C=${c}, stored history, above the kernels, p50`, value: median(taken.stored) - kernels, bar: { is: '<=', value: 100 } };
+    yield { ...record, name: `C=${c}, history given as ${events} objects`, value: median(taken.given) - kernels };
+  }
+  await service.close();
+}
+
+/** The ranker without its end. */
+function sharing(ranker: Ranker): Ranker {
+  return new Proxy(ranker, {
+    get(target, key) {
+      if (key === 'dispose' || key === Symbol.dispose) return () => undefined;
+      const value: unknown = Reflect.get(target, key, target);
+      return typeof value === 'function' ? (value.bind(target) as unknown) : value;
+    },
+  });
+}
+
+/** Bytes of keys and values of a user against the paper's 2 (n + N k) D numbers (spec section 6). */
+export async function* cacheBytes({ name, ranker, events, threads }: Subject): AsyncIterable<BenchRecord> {
+  const { config, schema } = ranker.model;
+  if (config.kind !== 'longer') return;
+  const cache = await ranker.prefill([requestOf(schema, events, 0)]);
+  const bytes = [...cache.arrays].reduce((n, [name, a]) => n + (/^[kv]\d+$/.test(name) ? a.byteLength : 0), 0);
+  const all = [...cache.arrays.values()].reduce((n, a) => n + a.byteLength, 0);
+  const n = Math.ceil(Math.min(events, config.maxHistory) / config.merge);
+  const k = 'k' in config.queries ? Math.min(n, config.queries.k) : n;
+  const paper = 2 * (n + config.selfLayers * k) * config.width * config.merge * (ranker.precision === 'bf16' ? 2 : 4);
+  yield {
+    bench: 'bytes', name: 'keys and values of a user', config: name, threads, precision: ranker.precision === 'bf16' ? 'bf16' : 'fp32', value: bytes / 1024, unit: 'KiB',
+    against: { name: 'paper, KiB', value: paper / 1024 }, ratio: bytes / paper, bar: { is: '<=', value: 1.05 }, note: `with ${anchorCount(config)} user-side globals a layer; all that the cache holds: ${(all / 1024).toFixed(0)} KiB`,
+  };
+}
+
