@@ -24,7 +24,7 @@ export { MetricSet, type MetricResult } from './train/metric_set.ts';
 export { type CachedHistory, PagedRanker, type PagedRankerOptions } from './rank/paged_ranker.ts';
 export { PagedCache, type PagedCacheOptions, type PagedCacheStats } from './rank/paged_cache.ts';
 export { defaultPageBytes } from './model/pages.ts';
-export { type Appended, type GrowthOf, type Prefilled, Ranker, type RankerOptions } from './rank/ranker.ts';
+export { type Appended, type GrowthOf, type PackedHistories, type Prefilled, Ranker, type RankerOptions } from './rank/ranker.ts';
 
 import { loadNative } from './native/load.ts';
 import type { DeviceReport } from './native/types.ts';

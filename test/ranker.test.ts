@@ -40,6 +40,7 @@ await t.test('requests are taken as the schema types them', async (t) => {
   const cache = await ranker.prefill([request]);
   t.same(await ranker.score(cache, [candidates]), wanted, 'rows');
   t.same(await ranker.score(cache, [{ item: Int32Array.of(9, 10), price: Float64Array.of(1.5, 2) }]), wanted, 'columns');
+  t.same(await ranker.score(await ranker.prefill(ranker.pack([{ ...request, candidates }]))), wanted, 'packed before');
   t.same((await ranker.score(cache)).length, 0, 'a request without candidates');
   // @ts-expect-error a candidate without its item
   await t.rejects(ranker.score(cache, [[{ price: 1 }]]), { code: 'ERR_DATA', place: 'request 0: candidates[0].item' });

@@ -23,6 +23,12 @@ export interface Prefilled {
   readonly arrays: ReadonlyMap<string, Float32Array | Uint16Array>;
 }
 
+/** Requests encoded and laid out, as the graphs read them: what `pack` gives, for several uses without the work done again. */
+export interface PackedHistories {
+  readonly requests: readonly EncodedRequest[];
+  readonly inputs: ModelInputs;
+}
+
 /** A cache of grown histories, and what of it was computed for that. */
 export interface Appended extends Prefilled {
   /** Of each request, in order. */
@@ -104,17 +110,26 @@ export class Ranker<S extends SchemaSpec = SchemaSpec> implements Disposable {
   }
 
   /**
-   * Computes what no candidate can change, for one or many requests.
-   * @param requests users, contexts, times and histories; candidates that they bring are what `score` scores by default
+   * Encodes requests and lays out their histories.
    * @throws LongerError ERR_DATA naming request and feature
    */
-  async prefill(requests: readonly (HistoryOf<S> | RequestOf<S> | EncodedRequest)[], signal?: AbortSignal): Promise<Prefilled> {
+  pack(requests: readonly (HistoryOf<S> | RequestOf<S> | EncodedRequest)[]): PackedHistories {
     const { schema, config } = this.model;
     const encoded = requests.map((r, i) => (isEncoded(r) ? r : encodeRequest(schema, { candidates: [], ...r } as never, `request ${i}`)));
-    const inputs = this.model.historyInputs(packBatch(schema, encoded, historyForm(config)));
-    const arrays = this.#outputs(inputs.sizes);
-    await this.#prefill.run(inputs.sizes, inputs.arrays, named('cache', arrays), { signal });
-    return { requests: encoded, inputs, arrays };
+    return { requests: encoded, inputs: this.model.historyInputs(packBatch(schema, encoded, historyForm(config))) };
+  }
+
+  /**
+   * Computes what no candidate can change, for one or many requests.
+   * @param requests users, contexts, times and histories, or what `pack` made of them; candidates that they bring are what `score` scores by default
+   * @throws LongerError ERR_DATA naming request and feature
+   */
+  async prefill(requests: readonly (HistoryOf<S> | RequestOf<S> | EncodedRequest)[] | PackedHistories, signal?: AbortSignal): Promise<Prefilled> {
+    const packed = 'inputs' in requests ? requests : this.pack(requests);
+    const { sizes, arrays: given } = packed.inputs;
+    const arrays = this.#outputs(sizes);
+    await this.#prefill.run(sizes, given, named('cache', arrays), { signal });
+    return { requests: packed.requests, inputs: packed.inputs, arrays };
   }
 
   /**
