@@ -8,14 +8,15 @@
 namespace longer {
 
 struct KeyPages {
-  const int32_t* pages = nullptr;
+  const int32_t* pages = nullptr;  // null as well where a workspace is asked for
   int64_t page_rows = 0;
 
-  int64_t row(int64_t r) const { return pages ? pages[r / page_rows] * page_rows + r % page_rows : r; }
+  bool used() const { return page_rows > 0; }
+  int64_t row(int64_t r) const { return used() ? pages[r / page_rows] * page_rows + r % page_rows : r; }
 
   // How many of the rows r .. r + most - 1 lie one behind the other from r on; at least one.
   int64_t together(int64_t r, int64_t most) const {
-    if (!pages) return most;
+    if (!used()) return most;
     int64_t page = r / page_rows, end = (page + 1) * page_rows - r;
     while (end < most && pages[page + 1] == pages[page] + 1) ++page, end += page_rows;
     return end < most ? end : most;

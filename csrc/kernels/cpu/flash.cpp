@@ -51,7 +51,7 @@ Flash::Scratch Flash::carve(void* memory) const {
   s.o = take(rows * cols_);
   s.top = take(rows);
   s.sum = take(rows * kPad);
-  s.gathered = take(t_.k_pages.pages ? kKeyBlock * t_.head_width : 0);
+  s.gathered = take(t_.k_pages.used() ? kKeyBlock * t_.head_width : 0);
   s.key_words = take(kKeyBlock * words_);
   s.v = take(kKeyBlock * cols_);
   s.k_turned = take(kKeyBlock * words_);
@@ -151,7 +151,7 @@ Ahead Flash::ahead_of(const FlashRequest& request, int64_t head, int64_t key, bo
   } else {
     rows = request.rows;
     if (++head == t_.heads) {
-      if (t_.k_pages.pages) return ahead;
+      if (t_.k_pages.used()) return ahead;
       head = 0;
       first += request.rows;
       key_first += request.keys;
