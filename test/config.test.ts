@@ -74,7 +74,7 @@ await t.test('what is wrong is named with its path, and the published schema ref
 await t.test('what is given is laid over the preset', async (t) => {
   const run = await config(t, { $schema: './x', model: { preset: 'transformer', queries: { kind: 'uniform', k: 7 } }, train: { dense: { kind: 'rmsprop', alpha: 0.9, momentum: 0 } } });
   t.strictSame(run.model, { ...presets.transformer(), queries: { kind: 'uniform', k: 7 } });
-  t.strictSame(run.train.dense, { kind: 'rmsprop', learningRate: 1e-3, weightDecay: 0.01, eps: 1e-8, alpha: 0.9, momentum: 0 });
+  t.strictSame(run.train.dense, { kind: 'rmsprop', learningRate: 1e-3, weightDecay: 0.01, fanInBase: 64, eps: 1e-8, alpha: 0.9, momentum: 0 });
 });
 
 await t.test('any spoiled config: the command and the published schema agree', async (t) => {

@@ -115,7 +115,7 @@ export interface Compiled {
   readonly plan: Plan;
 }
 
-export const still: StepOptions = { ...trainDefaults, clip: { dense: 0, sparse: 0 } };
+export const still: StepOptions = { ...trainDefaults, dense: { ...trainDefaults.dense, fanInBase: 0 }, clip: { dense: 0, sparse: 0 } };
 
 /** A training step that updates nothing: its gradients can be read. */
 export function compiledStep(model: ModelDescription, runtime: Runtime, backend: Backend, options: StepOptions = still): Compiled {

@@ -24,7 +24,7 @@ const all: Record<string, ModelConfig> = {
 };
 /** Several requests a tile, one request over several tiles, empty ones in front, between and behind. */
 const ragged = [0, 5, 0, 0, 24, 1, 23, 8, 0];
-const still: StepOptions = { ...trainDefaults, clip: { dense: 0, sparse: 0 } };
+const still: StepOptions = { ...trainDefaults, dense: { ...trainDefaults.dense, fanInBase: 0 }, clip: { dense: 0, sparse: 0 } };
 const tiles = (rows: number): Tiling => ({ symbols: ['events'], rows });
 
 const runtime = new Runtime({ threads: 2 });

@@ -8,6 +8,7 @@ import { Runtime } from '../lib/native/plan.ts';
 import type { Backend } from '../lib/native/types.ts';
 import { Ranker } from '../lib/rank/ranker.ts';
 import { fit } from '../lib/train/fit.ts';
+import { ParameterGroups } from '../lib/train/groups.ts';
 import { checkTrainOptions, trainDefaults, type TrainOptions } from '../lib/train/options.ts';
 import { averageDecay } from '../lib/train/step.ts';
 import { Trainer } from '../lib/train/trainer.ts';
@@ -43,7 +44,8 @@ const largest = (a: ArrayLike<number>, b: ArrayLike<number>): number => Array.fr
 
 await t.test('micro-batches make the step of one large batch', async (t) => {
   for (const sparse of [trainDefaults.sparse, { kind: 'adam', learningRate: 0.01, beta1: 0.9, beta2: 0.999, eps: 1e-8 }] as const) {
-    const options = { sparse, clip: { dense: 0.5, sparse: 0.5 } };
+    // Gradients that are nought but for rounding (of key biases) must not become steps.
+    const options = { sparse, dense: { ...trainDefaults.dense, eps: 1e-6 }, clip: { dense: 0.5, sparse: 0.5 } };
     const [large, small] = [trainerOf(options), trainerOf({ ...options, accumulate: 3 })];
     for (let step = 0; step < 3; ++step) {
       const a = await large.train(batch(0, 8));
@@ -91,6 +93,23 @@ await t.test('groups: rates by name, scope and pattern', async (t) => {
   t.throws(() => trainerOf({ groups: [{ match: 'head', learningRate: -1 }] }), { code: 'ERR_CONFIG', place: 'train.groups[0].learningRate' });
   t.throws(() => trainerOf({ groups: [{ match: 'table', weightDecay: 1 }] }), { code: 'ERR_CONFIG', place: 'train.groups[0].weightDecay' });
   for (const x of [plain, grouped, decayed]) x.dispose();
+});
+
+await t.test('weights of wide layers learn slower in proportion to their inputs, and decay as fast', async (t) => {
+  const dense = { ...trainDefaults.dense, weightDecay: 0 };
+  const [alike, scaled] = [trainerOf({ dense: { ...dense, fanInBase: 0 } }), trainerOf({ dense: { ...dense, fanInBase: 8 } })];
+  const read = (trainer: Trainer, name: string): Float32Array => trainer.model.parameters(trainer.state).get(name)!.data;
+  const start = new Map([...alike.model.parameters(alike.state)].map(([name, p]) => [name, p.data]));
+  for (const x of [alike, scaled]) await x.train(batch(0, 8));
+  for (const [name, { shape }] of model.layout.dense) {
+    const factor = largest(read(scaled, name), start.get(name)!) / largest(read(alike, name), start.get(name)!);
+    const expected = name.endsWith('.weight') ? Math.min(1, 8 / shape[0]!) : 1;
+    t.ok(Math.abs(factor / expected - 1) < 1e-3, `${name} moves ${expected} times as far`);
+  }
+  const classes = new ParameterGroups(model.layout, [{ match: 'head', learningRate: 0.5 }], 8).classes;
+  t.ok(classes.some(({ learningRate, weightDecay }) => learningRate < 0.5 && learningRate * weightDecay === 0.5), 'a group scales rate and decay, the width the rate alone');
+  t.throws(() => trainerOf({ dense: { ...dense, fanInBase: -1 } }), { code: 'ERR_CONFIG', place: 'train.dense.fanInBase' });
+  for (const x of [alike, scaled]) x.dispose();
 });
 
 await t.test('the sparse rate can have a schedule of its own', async (t) => {

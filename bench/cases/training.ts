@@ -3,6 +3,7 @@ import { race } from '../../lib/bench/race.ts';
 import { type Precision, TrainSession } from '../../lib/bench/sessions.ts';
 import { timesByOp } from '../../lib/cli/profile.ts';
 import type { Batch } from '../../lib/data/batch.ts';
+import { rateInputs } from '../../lib/train/step.ts';
 import { type Bench, precisions } from '../context.ts';
 import { roofs } from '../native.ts';
 
@@ -14,7 +15,7 @@ const session = (name: string, threads: number, precision: Precision = 'fp32', m
 /** Where a step's time goes: the largest operations with their share, and the rate of those that count FLOPs. */
 async function whereTimeGoes(s: TrainSession, batch: Batch): Promise<string> {
   const { sizes, arrays } = s.trainer.model.inputs(batch);
-  arrays.set('hyper', Float32Array.of(1e-4, 0, 1e-4, 1, 0, 0, 0, 0));
+  for (const [name, rates] of rateInputs(s.trainer.compiled.rates, { dense: 1e-4, weightDecay: 0, sparse: 1e-4, update: 1, average: 0 })) arrays.set(name, rates);
   arrays.set('dropout.seed', Int32Array.of(1, 1));
   const { times } = await s.trainer.plan.run(sizes, arrays, new Map(), { profile: true });
   const flops = new Map<string, number>();

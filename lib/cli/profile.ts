@@ -65,7 +65,7 @@ export function profileCommand(): Command {
       const encoded = [...makeWorld(world)].map((s) => encodeRequest(schema, s.request));
       for await (const batch of batches(schema, encoded, { ...historyForm(run.model), maxEvents: Infinity, maxRequests: o.requests })) {
         const { sizes, arrays } = model.inputs(batch);
-        for (const [name, rates] of rateInputs(run.train.groups, { dense: 1e-4, weightDecay: 0, sparse: 1e-4, update: 1, average: 0 })) arrays.set(name, rates);
+        for (const [name, rates] of rateInputs(step.rates, { dense: 1e-4, weightDecay: 0, sparse: 1e-4, update: 1, average: 0 })) arrays.set(name, rates);
         arrays.set('dropout.seed', Int32Array.of(1, 1));
         await plan.run(sizes, arrays); // warm
         const result = await plan.run(sizes, arrays, new Map(), { profile: true });

@@ -1,4 +1,4 @@
-import type { DenseOptimizer, SparseOptimizer } from '../graph/ops/optimizers.ts';
+import type { SparseOptimizer } from '../graph/ops/optimizers.ts';
 import { type BaselineConfig, type LongerConfig, type ModelConfig, presets, type QuerySelection } from '../model/config.ts';
 import { list, number, object, oneOf, orNull, partial, type Shape, text, textOr, truth, variants, whole } from '../schema/shape.ts';
 import { schemaShape } from '../schema/schema_shape.ts';
@@ -54,9 +54,9 @@ export const modelShape = variants<ModelConfig>('kind', {
 });
 
 const beta = share;
-type Dense<K> = DenseOptimizer & { readonly kind: K } & { readonly learningRate: number; readonly weightDecay: number };
+type Dense<K> = TrainOptions['dense'] & { readonly kind: K };
 type Sparse<K> = SparseOptimizer & { readonly kind: K } & { readonly learningRate: number };
-const denseRates = { learningRate: positive, weightDecay: number({ min: 0 }), eps: positive };
+const denseRates = { learningRate: positive, weightDecay: number({ min: 0 }), fanInBase: whole({ min: 0 }), eps: positive };
 const schedule = object<Schedule>({ warmup: whole({ min: 0 }), kind: oneOf('constant', 'cosine'), floor: number({ min: 0, max: 1 }) });
 
 /** Settings that are accepted where the trainer has them. */

@@ -13,7 +13,7 @@ export interface BlockStyle {
   /** Sigmoid gate on the attention's output. */
   readonly gate: boolean;
   readonly dropout: number;
-  /** Query and key projections start as so many times the identity. */
+  /** Logit of a row with itself at the start (LongerConfig.attentionGain). */
   readonly attentionGain: number;
 }
 
@@ -30,10 +30,11 @@ export interface Block {
   readonly finish: (x: Value, normed: Value, attended: Value) => Value;
 }
 
-export function block(graph: Graph, name: string, width: number, style: BlockStyle): Block {
+export function block(graph: Graph, name: string, width: number, heads: number, style: BlockStyle): Block {
   // An attention that starts as the identity matches content and carries what it matched in place: with one head a place
   // of the merged token, from the first step. Random starts stay on a plateau many times as long, the longer the wider.
-  const attentionInit = identity(style.attentionGain);
+  // A normalised row has a squared length of w in a head of w columns, so its logit with itself is scale^2 sqrt(w).
+  const attentionInit = identity(Math.sqrt(style.attentionGain / Math.sqrt(width / heads)));
   const keyInit: Init = { kind: 'copy', of: `${name}.qkv.query.weight`, scale: 1 };
   const inScope = <T>(scope: string, body: () => T): T => graph.scope(`${name}.${scope}`, body);
   let stream = hashStream(name);

@@ -50,6 +50,10 @@ export interface LongerConfig {
   /** How the candidate becomes a token: through the history's own token MLP plus a residual of its own, or by its own MLP. */
   readonly candidateEncoder: 'shared' | 'own';
   readonly head: { readonly kind: 'pooled' | 'flatten'; readonly hidden: readonly number[] };
+  /**
+   * Logit of a row with itself at the start, and so how sharply content is matched before anything is learned: query and key projections start as
+   * the multiple of the identity that gives it, whatever the heads' width.
+   */
   readonly attentionGain: number;
 }
 
@@ -86,7 +90,7 @@ export const longerDefaults: LongerConfig = {
   position: 'recency',
   candidateEncoder: 'shared',
   head: { kind: 'pooled', hidden: [256, 128] },
-  attentionGain: 1.6,
+  attentionGain: 3,
 };
 
 const baselineDefaults = {

@@ -43,7 +43,7 @@ function mergedTokens(graph: Graph, x: Value, c: LongerConfig): Value {
   let inner = x;
   for (let i = 0; i < c.inner.blocks; ++i)
     inner = graph.scope(`inner${i}`, () => {
-      const b = block(graph, `inner${i}`, c.width, style(c));
+      const b = block(graph, `inner${i}`, c.width, c.inner.heads, style(c));
       const n = b.normed(inner);
       const { k, v } = b.keys(n);
       return b.finish(inner, n, groupAttention(graph, b.query(n), k, v, eventOffsets, c.inner.heads, c.merge));
@@ -144,7 +144,7 @@ export function userSide(graph: Graph, schema: Schema, c: LongerConfig, past: Pa
 
   for (let layer = 0; layer <= c.selfLayers; ++layer)
     x = graph.scope(`layer${layer}`, () => {
-      const b = block(graph, `layer${layer}`, D, style(c));
+      const b = block(graph, `layer${layer}`, D, c.heads, style(c));
       const normed = b.normed(x);
       const fresh = b.keys(layer === 0 ? b.normed(keysFrom) : normed);
       const k = (cache[`k${layer}`] = join(`k${layer}`, fresh.k));
@@ -227,7 +227,7 @@ export function candidateSide(graph: Graph, schema: Schema, c: LongerConfig, cac
   const queryOffsets = offsetsInput(graph, 'query.offsets', R);
   for (let layer = 0; layer <= c.selfLayers; ++layer)
     x = graph.scope(`candidate_layer${layer}`, () => {
-      const b = block(graph, `layer${layer}`, D, style(c));
+      const b = block(graph, `layer${layer}`, D, c.heads, style(c));
       const normed = b.normed(x);
       const own = b.keys(normed);
       if (attend) return b.finish(x, normed, attend(layer, b.query(normed), own, candidateOffsets, m));

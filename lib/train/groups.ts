@@ -12,14 +12,26 @@ export interface ParameterGroup {
   readonly weightDecay?: number;
 }
 
+/** Factors of the rates that parameters share. The first class of a run has factors of 1. */
+export interface RateClass {
+  readonly learningRate: number;
+  /** Of the weight decay per unit of learning rate: a matrix that learns slower for its width alone decays as fast as any. */
+  readonly weightDecay: number;
+}
+
 /** The groups of a training run, resolved against the parameters of a model. */
 export class ParameterGroups {
-  readonly groups: readonly ParameterGroup[];
+  readonly classes: readonly RateClass[];
+  readonly #groups: readonly ParameterGroup[];
   readonly #layout: ParameterLayout;
+  readonly #classOf = new Map<string, number>();
 
-  /** @throws LongerError ERR_CONFIG for a pattern that matches no parameter, a factor below 0, or weight decay of tables alone */
-  constructor(layout: ParameterLayout, groups: readonly ParameterGroup[] = []) {
-    this.groups = groups;
+  /**
+   * @param fanInBase weights of linear layers with more inputs than this learn slower in proportion (TrainOptions.dense); 0: all alike
+   * @throws LongerError ERR_CONFIG for a pattern that matches no parameter, a factor below 0, or weight decay of tables alone
+   */
+  constructor(layout: ParameterLayout, groups: readonly ParameterGroup[] = [], fanInBase = 0) {
+    this.#groups = groups;
     this.#layout = layout;
     const names = [...layout.dense.keys(), ...layout.tables.keys()];
     groups.forEach((group, i) => {
@@ -38,19 +50,30 @@ export class ParameterGroups {
       if (group.weightDecay !== undefined && ![...layout.dense.keys()].some((name) => matches(group, name)))
         throw new LongerError('ERR_CONFIG', `'${group.match}' matches embedding tables only, which have no weight decay`, { place: `${place}.weightDecay` });
     });
+    const classes: RateClass[] = [{ learningRate: 1, weightDecay: 1 }];
+    const assign = (name: string, width: number): void => {
+      const learningRate = (this.#group(name)?.learningRate ?? 1) * width;
+      const weightDecay = 1 / width;
+      let at = classes.findIndex((c) => c.learningRate === learningRate && c.weightDecay === weightDecay);
+      if (at < 0) at = classes.push({ learningRate, weightDecay }) - 1;
+      this.#classOf.set(name, at);
+    };
+    for (const [name, { shape }] of layout.dense) assign(name, fanInBase > 0 && name.endsWith('.weight') ? Math.min(1, fanInBase / shape[0]!) : 1);
+    for (const name of layout.tables.keys()) assign(name, 1);
+    this.classes = classes;
   }
 
-  /** Number of the parameter's group; -1 for none. */
+  /** Number of the parameter's class. */
   of(name: string): number {
-    return this.groups.findIndex((group) => matches(group, name));
+    return this.#classOf.get(name)!;
   }
 
-  /** Runs of dense parameters of one group that lie side by side: element offset and size in the flat buffer. */
-  denseRuns(): { readonly group: number; readonly offset: number; readonly size: number }[] {
-    const starts: { group: number; offset: number }[] = [];
+  /** Runs of dense parameters of one class that lie side by side: element offset and size in the flat buffer. */
+  denseRuns(): { readonly rates: number; readonly offset: number; readonly size: number }[] {
+    const starts: { rates: number; offset: number }[] = [];
     for (const [name, { offset }] of this.#layout.dense) {
-      const group = this.of(name);
-      if (starts.at(-1)?.group !== group) starts.push({ group, offset });
+      const rates = this.of(name);
+      if (starts.at(-1)?.rates !== rates) starts.push({ rates, offset });
     }
     return starts.map((s, i) => ({ ...s, size: (starts[i + 1]?.offset ?? this.#layout.denseSize) - s.offset }));
   }
@@ -59,10 +82,14 @@ export class ParameterGroups {
   decay(): Float32Array {
     const mask = new Float32Array(this.#layout.denseSize);
     for (const [name, { offset, shape, value }] of this.#layout.dense) {
-      const factor = this.groups[this.of(name)]?.weightDecay ?? (value.parameter!.decay ? 1 : 0);
+      const factor = this.#group(name)?.weightDecay ?? (value.parameter!.decay ? 1 : 0);
       mask.fill(factor, offset, offset + shape.reduce((a, b) => a * b, 1));
     }
     return mask;
+  }
+
+  #group(name: string): ParameterGroup | undefined {
+    return this.#groups.find((group) => matches(group, name));
   }
 }
 

@@ -15,7 +15,15 @@ export interface TrainOptions {
   readonly epochs: number;
   /** Bounds of a batch. */
   readonly batch: { readonly maxEvents: number; readonly maxRequests: number };
-  readonly dense: DenseOptimizer & { readonly learningRate: number; readonly weightDecay: number };
+  readonly dense: DenseOptimizer & {
+    readonly learningRate: number;
+    readonly weightDecay: number;
+    /**
+     * Weights of linear layers with more inputs than this get a learning rate smaller in proportion (muP, arXiv 2203.03466, table 8), so that one
+     * rate suits every width; their decay stays. 0: all alike.
+     */
+    readonly fanInBase: number;
+  };
   readonly sparse: SparseOptimizer & { readonly learningRate: number };
   /** Rates of parameters by name, scope or pattern; the first group that matches counts. */
   readonly groups: readonly ParameterGroup[];
@@ -40,7 +48,7 @@ export interface TrainOptions {
 export const trainDefaults: TrainOptions = {
   epochs: 1,
   batch: { maxEvents: 16_384, maxRequests: 64 },
-  dense: { kind: 'adamw', learningRate: 1e-3, weightDecay: 0.01, beta1: 0.9, beta2: 0.999, eps: 1e-8 },
+  dense: { kind: 'adamw', learningRate: 1e-3, weightDecay: 0.01, fanInBase: 64, beta1: 0.9, beta2: 0.999, eps: 1e-8 },
   sparse: { kind: 'rowwise-adagrad', learningRate: 0.05, eps: 1e-8 },
   groups: [],
   clip: { dense: 10, sparse: 10 },
@@ -74,6 +82,7 @@ export function checkTrainOptions(options: TrainOptions): void {
   positive('batch.maxRequests', options.batch.maxRequests);
   positive('dense.learningRate', options.dense.learningRate);
   positive('dense.weightDecay', options.dense.weightDecay, true);
+  positive('dense.fanInBase', options.dense.fanInBase, true);
   positive('sparse.learningRate', options.sparse.learningRate);
   positive('clip.dense', options.clip.dense, true);
   positive('clip.sparse', options.clip.sparse, true);

@@ -14,10 +14,10 @@ import { recompute, type RecomputePolicy } from '../graph/passes/recompute.ts';
 import { defaultTiling, tileTemporaries, type Tiling } from '../graph/passes/tile.ts';
 import type { ModelDescription } from '../model/model.ts';
 import type { GraphSpec, StoreSpec } from '../native/types.ts';
-import { type ParameterGroup, ParameterGroups } from './groups.ts';
+import { type ParameterGroup, ParameterGroups, type RateClass } from './groups.ts';
 
 export interface StepOptions {
-  readonly dense: DenseOptimizer;
+  readonly dense: DenseOptimizer & { readonly fanInBase?: number };
   readonly sparse: SparseOptimizer;
   /** Parameters with rates of their own. */
   readonly groups: readonly ParameterGroup[];
@@ -41,6 +41,8 @@ export interface TrainStep {
   readonly spec: GraphSpec;
   /** Stores beside the parameters': gradients, optimizer state, decay mask, average. */
   readonly stores: readonly StoreSpec[];
+  /** What `rateInputs` takes for this step. */
+  readonly rates: readonly RateClass[];
 }
 
 /** Persistent memory of an optimizer, beside the parameters themselves. */
@@ -73,13 +75,15 @@ export interface StepRates {
   readonly average: number;
 }
 
-/** The inputs `hyper` and, for each group, `hyper.<number>`. */
-export function rateInputs(groups: readonly ParameterGroup[], rates: StepRates): Map<string, Float32Array> {
-  const hyper = (factor: number): Float32Array => Float32Array.of(rates.dense * factor, rates.weightDecay, rates.sparse * factor, rates.update, rates.average, 0, 0, 0);
-  return new Map([['hyper', hyper(1)], ...groups.map((g, i) => [`hyper.${i}`, hyper(g.learningRate ?? 1)] as const)]);
+/** The rates of every class of parameters, as the inputs that a step reads. */
+export function rateInputs(classes: readonly RateClass[], rates: StepRates): Map<string, Float32Array> {
+  return new Map(classes.map(({ learningRate: f, weightDecay }, i) => [
+    hyperName(i), Float32Array.of(rates.dense * f, rates.weightDecay * weightDecay, rates.sparse * f, rates.update, rates.average, 0, 0, 0),
+  ]));
 }
 
-const hyperInput = (graph: Graph, group: number): Value => graph.input(group < 0 ? 'hyper' : `hyper.${group}`, 'f32', [fixed(8)]);
+const hyperName = (rates: number): string => (rates === 0 ? 'hyper' : `hyper.${rates}`);
+const hyperInput = (graph: Graph, rates: number): Value => graph.input(hyperName(rates), 'f32', [fixed(8)]);
 
 /** Decay of update 1, 2, ... that makes the moving average an average of the parameters seen so far, without a share of the start. */
 export function averageDecay(decay: number, update: number): number {
@@ -125,7 +129,7 @@ function finished(model: ModelDescription, { graph, logits, placed }: Pick<Retur
     sizes: options.sizes ?? {},
     measure: measure && ((g) => measure(spec(g))),
   });
-  return { graph: whole, spec: spec(whole), stores: stepStores(model.layout, options) };
+  return { graph: whole, spec: spec(whole), stores: stepStores(model.layout, options), rates: classesOf(model.layout, options).classes };
 }
 
 /**
@@ -185,12 +189,14 @@ export function updateStep(model: ModelDescription, tables: readonly TableGradie
     });
     update(graph, model.layout, joined, 'dense.sum', [], options);
   }));
-  return { graph, spec: lower(graph, model.layout), stores: stepStores(model.layout, options) };
+  return { graph, spec: lower(graph, model.layout), stores: stepStores(model.layout, options), rates: classesOf(model.layout, options).classes };
 }
+
+const classesOf = (layout: ParameterLayout, { groups, dense }: StepOptions): ParameterGroups => new ParameterGroups(layout, groups, dense.fanInBase);
 
 /** Nothing is updated unless all gradients and what is in `guards` are finite. */
 function update(graph: Graph, layout: ParameterLayout, sparse: readonly SparseGradient[], gradient: string, guards: readonly Value[], options: StepOptions): void {
-  const groups = new ParameterGroups(layout, options.groups);
+  const groups = classesOf(layout, options);
   const flat = (store: string, offset = 0, size = layout.denseSize): Value => graph.state(store, 'f32', [size], store, offset);
   const denseSum = sumSquares(graph, flat(gradient));
   const sparseSums = sparse.map((g) => sumSquares(graph, g.grad, g.count));
@@ -198,10 +204,10 @@ function update(graph: Graph, layout: ParameterLayout, sparse: readonly SparseGr
   const denseClip = clipScale(graph, [denseSum], [...sparseSums, ...others], options.clip.dense);
   const sparseClip = sparse.length > 0 ? clipScale(graph, sparseSums, [denseSum, ...others], options.clip.sparse) : null;
 
-  for (const { group, offset, size } of groups.denseRuns()) {
+  for (const { rates, offset, size } of groups.denseRuns()) {
     const part = (store: string): Value => flat(store, offset, size);
     const values = { grad: part(gradient), param: part('dense'), first: part('dense.first'), second: part('dense.second'), decay: part('dense.decay') };
-    denseUpdate(graph, options.dense, values, hyperInput(graph, group), denseClip.scale);
+    denseUpdate(graph, options.dense, values, hyperInput(graph, rates), denseClip.scale);
   }
   for (const g of sparse) {
     const name = tableStore(g.table.name);
@@ -211,7 +217,7 @@ function update(graph: Graph, layout: ParameterLayout, sparse: readonly SparseGr
     );
     sparseUpdate(graph, options.sparse, g, state, hyperInput(graph, groups.of(g.table.name)), sparseClip!.scale);
   }
-  if (options.ema > 0) emaUpdate(graph, flat('dense'), flat('dense.average'), hyperInput(graph, -1), denseClip.scale);
+  if (options.ema > 0) emaUpdate(graph, flat('dense'), flat('dense.average'), hyperInput(graph, 0), denseClip.scale);
   graph.output('norm.dense', denseClip.norm);
   if (sparseClip) graph.output('norm.sparse', sparseClip.norm);
 }

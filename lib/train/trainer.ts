@@ -109,11 +109,11 @@ export class Trainer implements Disposable {
     const batches: readonly Batch[] = Array.isArray(batch) ? (batch as readonly Batch[]) : [batch as Batch];
     if (batches.length < 1 || batches.length > this.options.accumulate)
       throw new LongerError('ERR_CONFIG', `a step takes 1 to ${this.options.accumulate} batches, got ${batches.length}`, { place: 'train.accumulate' });
-    const { dense, sparse, schedule, sparseSchedule, groups, ema, accumulate } = this.options;
+    const { dense, sparse, schedule, sparseSchedule, ema, accumulate } = this.options;
     const step = this.#step + 1;
     const update = step - this.#skipped;
     const learningRate = dense.learningRate * scheduleFactor(schedule, step, this.totalSteps);
-    const rates = rateInputs(groups, {
+    const rates = rateInputs(this.compiled.rates, {
       dense: learningRate,
       weightDecay: dense.weightDecay,
       sparse: sparse.learningRate * scheduleFactor(sparseSchedule ?? schedule, step, this.totalSteps),
