@@ -1,4 +1,5 @@
 import { appendBench } from './cases/append.ts';
+import { delayBench } from './cases/delay.ts';
 import { attentionBench, linearBench, roofsBench } from './cases/kernels.ts';
 import { memoryBench } from './cases/memory.ts';
 import { onnxBench } from './cases/onnx.ts';
@@ -8,4 +9,4 @@ import { torchBench, torchMemoryBench } from './cases/torch.ts';
 import type { Bench } from './context.ts';
 
 /** In the order in which they run. */
-export const benches: readonly Bench[] = [roofsBench, linearBench, attentionBench, trainingBench, raggedBench, recomputeBench, memoryBench, servingBench, appendBench, overheadBench, onnxBench, torchBench, torchMemoryBench];
+export const benches: readonly Bench[] = [roofsBench, linearBench, attentionBench, trainingBench, raggedBench, recomputeBench, delayBench, memoryBench, servingBench, appendBench, overheadBench, onnxBench, torchBench, torchMemoryBench];

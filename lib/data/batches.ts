@@ -2,6 +2,7 @@ import type { EncodedRequest } from '../schema/encode.ts';
 import type { Schema } from '../schema/schema.ts';
 import { type Batch, type HistoryForm, packBatch } from './batch.ts';
 import { Random } from './random.ts';
+import { turn } from './turns.ts';
 
 export interface BatchOptions extends HistoryForm {
   /** A batch is full when another request would pass one of these. One request always fits. */
@@ -68,6 +69,7 @@ async function* assemble(
     return number++ < skip ? null : packBatch(schema, requests, options);
   };
   for await (const request of source) {
+    await turn();
     const n = Math.min(request.events, options.maxHistory);
     if (held.length > 0 && (held.length >= options.maxRequests || events + n > options.maxEvents)) {
       const batch = flush();

@@ -3,6 +3,7 @@ import { LongerError } from '../errors.ts';
 import { NumberLists } from '../schema/encode.ts';
 import type { Schema } from '../schema/schema.ts';
 import { columnsToRead, mustExist, nested, type Row } from './rows.ts';
+import { turn } from './turns.ts';
 
 const quoted = (text: string): string => `'${text.replaceAll("'", "''")}'`;
 const name = (text: string): string => `"${text.replaceAll('"', '""')}"`;
@@ -40,6 +41,24 @@ export async function parquetCount(path: string): Promise<number> {
   }
 }
 
+/** Lengths of a list column by row, 0 where there is no list. @throws LongerError ERR_DATA */
+export async function* parquetLengths(path: string, schema: Schema, column: string): AsyncGenerator<number> {
+  const connection = await connect(path);
+  try {
+    await promised(connection, path);
+    columnsToRead(schema, (await columnsOf(connection, path)).columnNames, path);
+    const result = await connection.stream(`SELECT coalesce(len(${name(column)}), 0)::INTEGER FROM ${table(path)}`);
+    for (let chunk = await result.fetchChunk(); chunk && chunk.rowCount > 0; chunk = await result.fetchChunk()) {
+      const lengths = chunk.getColumnVector(0);
+      for (let i = 0; i < chunk.rowCount; ++i) yield lengths.getItem(i) as number;
+    }
+  } catch (cause) {
+    throw cause instanceof LongerError ? cause : new LongerError('ERR_DATA', `cannot be read: ${reason(cause)}`, { place: path, remedy: 'Write or copy it again', cause });
+  } finally {
+    connection.closeSync();
+  }
+}
+
 /** Rows of a Parquet file, some thousand at a time; only the columns that the schema reads. */
 export async function* parquetRows(path: string, schema: Schema): AsyncGenerator<Row> {
   const connection = await connect(path);
@@ -65,7 +84,11 @@ export async function* parquetRows(path: string, schema: Schema): AsyncGenerator
         const chunk = await result.fetchChunk();
         rows = chunk?.rowCount ?? 0;
         if (rows === 0 && start !== total) throw new Error(`${start} rows were found, ${total} are said to be there`);
-        columns = new Map(rows === 0 ? [] : names.map((n, c) => [n, reader(chunk!.getColumnVector(c))]));
+        columns = new Map();
+        for (let c = 0; rows > 0 && c < names.length; ++c) {
+          columns.set(names[c]!, reader(chunk!.getColumnVector(c))); // a copy of all its rows, in one piece
+          await turn();
+        }
       } catch (cause) {
         yield failed(start, cause);
         return;

@@ -5,8 +5,9 @@ import type { RequestOf, Schema, SchemaSpec } from '../schema/schema.ts';
 import { nearest } from '../schema/suggest.ts';
 import { arrowRows } from './arrow.ts';
 import { jsonlRows } from './jsonl.ts';
-import { parquetCount, parquetRows } from './parquet.ts';
-import type { Row } from './rows.ts';
+import { parquetCount, parquetLengths, parquetRows } from './parquet.ts';
+import { historyColumn, type Row } from './rows.ts';
+import { turn } from './turns.ts';
 
 export interface ReadOptions {
   /** Bad rows are counted and left out instead of ending the run. */
@@ -60,6 +61,7 @@ export class Dataset {
   /** Requests in file order, with `skipBad` an error in the place of each bad row. @throws LongerError ERR_DATA without */
   async *rows(): AsyncGenerator<EncodedRequest | LongerError> {
     for await (const { row, place, count = 1 } of this.#read(this.path, this.schema)) {
+      await turn();
       let encoded: EncodedRequest;
       try {
         if (row instanceof LongerError) throw row;
@@ -73,6 +75,17 @@ export class Dataset {
       }
       yield encoded;
     }
+  }
+
+  /**
+   * Events of each request in file order, as a plan of the batches needs them. A Parquet file is asked for the lengths of one column: bad rows
+   * count too, and no other fault of a row is found. Other files are read as rows.
+   * @throws LongerError ERR_DATA
+   */
+  async *lengths(): AsyncGenerator<number> {
+    const column = historyColumn(this.schema);
+    if (this.#read === parquetRows && column !== undefined) yield* parquetLengths(this.path, this.schema, column);
+    else for await (const { events } of this) yield events;
   }
 
   /** Rows of the file, where it says so without being read (Parquet); undefined otherwise. */

@@ -24,6 +24,11 @@ function columnsOf(schema: Schema): { needed: string[]; others: string[] } {
   return { needed, others };
 }
 
+/** A list column with an entry for each event that every file of the schema has; undefined where all are optional. */
+export function historyColumn(schema: Schema): string | undefined {
+  return columnsOf(schema).needed.find((name) => name.startsWith('history.'));
+}
+
 /** The names among a file's columns that the schema reads. @throws LongerError ERR_DATA for one that is missing */
 export function columnsToRead(schema: Schema, present: readonly string[], path: string): string[] {
   const { needed, others } = columnsOf(schema);

@@ -1,5 +1,6 @@
 import type { Batch } from '../data/batch.ts';
 import { batches } from '../data/batches.ts';
+import { Dataset } from '../data/reader.ts';
 import { historyForm } from '../model/config.ts';
 import type { EncodedRequest } from '../schema/encode.ts';
 import type { StepReport, Trainer } from './trainer.ts';
@@ -46,15 +47,15 @@ async function* inGroups(made: AsyncIterable<Batch>, size: number): AsyncGenerat
   if (group.length > 0) yield group;
 }
 
-/** Steps that the epochs hold in all, by packing without training: what the schedule needs to know. */
+/** Steps that the epochs hold in all, from the lengths of the histories: what the schedule needs to know. */
 export async function countSteps(trainer: Trainer, source: Source): Promise<number> {
   const { epochs, batch, accumulate } = trainer.options;
   const limit = trainer.model.config.maxHistory;
   let packed = 0;
   let requests = 0;
   let events = 0;
-  for await (const request of source) {
-    const n = Math.min(request.events, limit);
+  for await (const length of source instanceof Dataset ? source.lengths() : lengthsOf(source)) {
+    const n = Math.min(length, limit);
     if (requests > 0 && (requests >= batch.maxRequests || events + n > batch.maxEvents)) {
       packed++;
       requests = 0;
@@ -65,4 +66,8 @@ export async function countSteps(trainer: Trainer, source: Source): Promise<numb
   }
   // Another order packs a little differently; the schedule only needs the size of it.
   return Math.ceil(Math.ceil((packed + (requests > 0 ? 1 : 0)) / accumulate) * epochs);
+}
+
+async function* lengthsOf(source: Source): AsyncGenerator<number> {
+  for await (const { events } of source) yield events;
 }
