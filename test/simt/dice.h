@@ -2,10 +2,10 @@
 #pragma once
 #include <cstdint>
 #include <initializer_list>
-#include <random>
 #include <vector>
 
 #include "runtime/tensor.h"
+#include "simt/random.h"
 
 namespace simt {
 
@@ -14,7 +14,7 @@ class Dice {
   explicit Dice(uint64_t seed) : bits_(seed) {}
   int64_t whole(int64_t low, int64_t high) { return low + static_cast<int64_t>(bits_() % static_cast<uint64_t>(high - low + 1)); }
   bool coin() { return bits_() & 1; }
-  double number(double low, double high) { return std::uniform_real_distribution<double>(low, high)(bits_); }
+  double number(double low, double high) { return bits_.number(low, high); }
   longer::DType type() { return coin() ? longer::DType::f32 : longer::DType::bf16; }
   template <class T>
   T one_of(std::initializer_list<T> list) { return list.begin()[bits_() % list.size()]; }
@@ -38,7 +38,7 @@ class Dice {
   }
 
  private:
-  std::mt19937_64 bits_;
+  Random bits_;
 };
 
 }  // namespace simt

@@ -3,7 +3,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <deque>
-#include <random>
+#include "simt/random.h"
 #include <vector>
 
 #include "runtime/error.h"
@@ -28,7 +28,6 @@ struct EmulatedStream {
 };
 
 std::vector<EmulatedStream*> streams;
-std::mt19937_64 order_of_streams;
 
 EmulatedStream* of(longer::Stream stream) { return static_cast<EmulatedStream*>(stream.handle); }
 EmulatedEvent* of(longer::Event event) { return static_cast<EmulatedEvent*>(event.handle); }
@@ -39,7 +38,7 @@ bool can_run(const EmulatedStream& stream) {
 
 // Runs work of all streams, any stream that can go first, until `stream` (nullptr: every stream) is empty.
 void drain(EmulatedStream* stream) {
-  order_of_streams.seed(options().seed);
+  Random order_of_streams(options().seed);
   std::vector<EmulatedStream*> ready;
   for (;;) {
     if (stream && stream->queue.empty()) return;

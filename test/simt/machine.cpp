@@ -6,12 +6,12 @@
 #include <deque>
 #include <map>
 #include <memory>
-#include <random>
 #include <set>
 #include <tuple>
 #include <vector>
 
 #include "simt/fiber.h"
+#include "simt/random.h"
 
 namespace simt {
 
@@ -116,7 +116,7 @@ struct Block {
 struct Launch {
   std::string name;
   const std::function<void()>* kernel;
-  std::mt19937_64 random;
+  Random random;
   std::vector<void*> fences;      // freed when the launch ends: an address is a fence once
   std::vector<void*> memory;
   void* begin = nullptr;
@@ -295,7 +295,7 @@ void launch(const char* name, Dim3 grid, Dim3 size, size_t shared_bytes, const s
   Launch here;
   here.name = name;
   here.kernel = &kernel;
-  here.random.seed(options().seed);
+  here.random = Random(options().seed);
   here.begin = order::create();
   here.end = order::create();
   order::release(here.begin);
@@ -305,7 +305,8 @@ void launch(const char* name, Dim3 grid, Dim3 size, size_t shared_bytes, const s
   const uint64_t blocks = uint64_t{grid.x} * grid.y * grid.z;
   std::vector<uint64_t> turn(blocks);
   for (uint64_t i = 0; i < blocks; ++i) turn[i] = backward ? blocks - 1 - i : i;
-  if (random) std::shuffle(turn.begin(), turn.end(), here.random);
+  if (random)
+    for (uint64_t i = blocks; i > 1; --i) std::swap(turn[i - 1], turn[here.random() % i]);
   for (const uint64_t i : turn) {
     run_block(Dim3(i % grid.x, i / grid.x % grid.y, i / grid.x / grid.y), grid, size, shared_bytes);
     if (!here.failure.empty()) break;

@@ -10,10 +10,9 @@ namespace {
 constexpr DType f32 = DType::f32, bf16 = DType::bf16;
 
 std::vector<double> values(size_t count, double low, double high, uint64_t seed) {
-  std::mt19937_64 random(seed);
-  std::uniform_real_distribution<double> uniform(low, high);
+  simt::Random random(seed);
   std::vector<double> v(count);
-  for (double& e : v) e = uniform(random);
+  for (double& e : v) e = random.number(low, high);
   return v;
 }
 

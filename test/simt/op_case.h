@@ -4,7 +4,6 @@
 #include <cmath>
 #include <cstring>
 #include <deque>
-#include <random>
 #include <string>
 #include <vector>
 
@@ -12,6 +11,7 @@
 #include "simt/check.h"
 #include "simt/emulated_device.h"
 #include "simt/ptx.h"
+#include "simt/random.h"
 
 namespace simt {
 
@@ -35,8 +35,7 @@ class OpCase {
 
   OpCase& in(longer::DType type, std::vector<int64_t> dims, double low, double high) {
     Value v = empty(type, dims);
-    std::uniform_real_distribution<double> uniform(low, high);
-    for (double& e : v.exact) e = rounded(uniform(random_), type);
+    for (double& e : v.exact) e = rounded(random_.number(low, high), type);
     ins_.push_back(std::move(v));
     return *this;
   }
@@ -62,9 +61,11 @@ class OpCase {
   OpCase& in_absent() { ins_.emplace_back(); return *this; }
   OpCase& out_absent() { outs_.emplace_back(); return *this; }
   OpCase& attributes(std::vector<double> values) { attributes_ = std::move(values); return *this; }
+  const std::vector<double>& given_attributes() const { return attributes_; }
   OpCase& first_row(int64_t row) { first_row_ = row; return *this; }
   // Only that many rows of the outputs that follow hold anything: the i32 in `output` says.
   OpCase& counted_by(int output) { counted_by_ = output; return *this; }
+  const std::vector<double>& result(int i) const { return outs_[i].result; }
   const std::vector<double>& exact_out(int i) const { return outs_[i].exact; }
 
   std::string describe() const {
@@ -239,7 +240,7 @@ class OpCase {
 
   std::string name_;
   void (*reference_)(const longer::Call&);
-  std::mt19937_64 random_;
+  Random random_;
   std::vector<Value> ins_, outs_;
   std::vector<double> attributes_;
   std::deque<std::vector<int32_t>> whole_;  // what the reference sees of whole numbers

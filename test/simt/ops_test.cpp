@@ -7,7 +7,7 @@
 #include "kernels/embedding_kernels.h"
 #include "kernels/rows_kernels.h"
 #include "kernels/training_kernels.h"
-#include "simt/dice.h"
+#include "simt/attention_cases.h"
 #include "simt/op_case.h"
 
 using namespace longer;
@@ -290,6 +290,10 @@ const std::map<std::string, Maker>& makers() {
       {"pair_features_dx", {reference::pair_features_dx, [](OpCase& c, Dice& d) { pairs(c, d, true, false); }}},
       {"pair_pool", {reference::pair_pool, [](OpCase& c, Dice& d) { pairs(c, d, false, true); }}},
       {"pair_pool_dx", {reference::pair_pool_dx, [](OpCase& c, Dice& d) { pairs(c, d, true, true); }}},
+      {"attention", {reference::attention, [](OpCase& c, Dice& d) { simt::attention_case(c, d, false); }, 3, 3e-6}},
+      {"attention_dx", {reference::attention_dx, [](OpCase& c, Dice& d) { simt::attention_case(c, d, true); }, 3, 3e-6}},
+      {"candidate_attention_dx", {reference::candidate_attention_dx, [](OpCase& c, Dice& d) { simt::candidate_attention_case(c, d, true); }, 3, 3e-6}},
+      {"candidate_attention", {reference::candidate_attention, [](OpCase& c, Dice& d) { simt::candidate_attention_case(c, d, false); }, 3, 3e-6}},
       {"embed", {reference::embed, embed}},
       {"sparse_grad", {reference::sparse_grad, sparse_grad}},
       {"time_bucket", {reference::time_bucket, time_bucket}},
@@ -330,6 +334,43 @@ void product_cost(Device& device) {
   measure(OpCase("linear_dw", reference::linear_dw, 1).in(bf16, {96, 128}, -1, 1).in(bf16, {96, 64}, -1, 1).out(f32, {128, 64}), "linear_dw");
 }
 
+// What a row gets does not depend on the others of its tile: a candidate among others, and alone, has the same bits.
+void candidate_alone(Device& device, DType type, int64_t m) {
+  constexpr int64_t kCandidates = 40, kKeys = 70, kWidth = 32;
+  Dice dice(5);
+  const std::vector<double> own = dice.numbers(kCandidates * m * kWidth, -2, 2), shared = dice.numbers(kKeys * kWidth, -2, 2);
+  const auto run = [&](int64_t first, int64_t count) {
+    const std::vector<double> mine(own.begin() + first * m * kWidth, own.begin() + (first + count) * m * kWidth);
+    OpCase c("candidate_attention", reference::candidate_attention, 1);
+    for (int i = 0; i < 3; ++i) c.in(type, {count * m, kWidth}, mine);
+    for (int i = 0; i < 2; ++i) c.in(type, {kKeys, kWidth}, shared);
+    c.in({0, static_cast<int32_t>(count)}).in({0, kKeys}).out(type, {count * m, kWidth}).out(f32, {count * m, 2}).attributes({2, 0.25, static_cast<double>(m)});
+    c.run_device(device);
+    return std::make_pair(c.result(0), c.result(1));
+  };
+  const auto all = run(0, kCandidates);
+  bool same = true;
+  for (int64_t i = 0; i < kCandidates; i += 3) {
+    const auto one = run(i, 1);
+    same = same && std::equal(one.first.begin(), one.first.end(), all.first.begin() + i * m * kWidth);
+    same = same && std::equal(one.second.begin(), one.second.end(), all.second.begin() + i * m * 2);
+  }
+  simt::expect(same, "a candidate of " + std::to_string(m) + " rows depends on the others");
+}
+
+// Attention multiplies the tiles that are seen and no others, and its tiles have no bank conflicts.
+void attention_cost(Device& device) {
+  std::vector<int32_t> limits(128);
+  for (int32_t i = 0; i < 128; ++i) limits[i] = 64 + i + 1;  // the last 128 rows of 192 keys
+  OpCase c("attention", reference::attention, 1);
+  c.in(bf16, {128, 64}, -1, 1).in(bf16, {192, 64}, -1, 1).in(bf16, {192, 64}, -1, 1).in({0, 128}).in({0, 192}).in(limits);
+  c.out(bf16, {128, 64}).out(f32, {128, 1}).attributes({1, 0.125});
+  simt::counters() = {};
+  c.run_device(device);
+  simt::expect(simt::counters().mma_flops == int64_t{4} * 64 * 64 * 64 * (2 + 3), "attention multiplies tiles that no row sees");
+  simt::expect(simt::counters().bank_conflicts == 0, "attention has bank conflicts");
+}
+
 // Ids and indices past the end are neither read nor written there, and are told.
 void faults(Device& device) {
   const auto told = [&](OpCase& c, const char* what) {
@@ -349,7 +390,7 @@ void faults(Device& device) {
 int main(int count, char** arguments) {
   auto device = simt::open_emulated_device();
   const std::string only = count > 1 ? arguments[1] : "";
-  const int rounds = std::string(SIMT_TIER) == "plain" ? 16 : std::string(SIMT_TIER) == "asan" ? 6 : 2;
+  const int rounds = std::string(SIMT_TIER) == "plain" ? 8 : std::string(SIMT_TIER) == "asan" ? 4 : 2;
   for (const std::string& name : cuda::device_op_names()) {
     if ((!only.empty() && name != only) || name == "norm" || name == "norm_dx") continue;  // norm_test
     const auto found = makers().find(name);
@@ -369,5 +410,9 @@ int main(int count, char** arguments) {
   }
   if (only.empty()) faults(*device);
   if (only.empty() || only == "linear") product_cost(*device);
+  if (only.empty() || only == "attention") attention_cost(*device);
+  if (only.empty() || only == "candidate_attention")
+    for (const DType type : {f32, bf16})
+      for (const int64_t m : {1, 2, 3, 5}) candidate_alone(*device, type, m);
   return simt::report("ops_test " SIMT_TIER);
 }

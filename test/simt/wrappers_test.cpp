@@ -1,18 +1,18 @@
 // Each function of ptx.cuh against a table that is computed here, naively, from the PTX ISA's text.
 #include <cmath>
-#include <random>
 #include <vector>
 
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/ptx.cuh"
 #include "simt/check.h"
+#include "simt/random.h"
 
 using namespace longer;
 using simt::expect;
 
 namespace {
 
-std::mt19937 bits(3);
+simt::Random bits(3);
 
 // What many CUDA threads find true together.
 class Verdict {

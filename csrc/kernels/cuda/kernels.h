@@ -58,6 +58,16 @@ void pair_pool(const Call& call, const Queue& queue);
 void pair_pool_dx(const Call& call, const Queue& queue);
 int64_t gather_rows_dx_workspace(const Call& call);
 
+// attention
+void attention(const Call& call, const Queue& queue);
+void attention_dx(const Call& call, const Queue& queue);
+void candidate_attention(const Call& call, const Queue& queue);
+void candidate_attention_dx(const Call& call, const Queue& queue);
+int64_t attention_workspace(const Call& call);
+int64_t attention_dx_workspace(const Call& call);
+int64_t candidate_attention_workspace(const Call& call);
+int64_t candidate_attention_dx_workspace(const Call& call);
+
 // embedding
 void embed(const Call& call, const Queue& queue);
 void sparse_grad(const Call& call, const Queue& queue);

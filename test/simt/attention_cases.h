@@ -1,0 +1,94 @@
+// Random cases of the attention operations.
+#pragma once
+#include <cmath>
+
+#include "kernels/attention_kernels.h"
+#include "simt/dice.h"
+#include "simt/op_case.h"
+
+namespace simt {
+
+// Heads, with the matrices of rows that they lie in.
+struct Heads {
+  longer::DType type;
+  int64_t heads, head_width;
+  int64_t width() const { return heads * head_width; }
+  double scale() const { return 1 / std::sqrt(static_cast<double>(head_width)); }
+};
+
+inline Heads any_heads(Dice& d) {
+  Heads h;
+  h.type = d.type();
+  h.head_width = d.one_of<int64_t>({1, 5, 8, 16, 24, 32, 40, 64, 72, 128});
+  h.heads = d.whole(1, h.head_width > 40 ? 2 : 3);
+  return h;
+}
+
+// Keys of each row: causal, aligned at the last; all; or any number, some out of range.
+inline std::vector<int32_t> any_limits(Dice& d, const std::vector<int32_t>& rows, const std::vector<int32_t>& keys) {
+  std::vector<int32_t> limits;
+  const int64_t kind = d.whole(0, 2);
+  for (size_t r = 0; r + 1 < rows.size(); ++r) {
+    const int32_t count = rows[r + 1] - rows[r], most = keys[r + 1] - keys[r];
+    for (int32_t i = 0; i < count; ++i)
+      limits.push_back(kind == 0 ? most - count + i + 1 : kind == 1 ? most : static_cast<int32_t>(d.whole(-2, most + 3)));
+  }
+  return limits;
+}
+
+// The reference's own o and lse go into the gradient, so that only its own error is seen.
+template <class Add>
+void add_attention(OpCase& c, Dice& d, bool backward, const Heads& h, int64_t rows, OpCase forward, Add add_inputs) {
+  add_inputs(c);
+  if (!backward) {
+    c.out(h.type, {rows, h.width()});
+    d.coin() ? c.out(longer::DType::f32, {rows, h.heads}) : c.out_absent();
+    return;
+  }
+  add_inputs(forward);
+  forward.out(h.type, {rows, h.width()}).out(longer::DType::f32, {rows, h.heads}).attributes(c.given_attributes());
+  forward.run_reference();
+  c.in(h.type, {rows, h.width()}, forward.exact_out(0)).in(longer::DType::f32, {rows, h.heads}, forward.exact_out(1));
+  c.in(h.type, {rows, h.width()}, -1, 1);
+}
+
+inline void attention_case(OpCase& c, Dice& d, bool backward) {
+  const Heads h = any_heads(d);
+  const int64_t requests = d.whole(0, 4);
+  const std::vector<int32_t> rows = d.offsets(requests), keys = d.offsets(requests);
+  const std::vector<double> q = d.numbers(rows.back() * h.width(), -3, 3), k = d.numbers(keys.back() * h.width(), -3, 3);
+  const std::vector<double> v = d.numbers(keys.back() * h.width(), -1, 1);
+  const std::vector<int32_t> limits = any_limits(d, rows, keys);
+  c.attributes({static_cast<double>(h.heads), h.scale()});
+  add_attention(c, d, backward, h, rows.back(), OpCase("attention", longer::reference::attention, 1), [&](OpCase& to) {
+    to.in(h.type, {rows.back(), h.width()}, q).in(h.type, {keys.back(), h.width()}, k).in(h.type, {keys.back(), h.width()}, v);
+    if (&to == &c && backward) return;
+    to.in(rows).in(keys).in(limits);
+  });
+  if (!backward) return;
+  c.in(rows).in(keys).in(limits).out(h.type, {rows.back(), h.width()});
+  c.out(h.type, {keys.back(), h.width()}).out(h.type, {keys.back(), h.width()});
+}
+
+inline void candidate_attention_case(OpCase& c, Dice& d, bool backward) {
+  const Heads h = any_heads(d);
+  const int64_t requests = d.whole(0, 3), m = d.one_of<int64_t>({1, 2, 3, 8, 17, 70});
+  const std::vector<int32_t> candidates = d.offsets(requests, 150 / m + 1), keys = d.offsets(requests);
+  const int64_t rows = candidates.back() * m;
+  std::vector<double> of_rows[3], of_keys[2];
+  for (auto& list : of_rows) list = d.numbers(rows * h.width(), -2, 2);
+  for (auto& list : of_keys) list = d.numbers(keys.back() * h.width(), -2, 2);
+  c.attributes({static_cast<double>(h.heads), h.scale(), static_cast<double>(m)});
+  add_attention(c, d, backward, h, rows, OpCase("candidate_attention", longer::reference::candidate_attention, 1), [&](OpCase& to) {
+    for (auto& list : of_rows) to.in(h.type, {rows, h.width()}, list);
+    for (auto& list : of_keys) to.in(h.type, {keys.back(), h.width()}, list);
+    if (&to == &c && backward) return;
+    to.in(candidates).in(keys);
+  });
+  if (!backward) return;
+  c.in(candidates).in(keys);
+  for (int i = 0; i < 3; ++i) c.out(h.type, {rows, h.width()});
+  for (int i = 0; i < 2; ++i) c.out(h.type, {keys.back(), h.width()});
+}
+
+}  // namespace simt
