@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { presets } from '../lib/model/config.ts';
 import { ModelDescription } from '../lib/model/model.ts';
-import { Runtime } from '../lib/native/plan.ts';
+import { Runtime, State } from '../lib/native/plan.ts';
 import { Ranker } from '../lib/rank/ranker.ts';
 import { encodeRequest } from '../lib/schema/encode.ts';
 import { id } from '../lib/schema/features.ts';
@@ -58,6 +58,24 @@ await t.test('other candidates of a cache score as if they had come with the req
     t.same(await ranker.score(await ranker.prefill(first), second), await ranker.score(await ranker.prefill(mixed)));
     ranker.dispose();
     trainer.dispose();
+  }
+});
+
+await t.test('weights that change are read anew, by every plan that holds them in another form', async (t) => {
+  for (const precision of ['fp32', 'bf16'] as const) {
+    const model = new ModelDescription(richSchema, tiny);
+    const [state, other] = [new State(model.layout.stores()), new State(model.layout.stores())];
+    t.teardown(() => { state.dispose(); other.dispose(); });
+    model.initialise(state, 1);
+    model.initialise(other, 2);
+    const [ranker, expected] = [new Ranker(model, state, runtime, { precision }), new Ranker(model, other, runtime, { precision })];
+    t.teardown(() => { ranker.dispose(); expected.dispose(); });
+    const some = requests([5, 24], [2, 3], 3);
+    const score = async (r: Ranker): Promise<Float32Array> => r.score(await r.prefill(some));
+    const before = await score(ranker);
+    for (const name of model.layout.stores()) state.write(name.name, 0, other.read(name.name, 0, new Float32Array(name.size)));
+    t.same(await score(ranker), await score(expected), precision);
+    t.notSame(await score(ranker), before, 'the weights are others');
   }
 });
 

@@ -37,6 +37,7 @@ void gate_dx(const Call& call);
 void dropout(const Call& call);
 void cast(const Call& call);
 int64_t linear_workspace(const Call& call);
+extern const Prepare linear_prepare;  // the weights
 int64_t linear_dx_workspace(const Call& call);
 int64_t linear_dw_workspace(const Call& call);
 int64_t norm_dx_workspace(const Call& call);

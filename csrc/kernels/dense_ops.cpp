@@ -4,7 +4,7 @@ namespace longer {
 
 OpList dense_ops() {
   static const Op ops[] = {
-      {"linear", reference::linear, cpu::linear, cpu::linear_workspace},
+      {"linear", reference::linear, cpu::linear, cpu::linear_workspace, &cpu::linear_prepare},
       {"linear_dx", reference::linear_dx, cpu::linear_dx, cpu::linear_dx_workspace},
       {"linear_dw", reference::linear_dw, cpu::linear_dw, cpu::linear_dw_workspace},
       {"activation", reference::activation, cpu::activation, nullptr},

@@ -28,6 +28,7 @@ struct Call {
   int attrs = 0;
   ThreadPool* pool = nullptr;
   void* workspace = nullptr;  // 64-byte aligned, of the size that Op::workspace asked for; contents undefined
+  const void* prepared = nullptr;  // of the op's Prepare, if it was done; else null
   int64_t first_row = 0;      // where the rows of the call begin in the batch, when it gets a tile of them
 
   const Tensor& input(int i) const { static const Tensor none; return i < ins ? in[i] : none; }
@@ -40,11 +41,20 @@ using Kernel = void (*)(const Call&);
 using Workspace = int64_t (*)(const Call&);  // bytes; data pointers of the call are not set yet, shapes and pool are.
                                              // Fewer rows never need more.
 
+// A form of an input that the kernel reads faster, worth keeping while the input does not change. The two see a call
+// without outputs' and other inputs' data; the form depends on shapes and types of the inputs alone, never on their rows.
+struct Prepare {
+  int input;
+  int64_t (*bytes)(const Call&);
+  void (*fill)(const Call&, void* to);  // 64-byte aligned
+};
+
 struct Op {
   const char* name;
   Kernel reference;
   Kernel cpu;
   Workspace workspace;  // of the cpu kernel; nullptr for none. Reference kernels allocate for themselves.
+  const Prepare* prepare = nullptr;
 };
 
 struct OpList {

@@ -38,6 +38,8 @@ Executor::Executor(GraphDescription graph, std::shared_ptr<State> state, std::sh
     : state_(state), runtime_(std::move(runtime)), graph_(std::move(graph), std::move(state), backend), tiles_(graph_) {
   bound_.resize(graph_.values().size());
   operands_.resize(static_cast<size_t>(graph_.most_operands()));
+  held_.resize(graph_.leaves().size());
+  prepared_.assign(graph_.leaves().size(), nullptr);
 }
 
 void Executor::check(const RunRequest& request) const {
@@ -140,6 +142,35 @@ void Executor::copy_out(const RunRequest& request) {
   }
 }
 
+// Weights that this plan cannot change are held as their kernels read them. Those that others change are prepared again.
+void Executor::hold_prepared(const MemoryPlan& plan) {
+  if (graph_.writes_state() || graph_.backend() != Backend::cpu) return;
+  const uint64_t version = state_->version();
+  if (version == prepared_version_) return;
+  for (size_t leaf = 0; leaf < graph_.leaves().size(); ++leaf) {
+    const auto [node, op] = graph_.leaves()[leaf];
+    if (op->prepare) prepare(static_cast<int>(leaf), *node, *op, version, plan);
+  }
+  prepared_version_ = version;
+}
+
+void Executor::prepare(int leaf, const Node& node, const Op& op, uint64_t version, const MemoryPlan& plan) {
+  const int weights = node.inputs[static_cast<size_t>(op.prepare->input)];
+  const Value& value = graph_.values()[static_cast<size_t>(weights)];
+  if (value.place != Place::store) return;
+  Tensor* next = operands_.data();
+  for (const auto* list : {&node.inputs, &node.outputs})
+    for (int v : *list) *next++ = v < 0 ? Tensor{} : plan.tensor(v);
+  Tensor& form = operands_[static_cast<size_t>(op.prepare->input)];
+  form.data = graph_.store_data(weights);
+  const Call call = graph_.call_of(leaf, operands_.data(), runtime_->pool());
+  const PreparedWeights::Key key{node.op, value.store, value.offset, form.rows(), form.cols(), static_cast<int>(operands_[0].dtype)};
+  const size_t at = static_cast<size_t>(leaf);
+  held_[at].reset();  // so that the memory can be used again
+  held_[at] = state_->prepared().get(key, version, op.prepare->bytes(call), [&](void* to) { op.prepare->fill(call, to); });
+  prepared_[at] = held_[at]->data();
+}
+
 Call Executor::call_of(int n, const MemoryPlan& plan, uint8_t* arena) {
   const Node& node = graph_.nodes()[static_cast<size_t>(n)];
   Tensor* next = operands_.data();
@@ -148,6 +179,7 @@ Call Executor::call_of(int n, const MemoryPlan& plan, uint8_t* arena) {
   Call call = graph_.call_of(graph_.first_leaf(n), operands_.data(), runtime_->pool());
   const int64_t workspace = plan.workspace_offset(n);
   if (workspace >= 0) call.workspace = arena + workspace;
+  call.prepared = prepared_[static_cast<size_t>(graph_.first_leaf(n))];
   return call;
 }
 
@@ -164,7 +196,7 @@ void Executor::run_tiles(int n, const MemoryPlan& plan, const RunRequest& reques
   const int leaf = graph_.first_leaf(n);
   const int64_t workspace = plan.workspace_offset(n);
   const auto before = request.profile ? Clock::now() : Clock::time_point{};
-  const int bad = tiles_.run({n, plan.tile(n), bound_, workspace < 0 ? arena : arena + workspace, runtime_->pool(), request.profile,
+  const int bad = tiles_.run({n, plan.tile(n), bound_, workspace < 0 ? arena : arena + workspace, runtime_->pool(), prepared_.data() + leaf, request.profile,
                               request.check_finite, request.cancelled});
   outcome.cancelled = request.cancelled.load(std::memory_order_relaxed);  // perhaps half-way
   if (bad >= 0 && outcome.first_non_finite < 0) outcome.first_non_finite = leaf + bad;
@@ -184,6 +216,7 @@ void Executor::run(RunRequest& request, RunOutcome& outcome) {
   uint8_t* arena = runtime_->arena().reserve(plan.arena_bytes());
   bind(plan, request, arena);
   copy_in(request);
+  hold_prepared(plan);
 
   const int nodes = static_cast<int>(graph_.nodes().size());
   if (request.profile) outcome.times.assign(graph_.leaves().size(), 0.0);

@@ -72,6 +72,8 @@ class Executor {
   void bind(const MemoryPlan& plan, const RunRequest& request, uint8_t* arena);
   void copy_in(const RunRequest& request);
   void copy_out(const RunRequest& request);
+  void hold_prepared(const MemoryPlan& plan);
+  void prepare(int leaf, const Node& node, const Op& op, uint64_t version, const MemoryPlan& plan);
   Call call_of(int node, const MemoryPlan& plan, uint8_t* arena);
   void run_node(int node, const MemoryPlan& plan, const RunRequest& request, uint8_t* arena, RunOutcome& outcome);
   void run_tiles(int node, const MemoryPlan& plan, const RunRequest& request, uint8_t* arena, RunOutcome& outcome);
@@ -84,6 +86,10 @@ class Executor {
   Placement wanted_;
   std::vector<Tensor> bound_;     // a value each, with data
   std::vector<Tensor> operands_;  // of the node that runs
+  // A leaf each, of a plan that writes no weights: what was prepared of them, and of which version of the state.
+  std::vector<PreparedWeights::Held> held_;
+  std::vector<const void*> prepared_;
+  uint64_t prepared_version_ = 0;
   TileRunner tiles_;
   MemoryPlan promised_;
 };

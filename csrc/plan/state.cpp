@@ -47,6 +47,7 @@ void State::write(const std::string& name, int64_t offset, const Tensor& from) {
   char* to = range(name, offset, from, &held);
   if (users_.load() > 0) throw Error("ERR_BUSY", "store '" + name + "' is in use by a run that has not settled: await it first");
   convert(from.data, from.dtype, to, held, from.size());
+  ++version_;
 }
 
 }  // namespace longer

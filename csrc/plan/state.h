@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "plan/prepared.h"
 #include "runtime/arena.h"
 #include "runtime/tensor.h"
 
@@ -41,8 +42,12 @@ class State {
   void write(const std::string& store, int64_t offset, const Tensor& from);
 
   // Around every queued run, from posting to settling.
-  void begin_run(bool writes) { ++users_; if (writes) ++writers_; }
-  void end_run(bool writes) { --users_; if (writes) --writers_; }
+  void begin_run(bool writes) { ++users_; if (writes) ++writers_, ++version_; }
+  void end_run(bool writes) { --users_; if (writes) --writers_, ++version_; }
+
+  // Another one after every change; forms of weights that were prepared are of a version.
+  uint64_t version() const { return version_.load(); }
+  PreparedWeights& prepared() { return prepared_; }
 
  private:
   char* range(const std::string& store, int64_t offset, const Tensor& other, DType* held);
@@ -51,6 +56,8 @@ class State {
   Backend backend_;
   int64_t bytes_ = 0;
   std::atomic<int> users_{0}, writers_{0};
+  std::atomic<uint64_t> version_{1};
+  PreparedWeights prepared_;
 };
 
 }  // namespace longer

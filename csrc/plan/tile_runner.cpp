@@ -170,6 +170,7 @@ void TileRunner::run_tile(const Task& task, Worker& worker, uint8_t* scratch, ui
     }
     Call call = graph_.call_of(leaf, worker.operands.data(), one_thread());
     call.first_row = r.begin;
+    call.prepared = task.prepared[n];
     const int64_t workspace = task.plan.workspace(static_cast<int>(n));
     if (workspace >= 0) call.workspace = scratch + workspace;
     const auto before = task.profile ? Clock::now() : Clock::time_point{};

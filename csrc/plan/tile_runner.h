@@ -21,6 +21,7 @@ class TileRunner {
     const std::vector<Tensor>& values;  // of the graph, with data
     uint8_t* memory;                    // of TilePlan::bytes()
     ThreadPool& pool;
+    const void* const* prepared;        // a node of the body each: Call::prepared
     bool profile, check_finite;
     const std::atomic<bool>& cancelled;  // looked at before each tile
   };

@@ -109,18 +109,44 @@ const TileTable& tiles() {
   return table;
 }
 
+// A single row takes several panels at once: one alone waits for its own sums.
+constexpr int kAlone = 4;
+void alone_tile(const GemmBlock& g, int64_t row, int64_t col) {
+  const float* a = g.a + row * g.a_stride;
+  const float* b = g.b + col * g.words;
+  Vec acc[1][kAlone * kVectors];
+  clear(acc);
+  for (int64_t k = 0; k < g.words; ++k, b += kPanel) {
+    const Vec factor = set(a[k]);
+#pragma GCC unroll 4
+    for (int p = 0; p < kAlone; ++p)
+#pragma GCC unroll 8
+      for (int j = 0; j < kVectors; ++j) {
+        Vec& sum = acc[0][p * kVectors + j];
+        sum = multiply_add(factor, load(b + p * kPanel * g.words + j * kLanes), sum);
+      }
+  }
+  finish_registers(g, acc, g.row + row, g.col + col, kAlone * kPanel);
+}
+
 void multiply(const GemmBlock& g) {
   const TileTable& table = tiles();
-  const auto one = [&](int64_t r, int64_t c) {
-    const int64_t rows = least(kRowTile, g.rows - r), cols = least(kPanel, g.cols - c);
+  const auto one = [&](int64_t r, int64_t rows, int64_t c) {
+    const int64_t cols = least(kPanel, g.cols - c);
     table.multiply[(cols + kLanes - 1) / kLanes][rows](g, g.a + r * g.a_stride, g.b + c * g.words, g.row + r, g.col + c, cols);
   };
   // Panels of this size stay in the second-level cache beside the rows; of these a tile of rows is in the first level.
   constexpr int64_t kCacheWords = 65536;
   const int64_t wide = kPanel * (kCacheWords / (kPanel * (g.words + 1)) + 1);
+  const int64_t parts = (g.rows + kRowTile - 1) / kRowTile;  // the rows are dealt evenly to tiles
   for (int64_t begin = 0; begin < g.cols; begin += wide)
-    for (int64_t r = 0; r < g.rows; r += kRowTile)
-      for (int64_t c = begin; c < least(g.cols, begin + wide); c += kPanel) one(r, c);
+    for (int64_t part = 0; part < parts; ++part) {
+      const int64_t r = g.rows * part / parts, rows = g.rows * (part + 1) / parts - r, end = least(g.cols, begin + wide);
+      int64_t c = begin;
+      if (rows == 1)
+        for (; c + kAlone * kPanel <= end; c += kAlone * kPanel) alone_tile(g, r, c);
+      for (; c < end; c += kPanel) one(r, rows, c);
+    }
 }
 
 // The panels of b are dealt evenly to tiles of at most kSumVectors: a tile of one vector waits for its loads.

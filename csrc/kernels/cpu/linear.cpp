@@ -23,6 +23,7 @@ constexpr int64_t kBlockTiles = 8;              // row tiles that share a pass o
 constexpr int64_t kTaskWork = int64_t{1} << 18; // multiply-adds that are worth handing to another thread
 constexpr int64_t kTaskPack = int64_t{1} << 14; // the same for elements packed
 constexpr int64_t kTaskRead = int64_t{1} << 15; // the same for weights that few rows share
+constexpr int64_t kFewRows = 512;               // up to here threads share the columns: each reads its own weights only
 
 int64_t parts_of(int64_t n, int64_t part) { return (n + part - 1) / part; }
 
@@ -31,32 +32,41 @@ class ProductRun {
   ProductRun(const Product& p, const Call& call)
       : p_(p), pool_(*call.pool), kernel_(gemm_kernel(p.a.dtype == DType::bf16)), words_(parts_of(p.inner, kernel_.group)),
         panels_(parts_of(p.cols, kernel_.panel)), block_rows_(kernel_.row_tile * kBlockTiles),
-        stage_stride_(parts_of(words_, 16) * 16 + 16) {}
+        stage_stride_(parts_of(words_, 16) * 16 + 16), prepared_(static_cast<const float*>(call.prepared)) {}
 
   int64_t workspace() const {
-    if (small()) return stage_bytes();
-    return panel_bytes() + (must_stage() ? pool_.size() * stage_bytes() : 0);
+    return (small() ? 0 : panel_bytes()) + (must_stage() ? pool_.size() * stage_bytes() : 0);
+  }
+
+  int64_t panel_bytes() const { return align_up(panels_ * kernel_.panel * words_ * 4); }
+
+  void pack(float* panels) const {
+    const int64_t some = parts_of(kTaskPack, std::max<int64_t>(1, p_.inner * kernel_.panel));
+    pool_.parallel_for(parts_of(panels_, some), [&](int64_t task, int) {
+      const int64_t col = task * some * kernel_.panel;
+      kernel_.pack(source(col, std::min(some * kernel_.panel, p_.cols - col)), panels + col * words_);
+    });
   }
 
   void run(void* workspace) const {
     if (p_.rows == 0 || p_.cols == 0) return;
+    if (prepared_) return run_panels(prepared_, static_cast<char*>(workspace));
     if (small()) return run_small(static_cast<float*>(workspace));
     float* panels = static_cast<float*>(workspace);
-    pack(panels);
-    const int64_t task_rows = rows_a_task();
-    pool_.parallel_for(parts_of(p_.rows, task_rows), [&](int64_t task, int worker) {
-      float* stage = reinterpret_cast<float*>(static_cast<char*>(workspace) + panel_bytes() + worker * stage_bytes());
-      const int64_t end = std::min(p_.rows, (task + 1) * task_rows);
-      for (int64_t row = task * task_rows; row < end; row += block_rows_)
-        multiply(row, std::min(block_rows_, end - row), panels, stage);
-    });
+    if (few()) {  // who multiplies a panel packs it
+      run_columns([&](int64_t col, int64_t cols) { kernel_.pack(source(col, cols), panels + col * words_); }, panels, stages(workspace));
+    } else {
+      pack(panels);
+      run_panels(panels, stages(workspace));
+    }
   }
 
  private:
   // A few rows read the weights where they stand.
   bool small() const { return p_.rows <= kernel_.small_rows && !p_.transposed; }
 
-  int64_t panel_bytes() const { return align_up(panels_ * kernel_.panel * words_ * 4); }
+  bool few() const { return p_.rows <= kFewRows && pool_.size() > 1; }
+
   int64_t stage_bytes() const { return scratch_size(block_rows_ * stage_stride_ * 4, pool_.size()); }
 
   // Enough work for a task to be worth its hand-out, few enough rows that the threads end together.
@@ -97,18 +107,40 @@ class ProductRun {
     });
   }
 
-  void pack(float* panels) const {
-    const int64_t some = parts_of(kTaskPack, std::max<int64_t>(1, p_.inner * kernel_.panel));
-    pool_.parallel_for(parts_of(panels_, some), [&](int64_t task, int) {
-      const int64_t col = task * some * kernel_.panel;
-      kernel_.pack(source(col, std::min(some * kernel_.panel, p_.cols - col)), panels + col * words_);
+  char* stages(void* workspace) const { return static_cast<char*>(workspace) + panel_bytes(); }
+  float* stage_of(char* stages, int worker) const {
+    return must_stage() ? reinterpret_cast<float*>(stages + worker * stage_bytes()) : nullptr;
+  }
+
+  void run_panels(const float* panels, char* stages) const {
+    if (few()) return run_columns([](int64_t, int64_t) {}, panels, stages);
+    const int64_t task_rows = rows_a_task();
+    pool_.parallel_for(parts_of(p_.rows, task_rows), [&](int64_t task, int worker) {
+      const int64_t row = task * task_rows;
+      multiply(row, std::min(p_.rows, row + task_rows), 0, p_.cols, panels, stage_of(stages, worker));
     });
   }
 
-  void multiply(int64_t row, int64_t rows, const float* panels, float* stage) const {
-    GemmBlock b = block(row, rows, stage);
-    b.b = panels;
-    kernel_.multiply(b);
+  // Tasks of whole panels; before(col, cols) is called for each.
+  template <class Before>
+  void run_columns(Before before, const float* panels, char* stages) const {
+    const int64_t panel_work = std::max<int64_t>(1, p_.inner * kernel_.panel * std::min(p_.rows, kernel_.row_tile));
+    const int64_t wide = std::max(parts_of(panels_, 2 * pool_.size()), parts_of(kTaskWork, panel_work)) * kernel_.panel;
+    pool_.parallel_for(parts_of(p_.cols, wide), [&](int64_t task, int worker) {
+      const int64_t col = task * wide, cols = std::min(wide, p_.cols - col);
+      before(col, cols);
+      multiply(0, p_.rows, col, cols, panels, stage_of(stages, worker));
+    });
+  }
+
+  void multiply(int64_t row, int64_t end, int64_t col, int64_t cols, const float* panels, float* stage) const {
+    for (; row < end; row += block_rows_) {
+      GemmBlock b = block(row, std::min(block_rows_, end - row), stage);
+      b.b = panels + col * words_;
+      b.col = col;
+      b.cols = cols;
+      kernel_.multiply(b);
+    }
   }
 
   // Rows that are not words as they stand; or so far apart that a tile of them falls into the same few cache sets.
@@ -121,6 +153,7 @@ class ProductRun {
   ThreadPool& pool_;
   const GemmKernel& kernel_;
   const int64_t words_, panels_, block_rows_, stage_stride_;
+  const float* const prepared_;
 };
 
 Product forward(const Call& call) {
@@ -135,7 +168,12 @@ Product backward(const Call& call) {
           {nullptr, values(a.pre), values(a.add), values(a.dx), a.pre.present() ? a.activation : Activation::none, true}};
 }
 
+int64_t prepared_bytes(const Call& call) { return ProductRun(forward(call), call).panel_bytes(); }
+void fill_prepared(const Call& call, void* to) { ProductRun(forward(call), call).pack(static_cast<float*>(to)); }
+
 }  // namespace
+
+const Prepare linear_prepare = {1, prepared_bytes, fill_prepared};
 
 void linear(const Call& call) { ProductRun(forward(call), call).run(call.workspace); }
 void linear_dx(const Call& call) { ProductRun(backward(call), call).run(call.workspace); }
