@@ -29,7 +29,7 @@ export const demoModels: readonly { readonly name: string; readonly config: Mode
   { name: 'Base', config: { ...presets.base(), ...shape }, learningRate: 1e-3 },
   { name: 'SumPooling', config: { ...presets['sum-pooling'](), ...shape }, learningRate: 4e-3 },
   { name: 'DIN (recent 50)', config: { ...presets['din-recent50'](), ...shape, maxHistory: 50, unit: [32] }, learningRate: 4e-3 },
-  { name: 'DIN', config: { ...presets.din(), ...shape, unit: [32] }, learningRate: 4e-3 },
+  { name: 'DIN', config: { ...presets.din(), ...shape, unit: [32] }, learningRate: 8e-3 },
   { name: 'Transformer', config: { ...presets.transformer(), ...shape, width: 32, heads: 2 }, learningRate: 1e-3 },
   { name: 'LONGER', config: { ...longerDefaults, ...shape, width: 32, merge: 4, queries: { kind: 'recent', k: 16 }, heads: 8 }, learningRate: 1e-3 },
 ];
