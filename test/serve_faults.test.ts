@@ -1,0 +1,198 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { connect, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import type { ModelConfig } from '../lib/model/config.ts';
+import { ModelDescription } from '../lib/model/model.ts';
+import { Runtime } from '../lib/native/plan.ts';
+import { Ranker } from '../lib/rank/ranker.ts';
+import { encodeRequest } from '../lib/schema/encode.ts';
+import { id } from '../lib/schema/features.ts';
+import { defineSchema, type Schema } from '../lib/schema/schema.ts';
+import { MemoryHistoryStore } from '../lib/serve/history_store.ts';
+import { type HttpOptions, rankServer } from '../lib/serve/http_server.ts';
+import type { RankRequest } from '../lib/serve/rank_call.ts';
+import { RankService } from '../lib/serve/rank_service.ts';
+import { trainDefaults } from '../lib/train/options.ts';
+import { Trainer } from '../lib/train/trainer.ts';
+import { appendSafe, random, richSchema, tiny } from './helpers.ts';
+
+const runtime = new Runtime({ threads: 2 });
+const root = mkdtempSync(join(tmpdir(), 'longer-faults-'));
+t.teardown(() => {
+  runtime.dispose();
+  rmSync(root, { recursive: true });
+});
+
+async function save(name: string, seed: number, schema: Schema = richSchema as unknown as Schema, config: ModelConfig = tiny): Promise<void> {
+  const trainer = new Trainer(new ModelDescription(schema, config), { ...trainDefaults, seed }, runtime);
+  await trainer.save(join(root, name), {});
+  trainer.dispose();
+}
+await save('a', 1);
+await save('b', 2);
+await save('grows', 3, undefined, appendSafe);
+
+type Event = Record<string, number>;
+const request = { user: { user_id: 'u1', age: 41, likes: [3, 4] }, context: { hour: 7 }, time: 9000, candidates: [{ item: 9, price: 1.5 }, { item: 10, price: 2 }, { item: 11, price: 0.5 }] };
+const events = (n: number, from = 0): Event[] => Array.from({ length: n }, (_, i) => ({ item: (from + 7 * i) % 50, action: i % 3, dwell: i % 90, time: i / 16 }));
+
+async function served(t: Test, options: Partial<HttpOptions> = {}, limits: object = {}, model = 'a') {
+  const open = (directory: string): Promise<Ranker> => Ranker.open(directory, { runtime });
+  const service = new RankService(await open(join(root, model)), model, { timeout: 600_000, ...limits }, { open, histories: new MemoryHistoryStore(richSchema, { maxEvents: 100_000 }) });
+  const app = await rankServer({ service, models: root, ...options });
+  t.teardown(async () => {
+    app.server.closeAllConnections();
+    await app.close();
+    await service.close();
+  });
+  const send = async (url: string, payload: object | string, method: 'POST' | 'PUT' = 'POST') => {
+    const reply = await app.inject({ method, url, payload, headers: { 'content-type': 'application/json' } });
+    return { status: reply.statusCode, body: reply.json() as { logits: { click: number[] }; index: number[]; cache: string; model: string; error?: { code: string; field?: string } } };
+  };
+  return { app, service, send };
+}
+
+/** Logits of a request's candidates in their own order. */
+const placed = ({ index, logits }: { index: number[]; logits: { click: number[] } }): number[] => index.map((_, place) => logits.click[index.indexOf(place)]!);
+
+async function alone(ranker: Ranker, body: object): Promise<number[]> {
+  const logits = await ranker.score(await ranker.prefill([encodeRequest(richSchema, body as never)]));
+  return Array.from(logits).filter((_, i) => i % 2 === 0);
+}
+
+await t.test('a model that cannot be loaded changes nothing', async (t) => {
+  await save('truncated', 4);
+  const step = join(root, 'truncated', readdirSync(join(root, 'truncated')).find((n) => n.startsWith('step-'))!);
+  truncateSync(join(step, 'model.safetensors'), 100);
+  await save('stranger', 5, defineSchema({ event: { x: id(5, 4) }, candidate: { x: id(5, 4) }, labels: { click: {} }, time: true }) as unknown as Schema);
+  await save('garbled', 6);
+  writeFileSync(join(root, 'garbled', readdirSync(join(root, 'garbled')).find((n) => n.startsWith('step-'))!, 'manifest.json'), '{"format":');
+  const { send, service } = await served(t);
+  const body = { ...request, history: events(9) };
+  const before = await send('/v1/rank', body);
+  for (const [name, code] of [['truncated', 'ERR_CHECKPOINT'], ['garbled', 'ERR_CHECKPOINT'], ['stranger', 'ERR_SCHEMA'], ['nothing', 'ERR_CHECKPOINT']] as const) {
+    const loads = await Promise.all([send('/v1/models', { name }), send('/v1/rank', body), send('/v1/models', { name })]);
+    t.same([loads[0].status, loads[0].body.error?.code, loads[2].status], [422, code, 422], name);
+    t.same(loads[1].body, { ...before.body, cache: 'hit' });
+  }
+  t.equal(service.stats().swaps, 0);
+  const child = spawn(process.execPath, ['--import', 'tsx', join(import.meta.dirname, '../lib/cli/main.ts'), 'serve', '--model', join(root, 'truncated')], { env: plainEnv(), stdio: ['ignore', 'ignore', 'pipe'] });
+  let said = '';
+  child.stderr.on('data', (chunk) => { said += String(chunk); });
+  t.same(await once(child, 'close'), [1, null]);
+  t.match(said, /model\.safetensors/);
+});
+
+await t.test('histories of every length, a clock that goes back, ids that nobody knows', async (t) => {
+  const { send } = await served(t, { bodyLimit: 2 ** 25 });
+  using ranker = await Ranker.open(join(root, 'a'), { runtime });
+  for (const n of [0, 1, 2, 100_000]) {
+    const body = { ...request, history: events(n) };
+    t.same(placed((await send('/v1/rank', body)).body), await alone(ranker, body), `${n} events`);
+    t.same((await send(`/v1/histories/u${n}`, { events: events(n) }, 'PUT')).status, 200);
+    t.same(placed((await send('/v1/rank', { ...request, userId: `u${n}` })).body), await alone(ranker, body), `${n} stored events`);
+  }
+  t.match(await send('/v1/rank', { ...request, history: events(100_001) }), { status: 400, body: { error: { field: 'history' } } });
+  t.same(placed((await send('/v1/rank', { ...request, userId: 'nobody' })).body), await alone(ranker, { ...request, history: [] }), 'an unknown user has no history');
+  t.same(placed((await send('/v1/rank', { ...request, user: { ...request.user, user_id: 'never seen' }, history: events(3) })).body).length, 3, 'hashed ids are all known');
+  t.match(await send('/v1/rank', { ...request, time: 5, userId: 'u100000' }), { status: 400, body: { error: { field: 'history[81].time' } } }, 'a clock behind the stored events');
+  t.match(await send('/v1/histories/u2', { events: [{ ...events(1)[0]!, time: 0 }] }), { status: 400, body: { error: { field: 'events[0].time' } } });
+  for (const value of ['NaN', '"1"', 'null', '1e999']) {
+    const reply = await send('/v1/rank', JSON.stringify({ ...request, history: events(2) }).replace('"age":41', `"age":${value}`));
+    t.equal(reply.status, 400, `age ${value}`);
+  }
+});
+
+await t.test('nobody is answered with what is of another', async (t) => {
+  for (const model of ['a', 'grows']) {
+    const { send, service } = await served(t, {}, { slice: 2, rows: 7, events: 60, cacheBytes: 60_000 }, model);
+    using ranker = await Ranker.open(join(root, model), { runtime });
+    const next = random(9);
+    const int = (n: number): number => Math.floor(next() * n);
+    const wanted = new Map<number, number[]>();
+    const lengths = Array.from({ length: 12 }, () => 0);
+    for (let round = 0; round < 8; ++round) {
+      for (let u = 0; u < 12; ++u) {
+        const grown = Math.min(60, lengths[u]! + int(6));
+        await send(`/v1/histories/u${u}`, { events: events(grown, u).slice(lengths[u]) });
+        lengths[u] = grown;
+        wanted.set(u, await alone(ranker, { ...request, context: { hour: u }, history: events(grown, u) }));
+      }
+      const calls = Array.from({ length: 36 }, () => int(12));
+      const leaving = Array.from({ length: 6 }, () => service.rank({ ...request, context: { hour: 1 }, userId: `u${int(12)}` } as RankRequest, { signal: AbortSignal.timeout(1 + int(5)) }).catch(() => undefined));
+      const replies = await Promise.all(calls.map((u) => send('/v1/rank', { ...request, context: { hour: u }, userId: `u${u}` })));
+      replies.forEach(({ body }, i) => t.same(placed(body), wanted.get(calls[i]!), `${model}, round ${round}, user ${calls[i]}`));
+      await Promise.all(leaving);
+    }
+    t.match(service.stats(), { waitingCalls: 0, waitingRows: 0 });
+  }
+});
+
+await t.test('slow connections, and one that stops reading: others are served, and all are gone in the end', async (t) => {
+  const { app } = await served(t, { patience: 3000 });
+  const { port } = new URL(await app.listen({ port: 0, host: '127.0.0.1' }));
+  const open = new Set<Socket>();
+  const dial = (): Socket => {
+    const socket = connect(Number(port), '127.0.0.1');
+    open.add(socket);
+    socket.on('error', () => undefined).once('close', () => open.delete(socket));
+    return socket;
+  };
+  const many = Number(process.env['LONGER_SLOW'] ?? 300);
+  const body = JSON.stringify({ ...request, history: events(5) });
+  const head = `POST /v1/rank HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n`;
+  for (let i = 0; i < many; ++i) {
+    const socket = dial();
+    socket.resume();
+    socket.write(i % 2 === 0 ? head.slice(0, 30) : head + body.slice(0, 40));
+    if (i % 200 === 199) await once(socket, 'connect');
+  }
+  const deaf = dial();
+  deaf.pause();
+  for (let i = 0; i < 500; ++i) deaf.write('GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n');
+  const from = performance.now();
+  for (let i = 0; i < 20; ++i) t.equal((await fetch(`http://127.0.0.1:${port}/v1/rank`, { method: 'POST', body, headers: { 'content-type': 'application/json' } })).status, 200);
+  t.comment(`${many} slow connections: 20 calls in ${Math.round(performance.now() - from)} ms, ${Math.round(process.memoryUsage.rss() / 2 ** 20)} MiB`);
+  while (open.size > 1) await new Promise((resolve) => setTimeout(resolve, 50));
+  t.ok(open.has(deaf) || open.size === 0);
+  deaf.destroy();
+});
+
+await t.test('broken bodies in numbers: 4xx and nothing else', async (t) => {
+  const { app, send } = await served(t, { bodyLimit: 50_000 });
+  const next = random(12);
+  const int = (n: number): number => Math.floor(next() * n);
+  const text = JSON.stringify({ ...request, history: events(3), topK: 2, tasks: ['click'] });
+  const tokens = ['null', '[]', '{}', '-1', '1e999', '"x"', 'true', '""', '\\u0000', '"__proto__":{"x":1},', '"constructor":1,', '[[[[', ',', '"history":[],', '1e-400', '9007199254740993', '\ufeff', '\u{1f600}'];
+  const before = await send('/v1/rank', text);
+  const count = Number(process.env['LONGER_FUZZ'] ?? 2000);
+  const seen = new Map<number, number>();
+  for (let i = 0; i < count; ++i) {
+    let body = text;
+    for (let n = 1 + int(4); n > 0; --n) {
+      const at = int(body.length);
+      const what = int(4);
+      const other = int(body.length);
+      const put = what === 0 ? tokens[int(tokens.length)]! : what === 1 ? String.fromCharCode(int(256)) : what === 2 ? body.slice(other, other + int(40)) : '';
+      body = body.slice(0, at) + put + body.slice(at + int(8));
+    }
+    const { statusCode, body: reply } = await app.inject({ method: 'POST', url: '/v1/rank', payload: body, headers: { 'content-type': 'application/json' } });
+    seen.set(statusCode, (seen.get(statusCode) ?? 0) + 1);
+    if (statusCode !== 200 && !(statusCode >= 400 && statusCode < 500)) t.fail(`${statusCode} ${reply} for ${body}`);
+  }
+  t.comment(JSON.stringify([...seen]));
+  t.equal([...seen.values()].reduce((a, b) => a + b), count);
+  t.same((await send('/v1/rank', text)).body, { ...before.body, cache: 'hit' }, 'and nothing stayed of them');
+});
+
+function plainEnv(): NodeJS.ProcessEnv {
+  const env = { ...process.env };
+  delete env['NODE_OPTIONS']; // tap's own loader
+  delete env['LONGER_TOKEN'];
+  delete env['LONGER_REDIS'];
+  return env;
+}
