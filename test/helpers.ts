@@ -1,3 +1,5 @@
+import { once } from 'node:events';
+import { createServer } from 'node:net';
 import { defineSchema } from '../lib/schema/schema.ts';
 import { id, ids, numeric } from '../lib/schema/features.ts';
 import { encodeRequest, type EncodedRequest } from '../lib/schema/encode.ts';
@@ -138,3 +140,12 @@ export async function runStep(c: Compiled, model: ModelDescription, batch: Batch
   return { loss: loss[0]!, logits };
 }
 
+/** A port that nobody listens at just now. */
+export async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as { port: number };
+  server.close();
+  await once(server, 'close');
+  return port;
+}

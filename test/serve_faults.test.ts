@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -14,11 +14,12 @@ import { id } from '../lib/schema/features.ts';
 import { defineSchema, type Schema } from '../lib/schema/schema.ts';
 import { MemoryHistoryStore } from '../lib/serve/history_store.ts';
 import { type HttpOptions, rankServer } from '../lib/serve/http_server.ts';
+import { LogLines } from '../lib/serve/log_lines.ts';
 import type { RankRequest } from '../lib/serve/rank_call.ts';
 import { RankService } from '../lib/serve/rank_service.ts';
 import { trainDefaults } from '../lib/train/options.ts';
 import { Trainer } from '../lib/train/trainer.ts';
-import { appendSafe, random, richSchema, tiny } from './helpers.ts';
+import { appendSafe, freePort, random, richSchema, tiny } from './helpers.ts';
 
 const runtime = new Runtime({ threads: 2 });
 const root = mkdtempSync(join(tmpdir(), 'longer-faults-'));
@@ -196,3 +197,37 @@ function plainEnv(): NodeJS.ProcessEnv {
   delete env['LONGER_REDIS'];
   return env;
 }
+
+await t.test('a disk that is full: the log is lost, the service is not', async (t) => {
+  const port = await freePort();
+  const full = openSync('/dev/full', 'w');
+  const child = spawn(process.execPath, ['--import', 'tsx', join(import.meta.dirname, '../lib/cli/main.ts'), 'serve', '--model', join(root, 'a'), '--port', String(port), '--timeout', '600000'], { env: plainEnv(), stdio: ['ignore', full, 'inherit'] });
+  closeSync(full);
+  const ended = once(child, 'exit');
+  const rank = (): Promise<number | undefined> =>
+    fetch(`http://127.0.0.1:${port}/v1/rank`, { method: 'POST', body: JSON.stringify({ ...request, history: [] }), headers: { 'content-type': 'application/json' } }).then((r) => r.status, () => undefined);
+  while (child.exitCode === null && (await rank()) === undefined) await new Promise((resolve) => setTimeout(resolve, 100));
+  for (let i = 0; i < 20; ++i) t.equal(await rank(), 200);
+  child.kill('SIGTERM');
+  t.same(await ended, [0, null]);
+});
+
+await t.test('log lines that could not be written are counted in front of the next one that can be', (t) => {
+  let full = false;
+  const written: string[] = [];
+  const lines = new LogLines(1, ((_: number, bytes: Uint8Array, at: number) => {
+    if (full) throw new Error('ENOSPC');
+    const some = Math.min(3, bytes.length - at); // a few bytes at a time
+    written.push(Buffer.from(bytes.subarray(at, at + some)).toString());
+    return some;
+  }) as never);
+  lines.write('one\n');
+  full = true;
+  for (let i = 0; i < 3; ++i) lines.write('lost\n');
+  full = false;
+  for (const line of ['two\n', 'three\n']) lines.write(line);
+  const [one, warning, ...rest] = written.join('').split('\n');
+  t.same([one, ...rest], ['one', 'two', 'three', '']);
+  t.match(JSON.parse(warning!), { level: 40, msg: /^3 lines/ });
+  t.end();
+});

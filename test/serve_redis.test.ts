@@ -1,7 +1,6 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
@@ -14,7 +13,7 @@ import { RankService } from '../lib/serve/rank_service.ts';
 import { RedisHistoryStore } from '../lib/serve/redis_history_store.ts';
 import { trainDefaults } from '../lib/train/options.ts';
 import { Trainer } from '../lib/train/trainer.ts';
-import { appendSafe, random, richSchema } from './helpers.ts';
+import { appendSafe, freePort, random, richSchema } from './helpers.ts';
 
 if (spawnSync('redis-server', ['--version']).status !== 0) t.plan(0, 'NOT TESTED: redis-server is not installed (apt-get install redis-server)');
 else await suite();
@@ -117,13 +116,4 @@ async function suite(): Promise<void> {
   await t.test('no Redis at all is named', async (t) => {
     await t.rejects(RedisHistoryStore.connect(richSchema, { url: `redis://127.0.0.1:${await freePort()}`, timeout: 300 }), { code: 'ERR_UNAVAILABLE', place: 'histories' });
   });
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as { port: number };
-  server.close();
-  await once(server, 'close');
-  return port;
 }

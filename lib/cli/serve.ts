@@ -32,7 +32,8 @@ export function serveCommand(): Command {
     .option('--log <level>', 'trace, debug, info, warn, error or silent', 'info')
     .action(async (options: Options) => {
       // Only this command loads the server.
-      const { MemoryHistoryStore, rankServer, RankService, RedisHistoryStore } = await import('../serve/index.ts');
+      const { LogLines, MemoryHistoryStore, rankServer, RankService, RedisHistoryStore } = await import('../serve/index.ts');
+      const lines = new LogLines(1);
       const token = process.env['LONGER_TOKEN'];
       if (!['127.0.0.1', '::1', 'localhost'].includes(options.host) && token === undefined)
         throw new LongerError('ERR_CONFIG', 'an address that others reach needs a token', { place: `--host ${options.host}`, remedy: 'Set LONGER_TOKEN, or listen at 127.0.0.1 behind a proxy' });
@@ -44,7 +45,7 @@ export function serveCommand(): Command {
       });
       let draining = false;
       const app = await rankServer({
-        service, logLevel: options.log, ready: () => !draining,
+        service, logLevel: options.log, logStream: lines, ready: () => !draining,
         ...(token === undefined ? {} : { token }), ...(options.models === undefined ? {} : { models: options.models }),
       });
       const stopped = new Promise<void>((resolve) => {
@@ -52,7 +53,7 @@ export function serveCommand(): Command {
       });
       try {
         const url = await app.listen({ host: options.host, port: options.port });
-        process.stdout.write(`longer: serving ${options.model} at ${url}\n`);
+        lines.write(`longer: serving ${options.model} at ${url}\n`);
         await stopped;
       } finally {
         draining = true;

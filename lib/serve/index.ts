@@ -11,3 +11,4 @@ export { RankClient, type RankReply } from './client.ts';
 export type { ErrorReply } from './http_errors.ts';
 export { rankPlugin, type RankPluginOptions } from './http_plugin.ts';
 export { type HttpOptions, rankServer } from './http_server.ts';
+export { LogLines } from './log_lines.ts';
