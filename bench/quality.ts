@@ -43,8 +43,9 @@ for (const seed of o.seeds.split(',').map(Number)) {
     if (!known) throw new Error(`no model '${name}'; known: ${demoModels.map((m) => m.name).join(', ')}`);
     const model = new ModelDescription(schema, { ...known.config, ...(JSON.parse(o.model) as object) } as ModelConfig);
     for (const rate of o.rates?.split(',').map(Number) ?? [known.learningRate]) {
-      const settings = { ...demoTraining, seed, ...(JSON.parse(o.train) as Partial<TrainOptions>) };
-      using trainer = new Trainer(model, { ...settings, dense: { ...settings.dense, learningRate: rate } }, runtime);
+      const given = JSON.parse(o.train) as Partial<TrainOptions>;
+      const dense = { ...demoTraining.dense, fanInBase: known.fanInBase, ...given.dense, learningRate: rate };
+      using trainer = new Trainer(model, { ...demoTraining, seed, ...given, dense }, runtime);
       const result = await learn(trainer, encoded.slice(0, requests), encoded.slice(requests));
       console.log(`${name.padEnd(16)} seed ${seed}  rate ${rate}  AUC ${result.auc.toFixed(4)} of ${best.toFixed(4)}  GAUC ${result.gauc.toFixed(4)}  LogLoss ${result.logLoss.toFixed(4)}  training loss ${result.curve.join(' ')}`);
     }

@@ -116,7 +116,7 @@ Kernels for ${escape(r.isa)}, ${r.threads} threads.</p>
 <p>All models share features (item, category, action, time gap, recency), head, optimizer, schedule, seed and batches; they differ in what they do with the history. Each has a learning rate of its own, chosen between 5e-4 and 8e-3 on the world of another seed.
 Event tokens are 16 wide, and 32 in Transformer and LONGER. Attention learns to match the candidate with the history late in a run
 this short, so both start with projections that are multiples of the identity, and their candidate is encoded by the history's own token MLP; DIN's candidate uses the same MLP,
-and its tokens are normalised. Settings: ${r.training.epochs} epochs, batches of ${r.training.batch.maxRequests} requests, AdamW, row-wise Adagrad ${r.training.sparse.learningRate}, warm-up ${r.training.schedule.warmup} steps, cosine decay.
+and its tokens are normalised. Settings: ${r.training.epochs} epochs, batches of ${r.training.batch.maxRequests} requests, AdamW, row-wise Adagrad ${r.training.sparse.learningRate}, warm-up ${r.training.schedule.warmup} steps, cosine decay; in Transformer and LONGER, layers with more than 64 inputs learn slower in proportion.
 Differences below .005 on one seed mean nothing. "Cached" scores 200 candidates of one user against the prefilled cache; "uncached" computes the history again for each candidate.</p>
 <h2>Training</h2>${plot('Training loss (means over windows)', 'step', 'binary cross-entropy', r.results.map((m) => ({ name: m.name, points: smooth(m.curve) })))}
 <h2>AUC by history length</h2>${plot('Test AUC by history length', 'events of the history, up to', 'AUC', r.results.map((m) => ({ name: m.name, points: m.byLength })), { at: r.best, label: 'best possible' })}
