@@ -1,9 +1,8 @@
 import { benchBatch, benchPreset, formulaFlops, raggedLengths } from '../../lib/bench/presets.ts';
 import { race } from '../../lib/bench/race.ts';
 import { type Precision, TrainSession } from '../../lib/bench/sessions.ts';
-import { timesByOp } from '../../lib/cli/profile.ts';
+import { timedStep } from '../../lib/cli/profile.ts';
 import type { Batch } from '../../lib/data/batch.ts';
-import { rateInputs } from '../../lib/train/step.ts';
 import { type Bench, precisions } from '../context.ts';
 import { roofs } from '../native.ts';
 
@@ -14,13 +13,10 @@ const session = (name: string, threads: number, precision: Precision = 'fp32', m
 
 /** Where a step's time goes: the largest operations with their share, and the rate of those that count FLOPs. */
 async function whereTimeGoes(s: TrainSession, batch: Batch): Promise<string> {
-  const { sizes, arrays } = s.trainer.model.inputs(batch);
-  for (const [name, rates] of rateInputs(s.trainer.compiled.rates, { dense: 1e-4, weightDecay: 0, sparse: 1e-4, update: 1, average: 0 })) arrays.set(name, rates);
-  arrays.set('dropout.seed', Int32Array.of(1, 1));
-  const { times } = await s.trainer.plan.run(sizes, arrays, new Map(), { profile: true });
+  const { sizes } = s.trainer.model.inputs(batch);
   const flops = new Map<string, number>();
   for (const node of s.trainer.compiled.graph.nodes) flops.set(node.op.name, (flops.get(node.op.name) ?? 0) + (node.op.flops?.(node, sizes) ?? 0));
-  return timesByOp(s.trainer.compiled.spec.nodes, times!).slice(0, 7).map((o) => {
+  return (await timedStep(s.trainer, batch)).slice(0, 7).map((o) => {
     const work = flops.get(o.op) ?? 0;
     return `${o.op} ${(100 * o.share).toFixed(0)} %${work > 0 ? ` at ${(work / o.milliseconds / 1e6).toFixed(0)}` : ''}`;
   }).join(', ');

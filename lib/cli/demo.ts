@@ -5,17 +5,16 @@ import { bestAuc, makeWorld, worldDefaults, worldSchema } from '../data/world.ts
 import { historyForm, longerDefaults, type ModelConfig, presets } from '../model/config.ts';
 import { ModelDescription } from '../model/model.ts';
 import { loadNative } from '../native/load.ts';
-import { Plan, Runtime } from '../native/plan.ts';
+import { Runtime } from '../native/plan.ts';
 import { Ranker } from '../rank/ranker.ts';
 import { encodeRequest, type EncodedRequest } from '../schema/encode.ts';
 import { fit, countSteps } from '../train/fit.ts';
 import { Progress } from '../train/logs.ts';
 import { MetricSet } from '../train/metric_set.ts';
 import { trainDefaults, type TrainOptions } from '../train/options.ts';
-import { rateInputs } from '../train/step.ts';
 import { addPredictions, Trainer } from '../train/trainer.ts';
 import { print, table, wholeNumber } from './files.ts';
-import { type OpTime, timesByOp } from './profile.ts';
+import { type OpTime, timedStep } from './profile.ts';
 import { type DemoReport, type DemoResult, reportHtml } from './report.ts';
 
 export const historyLength = 200;
@@ -165,14 +164,7 @@ async function scoringSpeed(trainer: Trainer, request: EncodedRequest): Promise<
 }
 
 async function profileStep(trainer: Trainer, requests: readonly EncodedRequest[]): Promise<OpTime[]> {
-  const { model } = trainer;
-  const plan: Plan = trainer.plan;
-  for await (const batch of batches(model.schema, requests, { ...trainer.options.batch, ...historyForm(model.config) })) {
-    const { sizes, arrays } = model.inputs(batch);
-    for (const [name, rates] of rateInputs(trainer.compiled.rates, { dense: 0, weightDecay: 0, sparse: 0, update: 1, average: 0 })) arrays.set(name, rates);
-    arrays.set('dropout.seed', Int32Array.of(1, 1));
-    const { times } = await plan.run(sizes, arrays, new Map(), { profile: true });
-    return timesByOp(trainer.plan.nodes, times!);
-  }
+  const { model, options } = trainer;
+  for await (const batch of batches(model.schema, requests, { ...options.batch, ...historyForm(model.config) })) return timedStep(trainer, batch);
   return [];
 }

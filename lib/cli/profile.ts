@@ -1,5 +1,6 @@
 import { writeFile } from 'node:fs/promises';
 import { Command } from 'commander';
+import type { Batch } from '../data/batch.ts';
 import { batches } from '../data/batches.ts';
 import { makeWorld, worldDefaults, worldSchema } from '../data/world.ts';
 import { historyForm } from '../model/config.ts';
@@ -8,6 +9,7 @@ import { Plan, Runtime, State } from '../native/plan.ts';
 import { encodeRequest } from '../schema/encode.ts';
 import { trainDefaults } from '../train/options.ts';
 import { decayMask, rateInputs, trainStep } from '../train/step.ts';
+import type { Trainer } from '../train/trainer.ts';
 import { readRunConfig } from './config_file.ts';
 import { print, table, wholeNumber } from './files.ts';
 
@@ -30,7 +32,7 @@ export interface OpTime {
 }
 
 /** Milliseconds by operation, the largest first. */
-export function timesByOp(nodes: readonly { readonly op: string }[], times: Float64Array): OpTime[] {
+function timesByOp(nodes: readonly { readonly op: string }[], times: Float64Array): OpTime[] {
   const sums = new Map<string, { calls: number; microseconds: number }>();
   nodes.forEach((n, i) => {
     const s = sums.get(n.op) ?? { calls: 0, microseconds: 0 };
@@ -38,6 +40,15 @@ export function timesByOp(nodes: readonly { readonly op: string }[], times: Floa
   });
   const total = times.reduce((a, b) => a + b, 0);
   return [...sums].map(([op, s]) => ({ op, calls: s.calls, milliseconds: s.microseconds / 1000, share: s.microseconds / total })).sort((a, b) => b.milliseconds - a.milliseconds);
+}
+
+/** Where the time of a training step goes. No parameter moves. */
+export async function timedStep(trainer: Trainer, batch: Batch): Promise<OpTime[]> {
+  const { sizes, arrays } = trainer.model.inputs(batch);
+  for (const [name, rates] of rateInputs(trainer.compiled.rates, { dense: 0, weightDecay: 0, sparse: 0, update: 1, average: 0 })) arrays.set(name, rates);
+  arrays.set('dropout.seed', Int32Array.of(1, 1));
+  const { times } = await trainer.plan.run(sizes, arrays, new Map(), { profile: true });
+  return timesByOp(trainer.plan.nodes, times!);
 }
 
 export function profileCommand(): Command {

@@ -93,6 +93,9 @@ function withSlots(graph: Graph, rows: Value, slotIndex: Value, count: number): 
 /** Cached values with a row for each key of the cross layer; others of the history have one for each row that asks. */
 export const ofKeys = (name: string): boolean => name === 'k0' || name === 'v0' || name === 'merged';
 
+/** Whether a cached value is a layer's keys or values. */
+export const isKeyOrValue = (name: string): boolean => /^[kv]\d+$/.test(name);
+
 /** What an append goes on from: where rows of an earlier prefill that still hold come from, and where those computed now go. */
 export interface Past {
   /** All rows of a cached value, those computed now among them. */
@@ -185,7 +188,7 @@ export function cacheRows(c: LongerConfig): (name: string) => Dim {
   const anchors = anchorCount(c);
   return (name) => {
     if (ofKeys(name)) return plus(times(R, anchors), G);
-    return name === 'out' || /^[kv]\d+$/.test(name) ? plus(times(R, anchors), S) : R;
+    return name === 'out' || isKeyOrValue(name) ? plus(times(R, anchors), S) : R;
   };
 }
 

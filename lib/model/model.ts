@@ -17,7 +17,7 @@ import { type Cache } from './head.ts';
 import { initialValues } from './init.ts';
 import { indexInput } from './layers.ts';
 import { joinLayouts, layoutBatch, layoutCandidates, layoutHistory, type ModelInputs } from './layout.ts';
-import { cacheRows, candidateSide, ofKeys, userSide } from './longer.ts';
+import { cacheRows, candidateSide, isKeyOrValue, ofKeys, userSide } from './longer.ts';
 import { anchorCount, candidateRowCount } from './visibility.ts';
 
 /** Name, rows, width and type of a value that prefill gives and score takes. */
@@ -171,7 +171,7 @@ export class ModelDescription {
   cost(historyLength: number, policy: Precision = 'fp32'): { parameters: number; flopsPerRequest: number; flopsPerCandidate: number; kvBytesPerUser: number } {
     const sizes = this.sizesOf(1, historyLength, 1);
     const kv = this.cacheIn(policy)
-      .filter((e) => /^[kv]\d+$/.test(e.name))
+      .filter((e) => isKeyOrValue(e.name))
       .reduce((sum, e) => sum + (e.dtype === 'bf16' ? 2 : 4) * e.width * [...e.rows.terms].reduce((n, [s, c]) => n + c * (sizes[s] ?? 0), e.rows.constant), 0);
     return { parameters: this.layout.count(), flopsPerRequest: this.prefill().flops(sizes), flopsPerCandidate: this.score().flops(sizes), kvBytesPerUser: kv };
   }

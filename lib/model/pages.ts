@@ -10,7 +10,7 @@ import { prune } from '../graph/passes/prune.ts';
 import { appendRefusal, appendRemedy } from './append.ts';
 import { groupCount, type LongerConfig, queryCount } from './config.ts';
 import { indexInput } from './layers.ts';
-import { candidateSide, ofKeys, userSide } from './longer.ts';
+import { candidateSide, isKeyOrValue, ofKeys, userSide } from './longer.ts';
 import type { CacheEntry, ModelDescription } from './model.ts';
 import { anchorCount, segmentCount } from './visibility.ts';
 
@@ -44,7 +44,7 @@ export class PagedGraphs {
     this.precision = policy;
     this.pageBytes = pageBytes;
     const entries = model.cacheIn(policy);
-    const isPaged = (name: string): boolean => ofKeys(name) || name === 'out' || /^[kv]\d+$/.test(name);
+    const isPaged = (name: string): boolean => ofKeys(name) || name === 'out' || isKeyOrValue(name);
     this.single = entries.filter((e) => !isPaged(e.name));
     this.paged = entries.filter((e) => isPaged(e.name)).map((e) => ({ ...e, ofKeys: ofKeys(e.name), pageRows: pageBytes / rowBytes(e) }));
     const odd = this.paged.find((e) => !Number.isSafeInteger(e.pageRows) || e.pageRows < 1);

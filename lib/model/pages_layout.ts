@@ -5,6 +5,7 @@ import type { Schema } from '../schema/schema.ts';
 import { holding, type Reuse } from './append.ts';
 import { historyForm, type LongerConfig } from './config.ts';
 import { layoutHistory, type ModelInputs, rowArrays } from './layout.ts';
+import { isKeyOrValue } from './longer.ts';
 import type { PagedEntry } from './pages.ts';
 import { anchorCount, historyRows, type Known, type Segment, segmentsOf, type Window } from './visibility.ts';
 
@@ -68,7 +69,7 @@ export function layoutWrites(paged: readonly PagedEntry[], chains: readonly Chai
 /** Page tables of chains end to end, and where the rows from `first` of each begin when counted through them. */
 function tables(paged: readonly PagedEntry[], chains: readonly Chain[], layers: number, sizes: Record<string, number>, arrays: Map<string, NumericArray>): void {
   for (const e of paged) {
-    if (!/^[kv]\d+$/.test(e.name)) continue;
+    if (!isKeyOrValue(e.name)) continue;
     const table = new Int32Array(chains.reduce((n, c) => n + c.pages.get(e.name)!.length, 0));
     let at = 0;
     for (const c of chains) {

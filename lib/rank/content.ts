@@ -2,15 +2,21 @@ import { firstKept, type HistoryForm } from '../data/batch.ts';
 import type { EncodedRequest, EncodedSide } from '../schema/encode.ts';
 import type { Schema } from '../schema/schema.ts';
 
-/** What of a request a model's history side reads, kept to be compared: views of the request's own arrays. Events by their ordinals. */
-export interface Content {
-  /** First event that the form keeps. */
-  readonly first: number;
-  /** First event that is here: the one before, where there is one, or the first. */
+/** Events `start` to `end - 1` of a user, by their ordinals. */
+export interface Events {
   readonly start: number;
   readonly end: number;
   readonly event: EncodedSide;
   readonly eventTime: Float64Array;
+}
+
+/**
+ * What of a request a model's history side reads, kept to be compared: views of the request's own arrays. Its events begin with the one before the
+ * first that the form keeps, where there is one.
+ */
+export interface Content extends Events {
+  /** First event that the form keeps. */
+  readonly first: number;
   readonly user: EncodedSide;
   readonly context: EncodedSide;
   readonly time: number;
@@ -55,7 +61,7 @@ export function sameSide(a: EncodedSide, b: EncodedSide): boolean {
  * Ordinal of the first event from `from` on that is not the same in both, bit for bit, or that only one of them has.
  * Both must have the event `from`, or end there.
  */
-export function agreement(a: Content, b: Content, from: number): number {
+export function agreement(a: Events, b: Events, from: number): number {
   let rows = Math.min(a.end, b.end) - from;
   const [i, j] = [from - a.start, from - b.start];
   if (a.eventTime.length > 0) rows = agreeing(a.eventTime, i, b.eventTime, j, rows, 1);

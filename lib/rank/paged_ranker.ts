@@ -10,11 +10,11 @@ import { cacheRows, type CacheRows, type Chain, type Held, heldRows, layoutGrowt
 import { type Window, windowOf } from '../model/visibility.ts';
 import { Plan } from '../native/plan.ts';
 import type { NumericArray } from '../native/types.ts';
-import { type EncodedCandidates, type EncodedRequest, encodeRequest } from '../schema/encode.ts';
+import { type EncodedCandidates, type EncodedRequest } from '../schema/encode.ts';
 import type { CandidatesOf, HistoryOf, RequestOf, SchemaSpec } from '../schema/schema.ts';
 import { agreement, type Content, contentOf, GroupHashes, sameSide } from './content.ts';
 import { type CacheItem, HeldItem, PagedCache } from './paged_cache.ts';
-import { encodedCandidates, isEncoded, type Ranker } from './ranker.ts';
+import { encodedCandidates, encodedRequest, type Ranker } from './ranker.ts';
 
 /** A request's cache, held: its pages stay until it is released. */
 export interface CachedHistory extends Disposable {
@@ -204,7 +204,7 @@ export class PagedRanker<S extends SchemaSpec = SchemaSpec> implements Disposabl
   #wanted(r: HistoryOf<S> | RequestOf<S> | EncodedRequest, i: number, owner: string | undefined): Wanted {
     const { schema } = this.ranker.model;
     const { config } = this.#graphs;
-    const request = isEncoded(r) ? r : encodeRequest(schema, { candidates: [], ...r } as never, `request ${i}`);
+    const request = encodedRequest(schema, r, i);
     const content = contentOf(schema, historyForm(config), request);
     const window = windowOf(config, content.first, content.end - content.first);
     return { request, scope: `${this.#scope}\0${owner ?? request.userKey}`, content, hashes: new GroupHashes(content, config.merge), window, rows: cacheRows(config, window) };

@@ -115,7 +115,7 @@ export class Ranker<S extends SchemaSpec = SchemaSpec> implements Disposable {
    */
   pack(requests: readonly (HistoryOf<S> | RequestOf<S> | EncodedRequest)[]): PackedHistories {
     const { schema, config } = this.model;
-    const encoded = requests.map((r, i) => (isEncoded(r) ? r : encodeRequest(schema, { candidates: [], ...r } as never, `request ${i}`)));
+    const encoded = requests.map((r, i) => encodedRequest(schema, r, i));
     return { requests: encoded, inputs: this.model.historyInputs(packBatch(schema, encoded, historyForm(config))) };
   }
 
@@ -183,7 +183,7 @@ export class Ranker<S extends SchemaSpec = SchemaSpec> implements Disposable {
    * with other numbers of threads. On the CPU they do; a false `equal` is a bug of this library.
    */
   verifyParity(requests: readonly (RequestOf<S> | EncodedRequest)[]): Promise<ParityReport> {
-    const encoded = requests.map((r, i) => (isEncoded(r) ? r : encodeRequest(this.model.schema, r as never, `request ${i}`)));
+    const encoded = requests.map((r, i) => encodedRequest(this.model.schema, r, i));
     return checkParity(this.model, this.#state, this.#runtime, encoded, this.precision);
   }
 
@@ -201,8 +201,10 @@ export class Ranker<S extends SchemaSpec = SchemaSpec> implements Disposable {
 
 const named = (prefix: string, arrays: ReadonlyMap<string, NumericArray>): Map<string, NumericArray> => new Map([...arrays].map(([name, a]) => [`${prefix}.${name}`, a]));
 
-export function isEncoded(request: object): request is EncodedRequest {
-  return 'eventTime' in request && request.eventTime instanceof Float64Array;
+/** A request as it is, or encoded; without candidates where it brings none. @throws LongerError ERR_DATA naming request and feature */
+export function encodedRequest(schema: Schema, request: object, i: number): EncodedRequest {
+  const isEncoded = 'eventTime' in request && request.eventTime instanceof Float64Array;
+  return isEncoded ? (request as EncodedRequest) : encodeRequest(schema, { candidates: [], ...request } as never, `request ${i}`);
 }
 
 /** Candidates as they are, or encoded. @throws LongerError ERR_DATA naming request and feature */

@@ -1,5 +1,6 @@
 import { firstKept, type HistoryForm } from '../data/batch.ts';
-import { type EncodedRequest, type EncodedSide, encodeGrowth, NumberLists } from '../schema/encode.ts';
+import { agreement, type Events } from '../rank/content.ts';
+import { type EncodedRequest, encodeGrowth, NumberLists } from '../schema/encode.ts';
 import type { Schema } from '../schema/schema.ts';
 
 /** A request without its candidates and without the events that no cache of a grown history can need. */
@@ -18,34 +19,11 @@ export function newEvents(schema: Schema, form: HistoryForm, past: EncodedReques
   if (before < 0 || added < 0 || now.time < past.time) return undefined;
   const grown = { historyStart: past.historyStart, events: past.events + added };
   if (firstKept(schema, form, grown) !== firstKept(schema, form, now)) return undefined;
-  const rows = past.events;
-  if (schema.time && !equal(past.eventTime, now.eventTime.subarray(before, before + rows))) return undefined;
-  return sameRows(past.event, now.event, before, rows, schema.sides.event.numericCount) ? added : undefined;
+  const [a, b] = [eventsOf(past), eventsOf(now)];
+  return agreement(a, b, a.start) === a.end ? added : undefined;
 }
 
-/** Whether all rows of a side are those of another from row `from` on. */
-function sameRows(a: EncodedSide, b: EncodedSide, from: number, rows: number, numericCount: number): boolean {
-  if (!equal(a.numeric, b.numeric.subarray(from * numericCount, (from + rows) * numericCount))) return false;
-  for (const [name, ids] of a.ids) {
-    const [mine, other] = [a.offsets.get(name), b.offsets.get(name)];
-    const column = b.ids.get(name)!;
-    if (!mine || !other) {
-      if (!equal(ids, column.subarray(from, from + rows))) return false;
-      continue;
-    }
-    const first = other[from]!;
-    for (let i = 0; i <= rows; ++i) if (mine[i] !== other[from + i]! - first) return false;
-    if (!equal(ids, column.subarray(first, other[from + rows]))) return false;
-  }
-  return true;
-}
-
-/** Bit for bit. */
-function equal(a: ArrayBufferView, b: ArrayBufferView): boolean {
-  return bytesOf(a).equals(bytesOf(b));
-}
-
-const bytesOf = (a: ArrayBufferView): Buffer => Buffer.from(a.buffer, a.byteOffset, a.byteLength);
+const eventsOf = ({ historyStart, events, event, eventTime }: EncodedRequest): Events => ({ start: historyStart, end: historyStart + events, event, eventTime });
 
 /** The newest rows of a history as the caller gave it: a list of events, or columns. */
 export function newestRows(history: unknown, rows: number): unknown {
