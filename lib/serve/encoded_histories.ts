@@ -1,20 +1,7 @@
-import { encodeRequest, type EncodedRequest } from '../schema/encode.ts';
-import { Schema } from '../schema/schema.ts';
-import type { StoredEvent, StoredHistory } from './history_store.ts';
+import type { Schema } from '../schema/schema.ts';
+import type { StoredHistory } from './history_store.ts';
 import { Recent } from './recent.ts';
-
-/** The event side of a request. */
-export type EncodedEvents = Pick<EncodedRequest, 'event' | 'events' | 'historyStart' | 'eventTime'>;
-
-/** Checks events against the event side of a schema, whenever their request will be. @throws LongerError ERR_DATA, `history[3].item` standing last in its place */
-export function eventEncoder(schema: Schema): (events: readonly StoredEvent[], historyStart?: number) => EncodedEvents {
-  const { tables, event, labels, time } = schema.spec;
-  const alone = new Schema({ ...(tables ? { tables } : {}), event, candidate: {}, labels, time });
-  return (events, historyStart = 0) => {
-    const { event, events: count, historyStart: start, eventTime } = encodeRequest(alone, { time: Number.MAX_VALUE, history: events, historyStart, candidates: [] } as never);
-    return { event, events: count, historyStart: start, eventTime };
-  };
-}
+import { type EncodedEvents, eventEncoder } from './stored_events.ts';
 
 /** Stored histories that were read lately, encoded once while they stay the same object. Bounded by events. */
 export class EncodedHistories {

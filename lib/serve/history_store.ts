@@ -1,9 +1,5 @@
-import { LongerError } from '../errors.ts';
 import type { Schema } from '../schema/schema.ts';
-import { eventEncoder } from './encoded_histories.ts';
-
-/** An event as the schema types it, with its time where the schema has time. */
-export type StoredEvent = Readonly<Record<string, unknown>>;
+import { checkOrder, eventCheck, type StoredEvent } from './stored_events.ts';
 
 export interface StoredHistory {
   readonly events: readonly StoredEvent[];
@@ -79,30 +75,3 @@ export class MemoryHistoryStore implements HistoryStore {
 }
 
 const nothing: StoredHistory = { events: [], dropped: 0 };
-
-/** @throws LongerError ERR_DATA where a new event lies before the last that is stored */
-export function checkOrder(last: StoredEvent | undefined, first: StoredEvent | undefined): void {
-  if (!last || !first || Number(first['time']) >= Number(last['time'])) return;
-  throw new LongerError('ERR_DATA', `time goes backwards: ${String(first['time'])} after ${String(last['time'])}`, {
-    place: 'events[0].time', remedy: 'Events are appended oldest first; replace the history to correct it',
-  });
-}
-
-/** Holds events to the event side of a schema. @returns what throws LongerError ERR_DATA naming event and feature, `events[3].item` */
-export function eventCheck(schema: Schema): (events: readonly StoredEvent[]) => void {
-  const encode = eventEncoder(schema);
-  return (events) => {
-    if (!Array.isArray(events)) throw new LongerError('ERR_DATA', 'expected a list of events', { place: 'events' });
-    try {
-      encode(events);
-    } catch (error) {
-      throw error instanceof LongerError ? ofEvents(error) : error;
-    }
-  };
-}
-
-/** The caller gave `events`, which stood for a request's history while they were checked. */
-function ofEvents({ code, message, place = '', remedy }: LongerError): LongerError {
-  const told = message.slice(place.length + 2, remedy === undefined ? undefined : message.length - remedy.length - 2);
-  return new LongerError(code, told, { place: place.replace(/^request: history/, 'events'), ...(remedy === undefined ? {} : { remedy }) });
-}

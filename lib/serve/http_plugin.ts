@@ -6,7 +6,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { LongerError } from '../errors.ts';
 import { nearest } from '../schema/suggest.ts';
 import { sigmoid } from '../train/metrics.ts';
-import type { StoredEvent } from './history_store.ts';
+import type { StoredEvent } from './stored_events.ts';
 import { errorReply } from './http_errors.ts';
 import { Metrics } from './metrics.ts';
 import type { RankRequest } from './rank_call.ts';

@@ -1,9 +1,10 @@
 import { randomUUID } from 'node:crypto';
 import { LongerError } from '../errors.ts';
 import type { Schema } from '../schema/schema.ts';
-import { checkOrder, eventCheck, type HistoryStore, type StoredEvent, type StoredHistory } from './history_store.ts';
+import type { HistoryStore, StoredHistory } from './history_store.ts';
 import { exactJson } from './json.ts';
 import { Recent } from './recent.ts';
+import { checkOrder, eventCheck, type StoredEvent } from './stored_events.ts';
 
 export interface RedisHistoryOptions {
   /** `redis://[[user][:password]@]host[:port][/database]`. */
