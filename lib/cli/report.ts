@@ -92,7 +92,7 @@ export function reportHtml(r: DemoReport): string {
   const of = (m: { readonly metrics: { readonly values: { readonly auc?: number | null } } }): number => m.metrics.values.auc ?? 0;
   const first = r.results.reduce((a, b) => (of(b) > of(a) ? b : a));
   const longer = r.results.find((m) => m.name === 'LONGER')!;
-  const verdict = `In this run ${first.name} came nearest: ${of(first).toFixed(4)} of ${r.best.toFixed(4)}.${first === longer ? '' : ` LONGER reached ${of(longer).toFixed(4)} in the same number of epochs; its loss below shows whether it was still near where it began.`}`;
+  const verdict = `In this run ${first.name} came nearest: ${of(first).toFixed(4)} of ${r.best.toFixed(4)}.${first === longer ? '' : ` LONGER reached ${of(longer).toFixed(4)} in the same number of epochs; its training loss below tells the two reasons apart: still near where it began, or low while the test is not (overfitting).`}`;
   const ops = [row(['operation', 'calls', 'ms', 'share'], 'th'), ...r.ops.slice(0, 20).map((o) => row([o.op, String(o.calls), o.milliseconds.toFixed(2), `${(100 * o.share).toFixed(1)} %`]))].join('');
   return `<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>longer-rec demo</title>
@@ -116,7 +116,7 @@ Kernels for ${escape(r.isa)}, ${r.threads} threads.</p>
 <p>All models share features (item, category, action, time gap, recency), head, optimizer, schedule, seed and batches; they differ in what they do with the history. Each has a learning rate of its own, chosen between 5e-4 and 8e-3 on the world of another seed.
 Event tokens are 16 wide, and 32 in Transformer and LONGER. Attention learns to match the candidate with the history late in a run
 this short, so both start with projections that are multiples of the identity, and their candidate is encoded by the history's own token MLP; DIN's candidate uses the same MLP,
-and its tokens are normalised. Settings: ${r.training.epochs} epochs, batches of ${r.training.batch.maxRequests} requests, AdamW, row-wise Adagrad ${r.training.sparse.learningRate}, warm-up ${r.training.schedule.warmup} steps, cosine decay; in Transformer and LONGER, layers with more than 64 inputs learn slower in proportion.
+and its tokens are normalised. Settings: ${r.training.epochs} epochs, batches of ${r.training.batch.maxRequests} requests, AdamW, row-wise Adagrad ${r.training.sparse.learningRate}, warm-up ${r.training.schedule.warmup} steps, cosine decay; in Transformer and LONGER, layers with more than ${r.training.dense.fanInBase} inputs learn slower in proportion.
 Differences below .005 on one seed mean nothing. "Cached" scores 200 candidates of one user against the prefilled cache; "uncached" computes the history again for each candidate.</p>
 <h2>Training</h2>${plot('Training loss (means over windows)', 'step', 'binary cross-entropy', r.results.map((m) => ({ name: m.name, points: smooth(m.curve) })))}
 <h2>AUC by history length</h2>${plot('Test AUC by history length', 'events of the history, up to', 'AUC', r.results.map((m) => ({ name: m.name, points: m.byLength })), { at: r.best, label: 'best possible' })}
