@@ -50,15 +50,22 @@ class Visitors {
   };
 }
 
-/** Goodput a second between two moments, and what was refused in them. */
+/** Goodput a second between two moments. */
 const rateOf = (answers: readonly Answer[], from: number, to: number): number => answers.filter((a) => ok(a.status) && a.at >= from && a.at < to).length / (to - from);
+
+/** What came of the calls that were not served. */
+function unserved({ answers, errors }: Load): { readonly count: number; readonly note: string } {
+  const of = (status: number): number => answers.filter((a) => a.status === status).length;
+  return { count: errors + answers.filter((a) => !ok(a.status)).length, note: `${of(503)} refused, ${of(504)} late, ${errors} broken of ${answers.length}` };
+}
 
 export async function* httpFigures(subject: Subject, options: HttpOptions): AsyncIterable<BenchRecord> {
   const { threads, name, directory, root, events } = subject;
   await using server = await Server.start(['--model', directory, '--threads', String(threads), '--cache-mb', String(options.cacheMb), ...(root === undefined ? [] : ['--models', root])]);
   const visitors = new Visitors(subject, server, options);
   await visitors.store(events);
-  const run = (seconds: number, rate?: number, many = connections): Promise<Load> => load({ url: server.url, path: '/v1/rank', connections: many, seconds, body: visitors.body, ...(rate === undefined ? {} : { rate }) });
+  const run = (seconds: number, rate?: number): Promise<Load> =>
+    load({ url: server.url, path: '/v1/rank', seconds, body: visitors.body, ...(rate === undefined ? { connections } : { connections: Math.round(rate), paced: true }) });
   const record = { bench: 'http', config: name, threads, precision: subject.ranker.precision === 'bf16' ? 'bf16' : 'fp32' } as const;
   await run(Math.min(5, options.seconds));
 
@@ -71,23 +78,18 @@ export async function* httpFigures(subject: Subject, options: HttpOptions): Asyn
   const steady = await run(options.seconds, 0.7 * capacity);
   const good = times(steady.answers, ok);
   const [p50, p99] = [quantile(good, 0.5), quantile(good, 0.99)];
-  const bad = steady.errors + steady.answers.length - good.length;
+  const bad = unserved(steady);
   const at = '70 % of capacity';
   yield { ...record, name: `${at}, p99`, value: p99, unit: 'ms', against: { name: 'p50, ms', value: p50 }, ratio: p99 / p50, bar: { is: '<=', value: 3 }, note: `${(good.length / steady.seconds).toFixed(0)} requests/s` };
-  yield { ...record, name: `${at}, errors`, value: bad, unit: `of ${steady.answers.length}`, bar: { is: '<=', value: 0 } };
+  yield { ...record, name: `${at}, errors`, value: bad.count, unit: 'calls', bar: { is: '<=', value: 0 }, note: bad.note };
   yield { ...record, name: `${at}, RSS after to before`, value: server.rss, unit: 'MiB', against: { name: 'before, MiB', value: before }, ratio: server.rss / before, bar: { is: '<=', value: 1.05 } };
   yield { ...record, name: `${at}, event loop delay, p99`, value: Math.max(0, 1000 * (await server.metric('nodejs_eventloop_lag_p99_seconds')) - 10), unit: 'ms', bar: { is: '<=', value: 5 }, note: 'of a 10 ms timer, since the last look at the metrics' };
 
-  // Each waits at most for its timeout of a second, so that many connections are enough to keep offering.
-  const offered = 2 * capacity;
-  const many = Math.ceil(offered * 1.2);
-  const over = run(options.seconds, offered, many);
-  const overload = await over;
+  const overload = await run(options.seconds, 2 * capacity);
   const refused = times(overload.answers, (s) => s === 503);
-  const late = overload.answers.filter((a) => a.status === 504).length;
   const goodput = rateOf(overload.answers, 1, overload.seconds);
   yield { ...record, name: 'twice the capacity offered, goodput', value: goodput, unit: 'requests/s', against: { name: 'capacity', value: capacity }, ratio: goodput / capacity, bar: { is: '>=', value: 0.9 },
-    note: `${refused.length} refused, ${late} late, ${overload.errors} broken of ${overload.answers.length}` };
+    note: unserved(overload).note };
   yield { ...record, name: 'twice the capacity offered, a refusal, p99', value: quantile(refused, 0.99), unit: 'ms', bar: { is: '<=', value: 10 }, note: `p50 ${quantile(refused, 0.5).toFixed(1)} ms; at the client, on the same CPUs` };
   const after = await run(3, 0.5 * capacity);
   const lastBad = Math.max(0, ...after.answers.filter((a) => !ok(a.status) || a.milliseconds > 10 * p50).map((a) => a.at));
@@ -95,16 +97,17 @@ export async function* httpFigures(subject: Subject, options: HttpOptions): Asyn
 
   if (root === undefined) return;
   const swapping = run(options.seconds, 0.5 * capacity);
-  let swaps = 0;
+  let swaps = 0; // each empties the cache, so a second apart: else this would be a load without caches
   const swapped = (async () => {
     const until = performance.now() + 1000 * (options.seconds - 1);
     while (performance.now() < until) {
       await server.send('POST', '/v1/models', { name: swaps++ % 2 === 0 ? 'b' : 'a' });
-      await new Promise((resolve) => setTimeout(resolve, 200));
+      await new Promise((resolve) => setTimeout(resolve, 1000));
     }
   })();
-  const { answers, errors } = await swapping;
+  const under = await swapping;
   await swapped;
-  const slow = times(answers, ok);
-  yield { ...record, name: `model swapped ${swaps} times under load, failed`, value: errors + answers.filter((a) => !ok(a.status)).length, unit: `of ${answers.length}`, bar: { is: '<=', value: 0 }, note: `p99 ${quantile(slow, 0.99).toFixed(1)} ms, longest ${quantile(slow, 1).toFixed(0)} ms` };
+  const slow = times(under.answers, ok);
+  const failed = unserved(under);
+  yield { ...record, name: `model swapped ${swaps} times under load, failed`, value: failed.count, unit: 'calls', bar: { is: '<=', value: 0 }, note: `${failed.note}; p99 ${quantile(slow, 0.99).toFixed(1)} ms, longest ${quantile(slow, 1).toFixed(0)} ms` };
 }

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import autocannon from 'autocannon';
 
 export interface Answer {
@@ -16,31 +17,42 @@ export interface Load {
 export interface LoadOptions {
   readonly url: string;
   readonly path: string;
+  /** Each sends the next request as soon as it has its answer, or, where `paced`, once a second. */
   readonly connections: number;
+  readonly paced?: boolean;
   readonly seconds: number;
-  /** Requests a second that are offered; default: each connection sends the next as soon as it has its answer. */
-  readonly rate?: number;
   /** The next body of a connection. */
   readonly body: (connection: number) => string;
   readonly headers?: Readonly<Record<string, string>>;
 }
 
+/** Moments of a second at which paced connections send: one autocannon lets all of its connections send at the same moment. */
+const beats = 50;
+
 /** Sends requests from this process. Latencies are counted from the moment of sending. */
-export async function load({ url, path, connections, seconds, rate, body, headers = {} }: LoadOptions): Promise<Load> {
+export async function load({ url, path, connections, paced = false, seconds, body, headers = {} }: LoadOptions): Promise<Load> {
   const answers: Answer[] = [];
   const from = performance.now();
-  let clients = 0;
   const request = { method: 'POST', path, headers: { 'content-type': 'application/json', ...headers } };
-  const running = autocannon({
-    url, connections, duration: seconds, timeout: 60, requests: [request], ...(rate === undefined ? {} : { overallRate: rate }),
-    setupClient: (client) => {
-      const me = clients++;
-      client.setRequests([{ ...request, setupRequest: (r) => ({ ...r, body: body(me) }) }]);
-    },
-  });
-  running.on('response', (_, status, __, milliseconds) => { answers.push({ at: (performance.now() - from) / 1000, milliseconds, status }); });
-  const { errors, timeouts, duration } = await running;
-  return { answers, errors: errors + timeouts, seconds: duration };
+  let clients = 0;
+  const send = async (count: number): Promise<number> => {
+    const running = autocannon({
+      url, connections: count, duration: seconds, timeout: 60, requests: [request], ...(paced ? { overallRate: count } : {}),
+      setupClient: (client) => {
+        const me = clients++;
+        client.setRequests([{ ...request, setupRequest: (r) => ({ ...r, body: body(me) }) }]);
+      },
+    });
+    running.on('response', (_, status, __, milliseconds) => { answers.push({ at: (performance.now() - from) / 1000, milliseconds, status }); });
+    const { errors, timeouts } = await running;
+    return errors + timeouts;
+  };
+  const waves = paced ? Math.min(beats, connections) : 1;
+  const errors = await Promise.all(Array.from({ length: waves }, async (_, i) => {
+    await sleep((1000 * i) / waves);
+    return send(Math.floor(connections / waves) + (i < connections % waves ? 1 : 0));
+  }));
+  return { answers, errors: errors.reduce((a, b) => a + b), seconds };
 }
 
 export function quantile(values: readonly number[], q: number): number {
