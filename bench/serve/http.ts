@@ -72,7 +72,7 @@ export async function* httpFigures(subject: Subject, options: HttpOptions): Asyn
   const closed = await run(options.seconds);
   const capacity = rateOf(closed.answers, 0, closed.seconds);
   const share = await server.metric('longer_cache_hits_total') / (await server.metric('longer_calls_total'));
-  yield { ...record, name: `capacity, ${connections} connections`, value: capacity, unit: 'requests/s', note: `C=${options.candidates}, ${options.users} users, ${(100 * share).toFixed(0)} % of calls find a cache` };
+  yield { ...record, name: `capacity, ${connections} connections`, value: capacity, unit: 'requests/s', note: `C=${options.candidates}, ${options.users} users, ${(100 * share).toFixed(0)} % of calls find a cache; ${unserved(closed).note}` };
 
   const before = server.rss;
   const steady = await run(options.seconds, 0.7 * capacity);
