@@ -2,17 +2,7 @@
 import { createRequire } from 'node:module';
 import { Command, CommanderError } from 'commander';
 import { LongerError } from '../errors.ts';
-import { benchCommand } from './bench.ts';
-import { demoCommand } from './demo.ts';
-import { doctorCommand } from './doctor.ts';
-import { evaluateCommand } from './evaluate.ts';
-import { inspectCommand } from './inspect.ts';
-import { prepareCommand } from './prepare.ts';
-import { profileCommand } from './profile.ts';
-import { scoreCommand } from './score.ts';
-import { serveCommand } from './serve.ts';
-import { trainCommand } from './train.ts';
-import { verifyCommand } from './verify.ts';
+import { commands } from './commands.ts';
 
 const { version } = createRequire(import.meta.url)('#package') as { version: string };
 
@@ -21,8 +11,7 @@ const program = new Command('longer')
   .version(version)
   .showSuggestionAfterError()
   .exitOverride();
-for (const command of [demoCommand, prepareCommand, trainCommand, evaluateCommand, scoreCommand, serveCommand, inspectCommand, verifyCommand, profileCommand, benchCommand, doctorCommand])
-  program.addCommand(command().exitOverride());
+for (const command of commands) program.addCommand(command().exitOverride());
 
 /** Exit codes: 0 fine, 1 failed, 2 usage. */
 try {
