@@ -1,17 +1,7 @@
-#include "simt/machine.h"
-
 #include <algorithm>
 #include <cstdlib>
-#include <cstring>
-#include <deque>
-#include <map>
-#include <memory>
-#include <set>
-#include <tuple>
-#include <vector>
 
-#include "simt/fiber.h"
-#include "simt/random.h"
+#include "simt/machine_state.h"
 
 namespace simt {
 
@@ -27,110 +17,7 @@ Counters& counters() {
 
 const Place* current = nullptr;
 
-namespace {
-
-// A call through these is a call of the sanitizers' versions, which check and record the access.
-void* (*volatile copy_bytes)(void*, const void*, size_t) = std::memcpy;
-void* (*volatile set_bytes)(void*, int, size_t) = std::memset;
-
-constexpr size_t kMostShared = 227 * 1024;
-constexpr int kBarriers = 16;
-
-struct Block;
-
-struct Thread {
-  Place place;
-  Block* block;
-  std::unique_ptr<Fiber> fiber;
-  enum State { ready, waiting, watching, ended } state = waiting;  // watching: a condition that others may make true
-  Site site{"", "", 0};
-  std::vector<AsyncCopy> copies;
-  std::deque<std::vector<AsyncCopy>> groups;
-  std::map<std::pair<const char*, int>, int64_t> accesses;
-
-  std::string name() const {
-    const Dim3 b = place.block, t = place.thread;
-    char text[96];
-    std::snprintf(text, sizeof text, "block (%u,%u,%u) thread (%u,%u,%u)", b.x, b.y, b.z, t.x, t.y, t.z);
-    return text;
-  }
-};
-
-struct Meeting {
-  uint32_t mask, arrived;
-  Site site;
-  void* of_lane[32];
-  Thread* thread[32];
-  void* fence;
-};
-
-struct Barrier {
-  int arrived = 0, count = 0;  // count 0: every thread that has not ended
-  Site site{"", "", 0};
-  std::vector<Thread*> waiting;
-  void* fence = nullptr;
-};
-
-struct Access {
-  uintptr_t address[32];
-  int bytes[32];
-  uint32_t lanes = 0;
-  bool shared = false;
-};
-
-struct Block {
-  std::vector<std::unique_ptr<Thread>> threads;
-  std::vector<std::vector<Meeting>> meetings;  // open ones, of each warp
-  std::vector<uint32_t> alive;                 // lanes of each warp that have not ended
-  Barrier barriers[kBarriers];
-  std::vector<std::function<void()>> engine;
-  std::map<std::tuple<unsigned, const char*, int, int64_t>, Access> accesses;
-  unsigned char* shared = nullptr;
-  std::shared_ptr<void> extra;
-  int running = 0;
-  Thread* now = nullptr;
-  uint64_t ready[16] = {};  // a bit a thread
-
-  void set(Thread* thread, Thread::State state) {
-    thread->state = state;
-    uint64_t& word = ready[thread->place.linear / 64];
-    const uint64_t bit = uint64_t{1} << (thread->place.linear % 64);
-    word = state == Thread::ready ? word | bit : word & ~bit;
-  }
-  // The first ready thread at or after `from` in this direction, going round; nullptr where none is ready.
-  Thread* next_ready(unsigned from, bool backward) const {
-    const unsigned words = (threads.size() + 63) / 64;
-    for (unsigned i = 0; i <= words; ++i) {
-      const unsigned w = backward ? (from / 64 + words - i % words) % words : (from / 64 + i) % words;
-      uint64_t bits = ready[w];
-      const uint64_t low = (uint64_t{1} << (from % 64)) - 1;  // below `from`
-      const uint64_t reach = backward ? (low << 1 | 1) : ~low;
-      if (i == 0) bits &= reach;
-      if (i == words) bits &= ~reach;
-      if (bits) return threads[w * 64 + (backward ? 63 - __builtin_clzll(bits) : __builtin_ctzll(bits))].get();
-    }
-    return nullptr;
-  }
-};
-
-struct Launch {
-  std::string name;
-  const std::function<void()>* kernel;
-  Random random;
-  std::vector<void*> fences;      // freed when the launch ends: an address is a fence once
-  std::vector<void*> memory;
-  void* begin = nullptr;
-  void* end = nullptr;
-  std::string failure;
-  std::unique_ptr<Block> block;
-  std::vector<std::unique_ptr<Block>> done;
-};
 Launch* launched = nullptr;
-
-Thread* self() { return launched->block->now; }
-
-std::string text(Site site) { return std::string(site.what) + " at " + site.file + ":" + std::to_string(site.line); }
-bool same(Site a, Site b) { return a.line == b.line && !std::strcmp(a.what, b.what) && !std::strcmp(a.file, b.file); }
 
 void* new_fence() {
   void* fence = order::create();
@@ -145,57 +32,9 @@ void pause(Thread::State state, Site site) {
   Fiber::pause();
 }
 
-void finish_barrier(Barrier& barrier) {
-  ++counters().barriers;
-  for (Thread* thread : barrier.waiting) launched->block->set(thread, Thread::ready);
-  barrier = Barrier();
-}
+namespace {
 
-void end_access(const Access& access) {
-  if (access.shared) {  // lanes go 128 bytes at a time; a bank serves one 4-byte word a cycle
-    int each = 0;
-    for (int lane = 0; lane < 32; ++lane)
-      if (access.lanes >> lane & 1) each = std::max(each, access.bytes[lane]);
-    const int together = each > 4 ? 128 / each : 32;
-    for (int first = 0; first < 32; first += together) {
-      std::set<uintptr_t> words[32];
-      for (int lane = first; lane < first + together; ++lane)
-        if (access.lanes >> lane & 1)
-          for (int b = 0; b < access.bytes[lane]; b += 4) {
-            const uintptr_t word = (access.address[lane] + b) / 4;
-            words[word % 32].insert(word);
-          }
-      size_t most = 1;
-      for (const auto& bank : words) most = std::max(most, bank.size());
-      counters().bank_conflicts += most - 1;
-    }
-    return;
-  }
-  std::set<uintptr_t> sectors;
-  for (int lane = 0; lane < 32; ++lane)
-    if (access.lanes >> lane & 1)
-      for (uintptr_t s = access.address[lane] / 32; s <= (access.address[lane] + access.bytes[lane] - 1) / 32; ++s) sectors.insert(s);
-  counters().global_sectors += sectors.size();
-}
-
-void count_access(const void* address, int bytes, bool shared, const char* file, int line) {
-  const order::Quiet quiet;
-  Thread* thread = self();
-  const int64_t turn = thread->accesses[{file, line}]++;
-  Access& access = launched->block->accesses[{thread->place.warp, file, line, turn}];
-  const unsigned lane = thread->place.lane;
-  access.address[lane] = reinterpret_cast<uintptr_t>(address);
-  access.bytes[lane] = bytes;
-  access.lanes |= 1u << lane;
-  access.shared = shared;
-}
-
-void complete(const std::vector<AsyncCopy>& copies) {
-  for (const AsyncCopy& copy : copies) {
-    if (copy.from_bytes) copy_bytes(copy.to, copy.from, copy.from_bytes);
-    if (copy.from_bytes < copy.bytes) set_bytes(static_cast<char*>(copy.to) + copy.from_bytes, 0, copy.bytes - copy.from_bytes);
-  }
-}
+constexpr size_t kMostShared = 227 * 1024;
 
 void run_thread(void* argument) {
   Thread* thread = static_cast<Thread*>(argument);
@@ -330,83 +169,6 @@ void preempt() {
   if (options().schedule == Schedule::random && launched->random() % 2) pause(Thread::ready, {"a preemption", "", 0});
 }
 
-void meet_warp(uint32_t mask, Site site, void* argument, WarpRun run, bool ordered) {
-  Thread* thread = self();
-  Block& block = *thread->block;
-  const unsigned lane = thread->place.lane, warp = thread->place.warp;
-  if (!(mask >> lane & 1)) fail("the mask does not name the calling lane", site);
-  if (mask & ~block.alive[warp]) fail("the mask names a lane that has ended or never was", site);
-  std::vector<Meeting>& open = block.meetings[warp];
-  Meeting all;
-  {
-    const order::Quiet quiet;
-    size_t at = 0;
-    for (; at < open.size(); ++at) {
-      const Meeting& other = open[at];
-      if (other.mask == mask && same(other.site, site) && !(other.arrived >> lane & 1)) break;
-      if ((other.mask >> lane & 1) && (mask & other.arrived))  // each waits for the other
-        fail("divergent collective: others of this warp are in " + text(other.site), site);
-    }
-    if (at == open.size()) open.push_back({mask, 0, site, {}, {}, ordered ? new_fence() : nullptr});
-    Meeting& meeting = open[at];
-    meeting.arrived |= 1u << lane;
-    meeting.of_lane[lane] = argument;
-    meeting.thread[lane] = thread;
-    all = meeting;
-    if (all.arrived == mask) open.erase(open.begin() + static_cast<std::ptrdiff_t>(at));
-  }
-  order::release(all.fence);
-  if (all.arrived != mask) {
-    pause(Thread::waiting, site);
-  } else {
-    ++counters().warp_collectives;
-    if (run) run(all.of_lane, mask);
-    for (int i = 0; i < 32; ++i)
-      if ((mask >> i & 1) && all.thread[i] != thread) block.set(all.thread[i], Thread::ready);
-    preempt();
-  }
-  order::acquire(all.fence);
-}
-
-namespace {
-
-void sync(int id, int count, bool wait, Site site) {
-  const order::Quiet quiet;
-  Thread* thread = self();
-  Block& block = *thread->block;
-  Barrier& barrier = block.barriers[id];
-  if (!barrier.arrived) {
-    barrier.count = count;
-    barrier.site = site;
-    barrier.fence = new_fence();
-  } else if (barrier.count != count) {
-    fail("others came to this barrier with another number of threads, in " + text(barrier.site), site);
-  } else if (count == 0 && !same(barrier.site, site)) {
-    fail("divergent barrier: others of this block are in " + text(barrier.site), site);
-  }
-  void* fence = barrier.fence;
-  order::release(fence);
-  const bool last = ++barrier.arrived >= (count ? count : block.running);
-  if (last) {
-    finish_barrier(barrier);
-    preempt();
-  } else if (wait) {
-    barrier.waiting.push_back(thread);
-    pause(Thread::waiting, site);
-  }
-  if (wait) order::acquire(fence);
-}
-
-}  // namespace
-
-void sync_block(Site site) { sync(0, 0, true, site); }
-
-void sync_named(int id, int count, bool wait, Site site) {
-  if (id < 1 || id >= kBarriers) fail("named barriers are 1 to 15", site);
-  if (count <= 0 || count % 32) fail("the threads of a named barrier must be a multiple of 32", site);
-  sync(id, count, wait, site);
-}
-
 void wait_until(bool (*holds)(const void*), const void* argument, Site site) {
   while (!holds(argument)) pause(Thread::watching, site);
 }
@@ -424,51 +186,5 @@ void enqueue_engine(std::function<void()> work) {
 std::shared_ptr<void>& block_extra() { return launched->block->extra; }
 
 void* block_order() { return new_fence(); }
-
-uint32_t shared_offset(const void* address) {
-  const auto* byte = static_cast<const unsigned char*>(address);
-  if (byte < current->shared || byte > current->shared + current->shared_bytes)
-    fail("an address that is not in shared memory", {"a shared access", "", 0});
-  return static_cast<uint32_t>(byte - current->shared);
-}
-
-unsigned char* shared_at(uint32_t offset, size_t bytes) {
-  Block& block = *launched->block;
-  const Place& place = block.threads[0]->place;
-  if (offset + bytes > place.shared_bytes) {
-    launched->failure = "an asynchronous instruction reaches offset " + std::to_string(offset + bytes) + " of " +
-                        std::to_string(place.shared_bytes) + " bytes of shared memory";
-    return nullptr;
-  }
-  return block.shared + offset;
-}
-
-void count_global(const void* address, int bytes, bool write, const char* file, int line) {
-  (write ? counters().global_write_bytes : counters().global_read_bytes) += bytes;
-  count_access(address, bytes, false, file, line);
-}
-
-void count_shared(const void* address, int bytes, const char* file, int line) { count_access(address, bytes, true, file, line); }
-
-void async_copy(AsyncCopy copy) {
-  set_bytes(copy.to, 0xff, copy.bytes);  // undefined until waited for
-  const order::Quiet quiet;
-  self()->copies.push_back(copy);
-}
-
-void async_commit() {
-  const order::Quiet quiet;
-  self()->groups.push_back(std::move(self()->copies));
-  self()->copies.clear();
-}
-
-void async_wait(int groups_left) {
-  Thread* thread = self();
-  while (thread->groups.size() > static_cast<size_t>(groups_left)) {
-    complete(thread->groups.front());
-    const order::Quiet quiet;
-    thread->groups.pop_front();
-  }
-}
 
 }  // namespace simt

@@ -6,9 +6,9 @@
 #include "kernels/dense_kernels.h"
 #include "kernels/embedding_kernels.h"
 #include "kernels/rows_kernels.h"
-#include "kernels/training_kernels.h"
 #include "simt/attention_cases.h"
 #include "simt/op_case.h"
+#include "simt/training_cases.h"
 
 using namespace longer;
 using simt::Dice;
@@ -197,63 +197,6 @@ void time_bucket(OpCase& c, Dice& d) {
   c.in(f64, {last(offsets)}, events).in(f64, {requests}, now).in(offsets).in(f64, {boundaries}, at).out(DType::i32, {last(offsets)});
 }
 
-// hyper and scale, now and then a scale that leaves the step out
-void add_rates(OpCase& c, Dice& d) {
-  c.in(f32, {8}, {0.01, 0.1, 0.05, static_cast<double>(d.whole(1, 400)), 0.99, 0, 0, 0});
-  c.in(f32, {1}, std::vector<double>{d.whole(0, 5) ? 0.5 : std::nan("")});
-}
-
-void sparse_step(OpCase& c, Dice& d, int kind) {
-  const int64_t table = d.whole(1, 60), width = d.width(), room = d.rows();
-  std::vector<int32_t> rows = d.whole_list(room, 0, table - 1);
-  std::sort(rows.begin(), rows.end());
-  rows.erase(std::unique(rows.begin(), rows.end()), rows.end());
-  const int32_t count = static_cast<int32_t>(d.whole(0, static_cast<int64_t>(rows.size())));
-  rows.resize(static_cast<size_t>(room), -1);
-  c.in(rows).in(f32, {room, width}, -1, 1).in(std::vector<int32_t>{count});
-  add_rates(c, d);
-  c.in_place(f32, {table, width}, -1, 1);
-  if (kind == 0) c.in_place(f32, {table}, 0, 1);
-  else c.in_place(f32, {table, width}, 0, 1);
-  if (kind == 2) c.in_place(f32, {table, width}, 0, 1).in_place(DType::i32, {table}, 0, 900);
-  c.attributes(kind == 2 ? std::vector<double>{0.9, 0.999, 1e-8} : std::vector<double>{1e-8});
-}
-
-void dense_step(OpCase& c, Dice& d, std::vector<double> attributes) {
-  const int64_t size = d.one_of<int64_t>({0, 1, 40, 1001});
-  c.in(f32, {size}, -1, 1);
-  add_rates(c, d);
-  if (d.coin()) c.in(f32, {size}, 0, 1);
-  else c.in_absent();
-  for (int i = 0; i < 3; ++i) c.in_place(f32, {size}, i ? 0 : -1, 1);
-  c.attributes(std::move(attributes));
-}
-
-void bce(OpCase& c, Dice& d, bool backward) {
-  const int64_t rows = d.one_of<int64_t>({0, 1, 50, 5000}), tasks = d.one_of<int64_t>({1, 2, 70});
-  std::vector<double> labels = d.numbers(rows * tasks, 0, 1);
-  for (double& l : labels) l = d.whole(0, 4) ? (l < 0.5 ? 0 : 1) : std::nan("");
-  c.in(f32, {rows, tasks}, -20, 20).in(f32, {rows, tasks}, labels);
-  if (d.coin()) c.in(f32, {rows, tasks}, 0, 2);
-  else c.in_absent();
-  if (d.coin()) c.in(f32, {tasks}, 1, 90);
-  if (backward) c.out(f32, {rows, tasks});
-  else c.out(f32, {1}).out(f32, {tasks});
-  c.attributes(d.numbers(tasks, 0, 2));
-}
-
-void sum_squares(OpCase& c, Dice& d) {
-  const int64_t rows = d.one_of<int64_t>({0, 1, 900}), width = d.width();
-  c.in(d.type(), {rows, width}, -1, 1).out(f64, {1});
-  if (d.coin()) c.in(std::vector<int32_t>{static_cast<int32_t>(d.whole(0, rows + 3))});
-}
-
-void clip_scale(OpCase& c, Dice& d) {
-  const int64_t sums = d.whole(1, 60);
-  for (int64_t i = 0; i < sums; ++i) c.in(f64, {1}, std::vector<double>{d.whole(0, 90) ? d.number(0, 4) : std::nan("")});
-  c.out(f32, {1}).out(f32, {1}).attributes({d.one_of({0.0, 0.5, 1000.0}), static_cast<double>(d.whole(1, sums))});
-}
-
 const std::map<std::string, Maker>& makers() {
   static const std::map<std::string, Maker> table = {
       {"linear", {reference::linear, linear}},
@@ -297,15 +240,15 @@ const std::map<std::string, Maker>& makers() {
       {"embed", {reference::embed, embed}},
       {"sparse_grad", {reference::sparse_grad, sparse_grad}},
       {"time_bucket", {reference::time_bucket, time_bucket}},
-      {"rowwise_adagrad", {reference::rowwise_adagrad, [](OpCase& c, Dice& d) { sparse_step(c, d, 0); }}},
-      {"sparse_adagrad", {reference::sparse_adagrad, [](OpCase& c, Dice& d) { sparse_step(c, d, 1); }}},
-      {"sparse_adam", {reference::sparse_adam, [](OpCase& c, Dice& d) { sparse_step(c, d, 2); }}},
-      {"bce", {reference::bce, [](OpCase& c, Dice& d) { bce(c, d, false); }}},
-      {"bce_dx", {reference::bce_dx, [](OpCase& c, Dice& d) { bce(c, d, true); }}},
-      {"sum_squares", {reference::sum_squares, sum_squares, 0, 1e-12}},
-      {"clip_scale", {reference::clip_scale, clip_scale}},
-      {"adamw", {reference::adamw, [](OpCase& c, Dice& d) { dense_step(c, d, {0.9, 0.999, 1e-8}); }}},
-      {"rmsprop", {reference::rmsprop, [](OpCase& c, Dice& d) { dense_step(c, d, {0.99, 1e-8, 0.9}); }}},
+      {"rowwise_adagrad", {reference::rowwise_adagrad, [](OpCase& c, Dice& d) { simt::sparse_step(c, d, 0); }}},
+      {"sparse_adagrad", {reference::sparse_adagrad, [](OpCase& c, Dice& d) { simt::sparse_step(c, d, 1); }}},
+      {"sparse_adam", {reference::sparse_adam, [](OpCase& c, Dice& d) { simt::sparse_step(c, d, 2); }}},
+      {"bce", {reference::bce, [](OpCase& c, Dice& d) { simt::bce(c, d, false); }}},
+      {"bce_dx", {reference::bce_dx, [](OpCase& c, Dice& d) { simt::bce(c, d, true); }}},
+      {"sum_squares", {reference::sum_squares, simt::sum_squares, 0, 1e-12}},
+      {"clip_scale", {reference::clip_scale, simt::clip_scale}},
+      {"adamw", {reference::adamw, [](OpCase& c, Dice& d) { simt::dense_step(c, d, {0.9, 0.999, 1e-8}); }}},
+      {"rmsprop", {reference::rmsprop, [](OpCase& c, Dice& d) { simt::dense_step(c, d, {0.99, 1e-8, 0.9}); }}},
       {"accumulate", {reference::accumulate, [](OpCase& c, Dice& d) {
          const int64_t rows = d.rows(), width = d.width();
          c.in(d.type(), {rows, width}, -1, 1).in_place(f32, {rows, width}, -1, 1);
@@ -313,7 +256,7 @@ const std::map<std::string, Maker>& makers() {
       {"ema", {reference::ema, [](OpCase& c, Dice& d) {
          const int64_t size = d.one_of<int64_t>({0, 1, 1001});
          c.in(f32, {size}, -1, 1);
-         add_rates(c, d);
+         simt::add_rates(c, d);
          c.in_place(f32, {size}, -1, 1);
        }}},
   };
