@@ -15,16 +15,18 @@ export interface HttpOptions {
   readonly cacheMb: number;
 }
 
-const connections = 32;
+/** Enough to keep batches full; with many more, calls are refused and at once sent again. */
+const connections = 16;
 const ok = (status: number): boolean => status === 200;
 
 /** The users and what they ask: stored histories, candidates at random, visits of some calls at one time. */
 class Visitors {
   readonly #server: Server;
   readonly #options: HttpOptions;
-  readonly #users: { readonly rest: string; calls: number }[] = [];
+  readonly #users: string[] = [];
   readonly #traffic: Traffic;
   readonly #candidates: string[];
+  #calls = 0;
 
   constructor(subject: Subject, server: Server, options: HttpOptions) {
     this.#server = server;
@@ -37,16 +39,17 @@ class Visitors {
     for (let u = 0; u < this.#options.users; ++u) {
       const { history, ...rest } = this.#traffic.user(u, events);
       await this.#server.send('PUT', `/v1/histories/u${u}`, { events: history });
-      this.#users.push({ rest: JSON.stringify({ ...rest, userId: `u${u}` }).slice(1, -1), calls: 0 });
+      this.#users.push(JSON.stringify({ ...rest, userId: `u${u}` }).slice(1, -1));
     }
   }
 
-  /** The next body of a connection, which goes round its own users. */
-  readonly body = (connection: number): string => {
+  /** The next call, of the next user. Each round of the users finds an equal share of them at the first call of a visit. */
+  readonly body = (): string => {
     const { users, visit } = this.#options;
-    const user = this.#users[connection % users]!;
-    const call = user.calls++;
-    return `{${user.rest},"time":${this.#traffic.now + Math.floor(call / visit)},"topK":10,"candidates":${this.#candidates[(connection + call) % 16]!}}`;
+    const call = this.#calls++;
+    const round = Math.floor(call / users);
+    const user = call % users;
+    return `{${this.#users[user]!},"time":${this.#traffic.now + Math.floor((round + user) / visit)},"topK":10,"candidates":${this.#candidates[(round + call) % 16]!}}`;
   };
 }
 

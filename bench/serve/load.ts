@@ -21,8 +21,8 @@ export interface LoadOptions {
   readonly connections: number;
   readonly paced?: boolean;
   readonly seconds: number;
-  /** The next body of a connection. */
-  readonly body: (connection: number) => string;
+  /** The next body. */
+  readonly body: () => string;
   readonly headers?: Readonly<Record<string, string>>;
 }
 
@@ -33,15 +33,10 @@ const beats = 50;
 export async function load({ url, path, connections, paced = false, seconds, body, headers = {} }: LoadOptions): Promise<Load> {
   const answers: Answer[] = [];
   const from = performance.now();
-  const request = { method: 'POST', path, headers: { 'content-type': 'application/json', ...headers } };
-  let clients = 0;
   const send = async (count: number): Promise<number> => {
     const running = autocannon({
-      url, connections: count, duration: seconds, timeout: 60, requests: [request], ...(paced ? { overallRate: count } : {}),
-      setupClient: (client) => {
-        const me = clients++;
-        client.setRequests([{ ...request, setupRequest: (r) => ({ ...r, body: body(me) }) }]);
-      },
+      url, connections: count, duration: seconds, timeout: 60, ...(paced ? { overallRate: count } : {}),
+      requests: [{ method: 'POST', path, headers: { 'content-type': 'application/json', ...headers }, setupRequest: (request) => ({ ...request, body: body() }) }],
     });
     running.on('response', (_, status, __, milliseconds) => { answers.push({ at: (performance.now() - from) / 1000, milliseconds, status }); });
     const { errors, timeouts } = await running;
