@@ -209,13 +209,18 @@ await t.test('the budget holds: what is used longest ago goes, nothing that is h
   const [b, d] = [await take('b'), await take('d')];
   t.match([b.outcome, d.outcome], ['hit', 'hit']);
   const before = cache.stats();
-  await t.rejects(pages.hold([r, r], { owners: ['a', 'e'] }), { code: 'ERR_MEMORY', message: /1 of .* are free and calls in flight hold the others.*release caches sooner/ });
+  await t.rejects(pages.hold([r, r], { owners: ['a', 'e'] }), { code: 'ERR_MEMORY', message: /1 of .* are free, the others held.*release caches sooner/ });
   t.same({ ...cache.stats(), hits: 0 }, { ...before, hits: 0 }, 'and nothing changed');
   const want = await ranker.score(await ranker.prefill([r]));
   t.ok(same(await pages.score([a]), want), 'what is held still scores');
+  const twin = new PagedRanker(ranker, { cache });
+  await t.rejects(twin.score([a]), { code: 'ERR_DATA', place: 'request 0', remedy: /whose hold gave it/ });
+  await t.rejects(pages.score([await ranker.prefill([r]) as never], [r]), { code: 'ERR_DATA' });
+  twin.dispose();
   for (const h of [a, b, d]) h.release();
   a.release();
-  await t.rejects(pages.score([a]), { code: 'ERR_DISPOSED' });
+  await t.rejects(pages.score([a]), { code: 'ERR_DISPOSED', remedy: /again/ });
+  await t.rejects(pages.hold([r, r], { owners: ['a'] }), { code: 'ERR_SHAPE' });
   (await take('e')).release();
   clock = 59_999;
   t.equal((await take('e')).outcome, 'hit');
@@ -252,6 +257,7 @@ await t.test('pages: taken, shared, copied, given back', (t) => {
   t.throws(() => new PagePool(63, 64), { code: 'ERR_CONFIG' });
   t.throws(() => new PagePool(1000, 6), { code: 'ERR_CONFIG' });
   t.throws(() => new PagePool(2 ** 52, 64), { code: 'ERR_MEMORY' });
+  for (const ttl of [0, -1, NaN]) t.throws(() => new PagedCache({ bytes: 640, pageBytes: 64, ttl }), { code: 'ERR_CONFIG', place: 'ttl' });
   t.end();
 });
 

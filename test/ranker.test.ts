@@ -47,6 +47,12 @@ await t.test('requests are taken as the schema types them', async (t) => {
   // @ts-expect-error a request without its time
   await t.rejects(ranker.prefill([{ ...request, time: undefined }]), { code: 'ERR_DATA' });
   await t.rejects(ranker.score(cache, [candidates, candidates]), { code: 'ERR_SHAPE' });
+  const other = defineSchema({ user: { sex: id(2, 2) }, event: { page: id(9, 2) }, candidate: { page: id(9, 2) }, labels: { buy: {} }, time: false });
+  const foreign = encodeRequest(other, { user: { sex: 1 }, history: [{ page: 3 }], candidates: [{ page: 4 }] });
+  t.throws(() => ranker.pack([foreign]), { code: 'ERR_SCHEMA', place: /request 0: \w+\.\w+/ });
+  await t.rejects(ranker.score(cache, [foreign]), { code: 'ERR_SCHEMA' });
+  t.throws(() => ranker.pack([null as never]), { code: 'ERR_DATA', place: 'request 0' });
+  await t.rejects(ranker.score(cache, [null as never]), { code: 'ERR_DATA', place: 'request 0: candidates' });
 });
 
 await t.test('other candidates of a cache score as if they had come with the request', async (t) => {

@@ -122,6 +122,8 @@ function packSide<S extends Side>(
   const part = (r: number): EncodedSide => encoded[r]![side];
   for (const f of fields) {
     const name = `${side}.${f.name}`;
+    const foreign = encoded.findIndex((_, r) => !part(r).ids.has(f.name) || (f.kind === 'ids' && !part(r).offsets.has(f.name)));
+    if (foreign >= 0) throw new LongerError('ERR_SCHEMA', 'it was encoded with another schema, without this feature', { place: `request ${foreign}: ${name}`, remedy: 'Encode it with the schema of the model' });
     if (f.kind === 'id') {
       columns.set(name, join(encoded.map((_, r) => part(r).ids.get(f.name)!.subarray(skip(r))), Int32Array));
       continue;

@@ -173,7 +173,7 @@ export function checkConfig(config: ModelConfig): void {
   if (config.window === 'banded') checkBands(config, fail);
   if (config.width % config.inner.heads !== 0) fail('inner.heads', `the event width ${config.width} is not divisible by ${config.inner.heads} heads`);
   if (!(config.dropout >= 0 && config.dropout < 1)) fail('dropout', `expected a rate in [0, 1), got ${config.dropout}`);
-  if (!(config.attentionGain > 0)) fail('attentionGain', `expected a positive number, got ${config.attentionGain}`);
+  if (!(Number.isFinite(config.attentionGain) && config.attentionGain > 0)) fail('attentionGain', `expected a positive number, got ${config.attentionGain}`);
 }
 
 /** A banded row's keys are counted from the oldest event, and nothing that it sees may depend on the history's length. */

@@ -48,7 +48,7 @@ export class PagedGraphs {
     this.single = entries.filter((e) => !isPaged(e.name));
     this.paged = entries.filter((e) => isPaged(e.name)).map((e) => ({ ...e, ofKeys: ofKeys(e.name), pageRows: pageBytes / rowBytes(e) }));
     const odd = this.paged.find((e) => !Number.isSafeInteger(e.pageRows) || e.pageRows < 1);
-    if (odd) throw new LongerError('ERR_CONFIG', `a page of ${pageBytes} bytes does not hold whole rows of ${rowBytes(odd)}`, { place: 'pageBytes' });
+    if (odd) throw new LongerError('ERR_CONFIG', `a page of ${pageBytes} bytes does not hold whole rows of ${rowBytes(odd)}`, { place: 'pageBytes', remedy: `Take defaultPageBytes of the model, or a multiple of ${rowBytes(odd)} bytes` });
   }
 
   prefill(): Graph {

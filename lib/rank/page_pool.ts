@@ -21,8 +21,8 @@ export class PagePool {
    * @throws LongerError ERR_CONFIG for a budget below one page or sizes that are no whole numbers, ERR_MEMORY where the block cannot be had
    */
   constructor(bytes: number, pageBytes: number) {
-    if (!Number.isSafeInteger(pageBytes) || pageBytes < 4 || pageBytes % 4 !== 0) throw new LongerError('ERR_CONFIG', `expected whole words, got ${pageBytes}`, { place: 'pageBytes' });
-    if (!Number.isSafeInteger(bytes) || bytes < pageBytes) throw new LongerError('ERR_CONFIG', `expected at least one page of ${pageBytes} bytes, got ${bytes}`, { place: 'bytes' });
+    if (!Number.isSafeInteger(pageBytes) || pageBytes < 4 || pageBytes % 4 !== 0) throw new LongerError('ERR_CONFIG', `expected a multiple of 4 bytes, got ${pageBytes}`, { place: 'pageBytes' });
+    if (!Number.isSafeInteger(bytes) || bytes < pageBytes) throw new LongerError('ERR_CONFIG', `expected at least one page of ${pageBytes} bytes, got ${bytes}`, { place: 'bytes', remedy: 'Give whole bytes, for all pages together' });
     this.pages = Math.floor(bytes / pageBytes);
     this.pageBytes = pageBytes;
     let block: ArrayBuffer;

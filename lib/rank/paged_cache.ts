@@ -93,8 +93,9 @@ export class PagedCache implements Disposable {
   #beside = 0;
   #disposed = false;
 
-  /** @throws LongerError ERR_CONFIG for sizes that make no page, ERR_MEMORY where the budget cannot be had */
+  /** @throws LongerError ERR_CONFIG for sizes that make no page or a time that is none, ERR_MEMORY where the budget cannot be had */
   constructor({ bytes, pageBytes, ttl = Infinity, now = () => performance.now() }: PagedCacheOptions) {
+    if (typeof ttl !== 'number' || !(ttl > 0)) throw new LongerError('ERR_CONFIG', `expected seconds above 0, got ${String(ttl)}`, { place: 'ttl' });
     this.pool = new PagePool(bytes, pageBytes);
     this.#ttl = ttl * 1000;
     this.#now = now;
@@ -148,7 +149,7 @@ export class PagedCache implements Disposable {
     }
     if (this.pool.free >= pages) return;
     const { pages: all, pageBytes, free } = this.pool;
-    throw new LongerError('ERR_MEMORY', `${pages} pages are needed, ${free} of ${all} (${pageBytes} bytes each) are free and calls in flight hold the others`, {
+    throw new LongerError('ERR_MEMORY', `${pages} pages are needed, ${free} of ${all} (${pageBytes} bytes each) are free, the others held`, {
       place: 'paged cache', remedy: pages > all ? 'Give the cache a larger budget, or prefill fewer requests at once' : 'Give the cache a larger budget, or release caches sooner',
     });
   }

@@ -115,9 +115,10 @@ export class PagedRanker<S extends SchemaSpec = SchemaSpec> implements Disposabl
   /**
    * Finds, grows or computes the cache of each request, and holds it. Requests of one owner share entries.
    * @param owners whose entries each may use; default: its user (`userKey`)
-   * @throws LongerError ERR_DATA naming request and feature; ERR_MEMORY where the pages that are in use leave too few, and then nothing is held
+   * @throws LongerError ERR_DATA naming request and feature; ERR_SHAPE for another number of owners; ERR_MEMORY where the pages that are in use leave too few. Then nothing is held
    */
   async hold(requests: readonly (HistoryOf<S> | RequestOf<S> | EncodedRequest)[], { owners, signal }: { readonly owners?: readonly string[]; readonly signal?: AbortSignal } = {}): Promise<CachedHistory[]> {
+    if (owners && owners.length !== requests.length) throw new LongerError('ERR_SHAPE', `${requests.length} requests and ${owners.length} owners were given`);
     const wanted = requests.map((r, i) => this.#wanted(r, i, owners?.[i]));
     const found: (Holding | undefined)[] = [];
     const [grow, miss]: [{ at: number; growth: Growth }[], number[]] = [[], []];
@@ -160,17 +161,14 @@ export class PagedRanker<S extends SchemaSpec = SchemaSpec> implements Disposabl
    * Scores candidates against held caches.
    * @param candidates a list for each cache; default: those that the requests brought
    * @returns logits f32 [candidates of all, tasks]
-   * @throws LongerError ERR_SHAPE for another number of lists, ERR_DISPOSED for a cache that was released, ERR_DATA naming request and feature
+   * @throws LongerError ERR_SHAPE for another number of lists, ERR_DISPOSED for a cache that was released, ERR_DATA for one that another ranker holds, or naming request and feature
    */
   async score(caches: readonly CachedHistory[], candidates: readonly (CandidatesOf<S> | EncodedCandidates)[] = caches.map((c) => c.candidates), signal?: AbortSignal): Promise<Float32Array> {
     if (candidates.length !== caches.length) throw new LongerError('ERR_SHAPE', `${caches.length} caches and ${candidates.length} candidate lists were given`);
+    const holdings = caches.map((c, i) => this.#own(c, i));
     const { schema } = this.ranker.model;
     const batch = packCandidates(schema, candidates.map((c, i) => encodedCandidates(schema, c, i)));
-    const again = caches.map((c, i) => {
-      const { held } = c as Holding;
-      if (held.released) throw new LongerError('ERR_DISPOSED', 'the cache was released', { place: `request ${i}` });
-      return this.cache.hold(held.item);
-    });
+    const again = holdings.map((held) => this.cache.hold(held.item));
     try {
       const items = again.map((h) => h.item);
       const keys = layoutKeys(this.#graphs.config, this.#graphs.paged, items.map((i) => i.chain));
@@ -199,6 +197,15 @@ export class PagedRanker<S extends SchemaSpec = SchemaSpec> implements Disposabl
     this.forget();
     if (this.#ownCache) this.cache.dispose();
     for (const plan of [this.#prefill, this.#score, this.#append]) plan?.dispose();
+  }
+
+  /** What a cache holds, which must be pages of this ranker. */
+  #own(cache: CachedHistory, i: number): HeldItem {
+    const place = `request ${i}`;
+    if (!(cache instanceof Holding) || !cache.held.item.scope.startsWith(this.#scope))
+      throw new LongerError('ERR_DATA', 'the cache is not one that this ranker holds', { place, remedy: 'Score with the PagedRanker whose hold gave it' });
+    if (cache.held.released) throw new LongerError('ERR_DISPOSED', 'the cache was released', { place, remedy: 'Hold the request again' });
+    return cache.held;
   }
 
   #wanted(r: HistoryOf<S> | RequestOf<S> | EncodedRequest, i: number, owner: string | undefined): Wanted {

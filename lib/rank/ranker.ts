@@ -202,12 +202,13 @@ export class Ranker<S extends SchemaSpec = SchemaSpec> implements Disposable {
 const named = (prefix: string, arrays: ReadonlyMap<string, NumericArray>): Map<string, NumericArray> => new Map([...arrays].map(([name, a]) => [`${prefix}.${name}`, a]));
 
 /** A request as it is, or encoded; without candidates where it brings none. @throws LongerError ERR_DATA naming request and feature */
-export function encodedRequest(schema: Schema, request: object, i: number): EncodedRequest {
-  const isEncoded = 'eventTime' in request && request.eventTime instanceof Float64Array;
-  return isEncoded ? (request as EncodedRequest) : encodeRequest(schema, { candidates: [], ...request } as never, `request ${i}`);
+export function encodedRequest(schema: Schema, request: object | null, i: number): EncodedRequest {
+  const given = typeof request === 'object' && request !== null;
+  const isEncoded = given && 'eventTime' in request && request.eventTime instanceof Float64Array;
+  return isEncoded ? (request as EncodedRequest) : encodeRequest(schema, (given ? { candidates: [], ...request } : request) as never, `request ${i}`);
 }
 
 /** Candidates as they are, or encoded. @throws LongerError ERR_DATA naming request and feature */
-export function encodedCandidates(schema: Schema, candidates: object, i: number): EncodedCandidates {
-  return 'labels' in candidates && candidates.labels instanceof Float32Array ? (candidates as EncodedCandidates) : encodeCandidates(schema, candidates as never, undefined, `request ${i}`);
+export function encodedCandidates(schema: Schema, candidates: object | null, i: number): EncodedCandidates {
+  return typeof candidates === 'object' && candidates !== null && 'labels' in candidates && candidates.labels instanceof Float32Array ? (candidates as EncodedCandidates) : encodeCandidates(schema, candidates as never, undefined, `request ${i}`);
 }
