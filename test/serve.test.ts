@@ -303,6 +303,7 @@ await t.test('histories: append, replace, delete, and no way back in time', asyn
   await t.rejects(store.append('u', [events[0]!]), { code: 'ERR_DATA', place: 'events[0].time' });
   await t.rejects(store.append('u', [{ ...events[9]!, item: 99 }]), { code: 'ERR_DATA', place: 'events[0].item' });
   await t.rejects(store.replace('u', [events[4]!, events[2]!]), { code: 'ERR_DATA' });
+  for (const place of ['maxEvents', 'maxUsers']) for (const value of [0, -1, 1.5, NaN]) t.throws(() => new MemoryHistoryStore(richSchema, { [place]: value }), { code: 'ERR_CONFIG', place });
   t.same(await store.read('u'), { events, dropped: 0 }, 'what is refused changes nothing');
   t.equal(await store.replace('u', events.slice(0, 2)), 2);
   t.same([await store.delete('u'), await store.delete('u')], [true, false]);

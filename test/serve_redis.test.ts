@@ -114,6 +114,9 @@ async function suite(): Promise<void> {
   });
 
   await t.test('no Redis at all is named', async (t) => {
-    await t.rejects(RedisHistoryStore.connect(richSchema, { url: `redis://127.0.0.1:${await freePort()}`, timeout: 300 }), { code: 'ERR_UNAVAILABLE', place: 'histories' });
+    await t.rejects(RedisHistoryStore.connect(richSchema, { url: `redis://127.0.0.1:${await freePort()}`, timeout: 300 }), { code: 'ERR_UNAVAILABLE', place: 'histories', message: /ECONNREFUSED/ });
+    for (const url of ['', 'localhost:6379', 'http://127.0.0.1', 'redis://:secret@127.0.0.1:99999'])
+      await t.rejects(RedisHistoryStore.connect(richSchema, { url }), { code: 'ERR_CONFIG', place: 'histories', cause: undefined, message: /^(?!.*secret)/ }, url);
+    for (const [place, value] of [['maxEvents', 0], ['ttl', -1], ['timeout', NaN]] as const) await t.rejects(RedisHistoryStore.connect(richSchema, { url, [place]: value }), { code: 'ERR_CONFIG', place });
   });
 }

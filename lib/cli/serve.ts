@@ -1,4 +1,4 @@
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import { LongerError } from '../errors.ts';
 import { positiveNumber, wholeNumber } from './files.ts';
 
@@ -29,7 +29,7 @@ export function serveCommand(): Command {
     .option('--max-events <n>', 'newest events of a user that the history store keeps', wholeNumber, 10_000)
     .option('--timeout <ms>', 'milliseconds that a call may take where it names none', positiveNumber, 1000)
     .option('--drain <s>', 'seconds that requests may take to finish after SIGTERM', positiveNumber, 10)
-    .option('--log <level>', 'trace, debug, info, warn, error or silent', 'info')
+    .addOption(new Option('--log <level>', 'log lines').choices(['trace', 'debug', 'info', 'warn', 'error', 'silent']).default('info'))
     .action(async (options: Options) => {
       // Only this command loads the server.
       const { LogLines, MemoryHistoryStore, rankServer, RankService, RedisHistoryStore } = await import('../serve/index.ts');
@@ -52,7 +52,9 @@ export function serveCommand(): Command {
         for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => { resolve(); });
       });
       try {
-        const url = await app.listen({ host: options.host, port: options.port });
+        const url = await app.listen({ host: options.host, port: options.port }).catch((cause: unknown) => {
+          throw new LongerError('ERR_CONFIG', (cause as Error).message.replace(/\.$/, ''), { place: `--host ${options.host} --port ${options.port}`, remedy: 'Give an address of this machine and a free port', cause });
+        });
         lines.write(`longer: serving ${options.model} at ${url}\n`);
         await stopped;
       } finally {

@@ -1,5 +1,5 @@
 import type { Schema } from '../schema/schema.ts';
-import { checkOrder, eventCheck, type StoredEvent } from './stored_events.ts';
+import { checkLimit, checkOrder, eventCheck, type StoredEvent } from './stored_events.ts';
 
 export interface StoredHistory {
   readonly events: readonly StoredEvent[];
@@ -34,10 +34,12 @@ export class MemoryHistoryStore implements HistoryStore {
   /** In order of writing. */
   readonly #users = new Map<string, StoredHistory>();
 
+  /** @throws LongerError ERR_CONFIG for a limit that is no whole number of at least 1 */
   constructor(schema: Schema, limits: Partial<HistoryLimits> = {}) {
     this.#check = eventCheck(schema);
     this.#time = schema.time;
     this.#limits = { maxEvents: 10_000, maxUsers: 100_000, ...limits };
+    for (const name of ['maxEvents', 'maxUsers'] as const) checkLimit(name, this.#limits[name]);
   }
 
   get users(): number {

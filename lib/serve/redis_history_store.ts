@@ -4,7 +4,7 @@ import type { Schema } from '../schema/schema.ts';
 import type { HistoryStore, StoredHistory } from './history_store.ts';
 import { exactJson } from './json.ts';
 import { Recent } from './recent.ts';
-import { checkOrder, eventCheck, type StoredEvent } from './stored_events.ts';
+import { checkLimit, checkOrder, eventCheck, type StoredEvent } from './stored_events.ts';
 
 export interface RedisHistoryOptions {
   /** `redis://[[user][:password]@]host[:port][/database]`. */
@@ -68,8 +68,11 @@ export class RedisHistoryStore implements HistoryStore, Disposable {
     this.#options = { prefix, maxEvents, timeout, ttl };
   }
 
-  /** @throws LongerError ERR_UNAVAILABLE where Redis does not answer, ERR_CONFIG where the package `redis` is not installed */
+  /** @throws LongerError ERR_UNAVAILABLE where Redis does not answer, ERR_CONFIG where the package `redis` is not installed or an option is wrong */
   static async connect(schema: Schema, options: RedisHistoryOptions): Promise<RedisHistoryStore> {
+    const { maxEvents = 10_000, ttl = Infinity, timeout = 500 } = options;
+    checkLimit('maxEvents', maxEvents);
+    for (const [place, value] of Object.entries({ ttl, timeout })) if (!(value > 0)) throw new LongerError('ERR_CONFIG', `expected a number above 0, got ${value}`, { place });
     let redis: { createClient(options: object): unknown };
     try {
       redis = (await import('redis')) as never;
@@ -77,14 +80,22 @@ export class RedisHistoryStore implements HistoryStore, Disposable {
       throw new LongerError('ERR_CONFIG', 'histories in Redis need the package redis', { place: 'histories', remedy: 'npm install redis', cause });
     }
     // A command while the connection is down fails at once: the caller may go on without; it comes back by itself.
-    const client = redis.createClient({ url: options.url, disableOfflineQueue: true, socket: { connectTimeout: options.timeout ?? 500, reconnectStrategy: (tries: number) => Math.min(1000, 20 * 2 ** Math.min(tries, 6)) } }) as Client;
-    client.on('error', () => undefined); // each command says it
+    let client: Client;
+    try {
+      new URL(options.url); // none would be Redis at localhost
+      client = redis.createClient({ url: options.url, disableOfflineQueue: true, socket: { connectTimeout: timeout, reconnectStrategy: (tries: number) => Math.min(1000, 20 * 2 ** Math.min(tries, 6)) } }) as Client;
+    } catch {
+      // Neither the URL nor the error that holds it: there may be a password in it.
+      throw new LongerError('ERR_CONFIG', 'this is no URL of Redis', { place: 'histories', remedy: 'Expected redis://[[user][:password]@]host[:port][/database], or rediss://' });
+    }
+    let last: Error | undefined;
+    client.on('error', (error) => { last = error; }); // each command says it; the first connection is tried again until its time is over
     const store = new RedisHistoryStore(client, schema, options);
     try {
       await store.#within(client.connect());
     } catch (error) {
       client.destroy();
-      throw error;
+      throw new LongerError('ERR_UNAVAILABLE', `Redis: ${(last ?? ((error as Error).cause as Error)).message}`, { place: 'histories', remedy: 'Is Redis running there, and does it let this process in?', cause: error });
     }
     return store;
   }

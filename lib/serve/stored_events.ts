@@ -26,6 +26,11 @@ export function checkOrder(last: StoredEvent | undefined, first: StoredEvent | u
   });
 }
 
+/** @throws LongerError ERR_CONFIG naming the limit of a store */
+export function checkLimit(place: string, value: number): void {
+  if (!Number.isSafeInteger(value) || value < 1) throw new LongerError('ERR_CONFIG', `expected a whole number of at least 1, got ${value}`, { place });
+}
+
 /** Holds events to the event side of a schema. @returns what throws LongerError ERR_DATA naming event and feature, `events[3].item` */
 export function eventCheck(schema: Schema): (events: readonly StoredEvent[]) => void {
   const encode = eventEncoder(schema);
