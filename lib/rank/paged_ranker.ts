@@ -32,7 +32,7 @@ export interface PagedRankerOptions {
   readonly cache?: PagedCache;
   /** Budget of an own cache; default 256 MiB. */
   readonly bytes?: number;
-  /** Seconds, of an own cache. */
+  /** Seconds after which an entry of an own cache is not used any more; default: never. */
   readonly ttl?: number;
 }
 

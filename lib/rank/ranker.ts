@@ -110,8 +110,8 @@ export class Ranker<S extends SchemaSpec = SchemaSpec> implements Disposable {
   }
 
   /**
-   * Encodes requests and lays out their histories.
-   * @throws LongerError ERR_DATA naming request and feature
+   * Encodes requests and lays out their histories, for this model alone.
+   * @throws LongerError ERR_DATA naming request and feature, also where there is no request; ERR_SCHEMA for one that was encoded with another schema
    */
   pack(requests: readonly (HistoryOf<S> | RequestOf<S> | EncodedRequest)[]): PackedHistories {
     const { schema, config } = this.model;

@@ -7,7 +7,7 @@ export interface StoredHistory {
   readonly dropped: number;
 }
 
-/** Histories by user, oldest event first. */
+/** Histories by user, oldest event first. Every call may fail with ERR_UNAVAILABLE where the store is another process. */
 export interface HistoryStore {
   /** No events for a user that is not known. */
   read(user: string): Promise<StoredHistory>;
