@@ -23,7 +23,7 @@ async function writeRequests(path: string, count: number, length: number): Promi
   instance.closeSync();
 }
 
-/** A timer every millisecond: how late it comes, milliseconds. */
+/** A timer every millisecond: milliseconds from one call to the next, that one included. */
 async function delays(work: () => Promise<void>): Promise<{ readonly p99: number; readonly max: number; readonly samples: number }> {
   const histogram = monitorEventLoopDelay({ resolution: 1 });
   histogram.enable();
