@@ -48,14 +48,7 @@ int64_t candidate_attention_dx_workspace(const Call& call) {
 
 void candidate_attention(const Call& call) {
   const CandidateAttentionArgs a = candidate_attention_args(call, false);
-  const Flash flash = flash_of(a);
-  const int64_t bytes = flash.forward_bytes(call.pool->size());
-  for_each_head(*call.pool, a.requests, a.heads, a.q.dim[0] / kRowChunk + 1,
-                [&](int64_t b, int64_t head, int64_t part, int64_t parts, int worker) {
-                  const FlashRequest request = request_of(a, b);
-                  for (int64_t chunk = part; chunk < flash.chunks(request); chunk += parts)
-                    flash.forward(request, head, chunk, static_cast<char*>(call.workspace) + worker * bytes);
-                });
+  forward_all(call, flash_of(a), a.requests, a.heads, [&](int64_t b) { return request_of(a, b); });
 }
 
 void candidate_attention_dx(const Call& call) {

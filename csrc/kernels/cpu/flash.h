@@ -80,4 +80,16 @@ void for_each_head(ThreadPool& pool, int64_t requests, int64_t heads, int64_t mo
   });
 }
 
+// The forward pass of every request, request_of(b) being request b. The call's first input is q; its workspace has
+// forward_bytes for each worker.
+template <class RequestOf>
+void forward_all(const Call& call, const Flash& flash, int64_t requests, int64_t heads, RequestOf request_of) {
+  const int64_t bytes = flash.forward_bytes(call.pool->size()), most_chunks = call.input(0).dim[0] / kRowChunk + 1;
+  for_each_head(*call.pool, requests, heads, most_chunks, [&](int64_t b, int64_t head, int64_t part, int64_t parts, int worker) {
+    const FlashRequest request = request_of(b);
+    for (int64_t chunk = part; chunk < flash.chunks(request); chunk += parts)
+      flash.forward(request, head, chunk, static_cast<char*>(call.workspace) + worker * bytes);
+  });
+}
+
 }  // namespace longer::cpu

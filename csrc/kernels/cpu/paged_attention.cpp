@@ -33,15 +33,10 @@ int64_t paged_attention_workspace(const Call& call) {
 void paged_attention(const Call& call) {
   const PagedAttentionArgs a = paged_attention_args(call);
   a.keys.check_values(a.check(call), a.segments);
-  const Flash flash = flash_of(a);
-  const int64_t bytes = flash.forward_bytes(call.pool->size());
-  for_each_head(*call.pool, a.segments, a.heads, a.q.dim[0] / kRowChunk + 1,
-                [&](int64_t b, int64_t head, int64_t part, int64_t parts, int worker) {
-                  const int32_t* q = a.q_offsets.i32() + b;
-                  const FlashRequest request = {q[0], q[1] - q[0], a.keys.first(b), a.keys.count(b)};
-                  for (int64_t chunk = part; chunk < flash.chunks(request); chunk += parts)
-                    flash.forward(request, head, chunk, static_cast<char*>(call.workspace) + worker * bytes);
-                });
+  forward_all(call, flash_of(a), a.segments, a.heads, [&](int64_t b) {
+    const int32_t* q = a.q_offsets.i32() + b;
+    return FlashRequest{q[0], q[1] - q[0], a.keys.first(b), a.keys.count(b)};
+  });
 }
 
 }  // namespace longer::cpu
