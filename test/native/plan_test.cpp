@@ -176,7 +176,7 @@ void sums_are_right(Backend backend, int threads) {
     const int64_t t = (round * 37) % 501;
     std::vector<float> a(static_cast<size_t>(2 * t), 1.0f), y(a.size());
     RunRequest request;
-    request.sizes = {static_cast<double>(t)};
+    request.sizes = std::vector<double>{static_cast<double>(t)};
     request.inputs = {{a.data(), DType::f32, 2 * t, false}};
     request.outputs = {{y.data(), DType::f32, 2 * t, round % 5 == 4}};
     request.profile = request.check_finite = true;
