@@ -69,7 +69,7 @@ export interface StateHandle { readonly [handle]: 'state' }
 export interface PlanHandle { readonly [handle]: 'plan' }
 
 export interface MemoryReport {
-  /** Bytes of the arena at these sizes: values and workspaces. */
+  /** Bytes of the arena at these sizes: values and workspaces. Weights and what is prepared of them stand beside it. */
   readonly arena: number;
   /** The largest single values: name and bytes, descending, at most 10. */
   readonly largest: readonly { name: string; bytes: number }[];
