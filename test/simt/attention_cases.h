@@ -91,4 +91,15 @@ inline void candidate_attention_case(OpCase& c, Dice& d, bool backward) {
   for (int i = 0; i < 2; ++i) c.out(h.type, {keys.back(), h.width()});
 }
 
+// Groups of one event, of a few, and of more than a request has.
+inline void group_attention_case(OpCase& c, Dice& d, bool backward) {
+  const Heads h = any_heads(d);
+  const std::vector<int32_t> events = d.offsets(d.whole(0, 5), 200);
+  const int64_t group = d.whole(0, 3) ? d.whole(1, 16) : d.one_of<int64_t>({17, 64, 90, int64_t{1} << 40});
+  for (int i = 0; i < 3; ++i) c.in(h.type, {events.back(), h.width()}, -2, 2);
+  if (backward) c.in(h.type, {events.back(), h.width()}, -1, 1);
+  c.in(events).attributes({static_cast<double>(h.heads), h.scale(), static_cast<double>(group)});
+  for (int i = 0; i < (backward ? 3 : 1); ++i) c.out(h.type, {events.back(), h.width()});
+}
+
 }  // namespace simt

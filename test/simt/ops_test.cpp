@@ -237,6 +237,8 @@ const std::map<std::string, Maker>& makers() {
       {"attention_dx", {reference::attention_dx, [](OpCase& c, Dice& d) { simt::attention_case(c, d, true); }, 3, 3e-6}},
       {"candidate_attention_dx", {reference::candidate_attention_dx, [](OpCase& c, Dice& d) { simt::candidate_attention_case(c, d, true); }, 3, 3e-6}},
       {"candidate_attention", {reference::candidate_attention, [](OpCase& c, Dice& d) { simt::candidate_attention_case(c, d, false); }, 3, 3e-6}},
+      {"group_attention", {reference::group_attention, [](OpCase& c, Dice& d) { simt::group_attention_case(c, d, false); }, 3, 3e-6}},
+      {"group_attention_dx", {reference::group_attention_dx, [](OpCase& c, Dice& d) { simt::group_attention_case(c, d, true); }, 3, 6e-6}},  // of few keys, what cancels is much
       {"embed", {reference::embed, embed}},
       {"sparse_grad", {reference::sparse_grad, sparse_grad}},
       {"time_bucket", {reference::time_bucket, time_bucket}},

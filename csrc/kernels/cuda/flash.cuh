@@ -154,6 +154,19 @@ __device__ __forceinline__ void put_sums(AnyTile& tile, int m0, const float (*su
   }
 }
 
+// Row g (half 0) or g + 8 of a warp's 16 rows of sums, times the same row of a tile; for the four lanes that have the row.
+template <int kColumns, class AnyTile>
+__device__ __forceinline__ float dot_sums(AnyTile& tile, int m0, const float (*sums)[4], int half) {
+  const int lane = threadIdx.x % 32;
+  float dot = 0;
+#pragma unroll
+  for (int n = 0; n < kColumns; n += 8)
+#pragma unroll
+    for (int c = 0; c < 2; ++c) dot += sums[n / 8][2 * half + c] * to_float(tile.element(m0 + lane / 4 + 8 * half, n + lane % 4 * 2 + c));
+  dot += __shfl_xor_sync(0xffffffffu, dot, 1);
+  return dot + __shfl_xor_sync(0xffffffffu, dot, 2);
+}
+
 // ---- the host's side
 
 inline int pitch_of(int64_t unit) {

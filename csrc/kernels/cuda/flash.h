@@ -15,6 +15,7 @@ enum class Sight {
 
 struct FlashTensors {
   Tensor q, k, v, own_k, own_v, o, lse;
+  Tensor delta;  // o . do, [rows of q, heads] f32; where present the forward pass writes it instead of o, and the backward pass reads it
   Tensor d_o, dq, dk, dv, down_k, down_v;  // backward only
   Tensor q_offsets, k_offsets, limits;     // q_offsets count units
   int64_t unit = 1;                        // rows of q: the m of a candidate, or 1

@@ -216,7 +216,7 @@ Workspace carve(const FlashTensors& t, void* memory) {
   w.rows = take_list(parts, pitched_rows(t), t.requests);
   w.keys = take_list(parts, t.sight == Sight::prefix ? t.k.dim[0] : 0, t.sight == Sight::prefix ? t.requests : 0);
   w.most = parts.take<int32_t>(w.rows.most);
-  w.delta = parts.take<float>(t.q.dim[0] * t.heads);
+  w.delta = t.delta.present() ? static_cast<float*>(t.delta.data) : parts.take<float>(t.q.dim[0] * t.heads);
   w.bytes = parts.bytes();
   return w;
 }
@@ -232,7 +232,8 @@ void flash_backward(const char* name, const FlashTensors& t, void* workspace, co
     const FlashInput in = flash_input<T>(name, t);
     const Workspace w = carve(t, workspace);
     const Values o = values(name, t.o), d_o = values(name, t.d_o);
-    each_row(queue, name, t.q.dim[0] * t.heads, t.head_width, Deltas{o, d_o, w.delta, in.head_width, packs_aligned({o, d_o}, t.head_width)});
+    if (!t.delta.present())
+      each_row(queue, name, t.q.dim[0] * t.heads, t.head_width, Deltas{o, d_o, w.delta, in.head_width, packs_aligned({o, d_o}, t.head_width)});
     list_tiles(queue, name, in.q_offsets, in.pitch, in.k_offsets ? in.k_offsets : in.q_offsets, t.requests, w.rows);
     const FlashGradients out{t.d_o.data, vector_of<float>(name, t.lse), w.delta, t.dq.data, t.dk.data, t.dv.data, t.down_k.data, t.down_v.data,
                              w.rows, in.limits ? w.most : nullptr};

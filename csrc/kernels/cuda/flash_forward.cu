@@ -57,8 +57,15 @@ struct SoftmaxRows {
   }
 };
 
+struct FlashResults {
+  void* o;           // or, where it is not wanted, what
+  const void* d_o;
+  float* delta;      // is made of it
+  float* lse;        // null: not wanted
+};
+
 template <class T, int D>
-__global__ void __launch_bounds__(kTileThreads, 2) flash_forward_kernel(FlashInput in, void* o, float* lse, TileList list) {
+__global__ void __launch_bounds__(kTileThreads, 2) flash_forward_kernel(FlashInput in, FlashResults out, TileList list) {
   using Shared = ForwardShared<T, D>;
   constexpr int kKeys = Shared::kKeys;
   Shared& shared = shared_memory<Shared>();
@@ -68,6 +75,7 @@ __global__ void __launch_bounds__(kTileThreads, 2) flash_forward_kernel(FlashInp
   const int row0 = item.tile * kTileRows, m0 = threadIdx.x / 32 * 16, head = blockIdx.y;
   const int column = head * in.head_width, last_column = column + in.head_width;
   const auto row_of = [&](int i) { return rows.at(row0 + i); };
+  const auto row_of_sums = [&](int half) { return row_of(m0 + threadIdx.x % 32 / 4 + 8 * half); };
   shared.q.load(in.matrix(in.q), column, last_column, row_of);
   ptx::copy_async_commit();
 
@@ -120,13 +128,26 @@ __global__ void __launch_bounds__(kTileThreads, 2) flash_forward_kernel(FlashInp
   for (int r = 0; r < 2; ++r) {
     const float sum = x.sum[r];
     inverse[r] = sum == 0 ? 0.f : 1.f / sum;  // no key: zeros
-    const int64_t row = rows.at(row0 + m0 + threadIdx.x % 32 / 4 + 8 * r);
-    if (lse && row >= 0 && threadIdx.x % 4 == 0) lse[row * in.heads + head] = x.top[r] == -INFINITY ? -INFINITY : x.top[r] * kLn2 + logf(sum);
+    const int64_t row = row_of_sums(r);
+    if (out.lse && row >= 0 && threadIdx.x % 4 == 0) out.lse[row * in.heads + head] = x.top[r] == -INFINITY ? -INFINITY : x.top[r] * kLn2 + logf(sum);
   }
   __syncthreads();  // all are done with q
+  if (out.delta) {
+    shared.q.load(in.matrix(out.d_o), column, last_column, row_of);
+    ptx::copy_async_commit();
+    ptx::copy_async_wait<0>();
+    __syncthreads();
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      const float dot = dot_sums<D>(shared.q, m0, x.o, r) * inverse[r];
+      const int64_t row = row_of_sums(r);
+      if (row >= 0 && threadIdx.x % 4 == 0) out.delta[row * in.heads + head] = dot;
+    }
+    return;
+  }
   put_sums<D>(shared.q, m0, x.o, inverse[0], inverse[1]);
   __syncthreads();
-  shared.q.store(in.matrix(o), column, last_column, row_of);
+  shared.q.store(in.matrix(out.o), column, last_column, row_of);
 }
 
 }  // namespace
@@ -146,7 +167,7 @@ void flash_forward(const char* name, const FlashTensors& t, void* workspace, con
     const TileList list = take_list(parts, pitched_rows(t), t.requests);
     list_tiles(queue, name, in.q_offsets, in.pitch, in.k_offsets ? in.k_offsets : in.q_offsets, t.requests, list);
     launch(queue.stream, name, flash_forward_kernel<T, D>, dim3(grid_size(name, list.most), static_cast<unsigned>(in.heads)), dim3(kTileThreads),
-           sizeof(ForwardShared<T, D>), in, t.o.data, vector_of<float>(name, t.lse), list);
+           sizeof(ForwardShared<T, D>), in, FlashResults{t.o.data, t.d_o.data, vector_of<float>(name, t.delta), vector_of<float>(name, t.lse)}, list);
   });
 }
 

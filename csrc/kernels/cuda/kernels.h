@@ -63,10 +63,14 @@ void attention(const Call& call, const Queue& queue);
 void attention_dx(const Call& call, const Queue& queue);
 void candidate_attention(const Call& call, const Queue& queue);
 void candidate_attention_dx(const Call& call, const Queue& queue);
+void group_attention(const Call& call, const Queue& queue);
+void group_attention_dx(const Call& call, const Queue& queue);
 int64_t attention_workspace(const Call& call);
 int64_t attention_dx_workspace(const Call& call);
 int64_t candidate_attention_workspace(const Call& call);
 int64_t candidate_attention_dx_workspace(const Call& call);
+int64_t group_attention_workspace(const Call& call);
+int64_t group_attention_dx_workspace(const Call& call);
 
 // embedding
 void embed(const Call& call, const Queue& queue);

@@ -36,6 +36,8 @@ const DeviceOp kOps[] = {
     {"attention_dx", attention_dx, attention_dx_workspace},
     {"candidate_attention", candidate_attention, candidate_attention_workspace},
     {"candidate_attention_dx", candidate_attention_dx, candidate_attention_dx_workspace},
+    {"group_attention", group_attention, group_attention_workspace},
+    {"group_attention_dx", group_attention_dx, group_attention_dx_workspace},
     {"embed", embed, nullptr},
     {"sparse_grad", sparse_grad, sparse_grad_workspace},
     {"time_bucket", time_bucket, nullptr},
