@@ -1,5 +1,5 @@
 import t, { type Test } from 'tap';
-import type { LongerConfig } from '../lib/model/config.ts';
+import type { LongerConfig, ModelConfig } from '../lib/model/config.ts';
 import { ModelDescription } from '../lib/model/model.ts';
 import { Runtime, State } from '../lib/native/plan.ts';
 import { PagedCache } from '../lib/rank/paged_cache.ts';
@@ -11,7 +11,7 @@ import { presets } from '../lib/model/config.ts';
 import { defaultPageBytes, PagedGraphs } from '../lib/model/pages.ts';
 import { cacheRows, pagesOf, rowsOf } from '../lib/model/pages_layout.ts';
 import type { EncodedRequest } from '../lib/schema/encode.ts';
-import { appendSafe, banded, random, requests, richSchema, tiny, variants } from './helpers.ts';
+import { appendSafe, banded, models, random, requests, richSchema, tiny } from './helpers.ts';
 
 const runtime = new Runtime({ threads: 2 });
 t.teardown(() => { runtime.dispose(); });
@@ -31,7 +31,7 @@ const forms: Readonly<Record<string, LongerConfig>> = {
   'banded, merge 5 in 23': { ...banded, maxHistory: 23, merge: 5, heads: 4 },
 };
 
-function open(config: LongerConfig, precision: 'fp32' | 'bf16'): { ranker: Ranker; dispose: () => void } {
+function open(config: ModelConfig, precision: 'fp32' | 'bf16'): { ranker: Ranker; dispose: () => void } {
   const model = new ModelDescription(richSchema, config);
   const state = new State(model.layout.stores());
   model.initialise(state, 4);
@@ -87,14 +87,14 @@ async function grow(t: Test, name: string, config: LongerConfig, precision: 'fp3
   dispose();
 }
 
-await t.test('every form of the model: scores from pages are those from a prefill, in a batch and alone', async (t) => {
-  for (const [name, config] of Object.entries(variants)) {
-    const { ranker, dispose } = open(config, 'fp32');
+await t.test('every model: scores from pages are those from a prefill, in a batch and alone', async (t) => {
+  for (const [name, config] of Object.entries(models)) for (const precision of ['fp32', 'bf16'] as const) {
+    const { ranker, dispose } = open(config, precision);
     using pages = new PagedRanker(ranker, { bytes: 1_000_000 });
     const list = requests([0, 1, 7, 24, 40], [2, 0, 5]);
     const held = await pages.hold(list);
     const want = await ranker.score(await ranker.prefill(list));
-    t.ok(same(await pages.score(held), want), name);
+    t.ok(same(await pages.score(held), want), `${name}, ${precision}`);
     const alone: number[] = [];
     for (const r of list) alone.push(...(await pages.score(await pages.hold([r]))));
     t.same(alone, [...want], `${name}: one at a time`);
@@ -236,6 +236,64 @@ await t.test('the budget holds: what is used longest ago goes, nothing that is h
   dispose();
 });
 
+await t.test('what is computed already is waited for, not computed twice', async (t) => {
+  const { ranker, dispose } = open(banded, 'fp32');
+  using pages = new PagedRanker(ranker, { bytes: 400_000 });
+  const [a, b] = requests([19, 24], [2]) as [EncodedRequest, EncodedRequest];
+  const stop = new AbortController();
+  const given = await Promise.all([pages.hold([a, b, a]), pages.hold([b, a]), pages.hold([a], { owners: ['another'] })]);
+  t.same(given.map((list) => list.map((h) => h.outcome)), [['miss', 'miss', 'hit'], ['hit', 'hit'], ['miss']]);
+  t.match(pages.cache.stats(), { misses: 3, hits: 3, entries: 3 });
+  const want = await ranker.score(await ranker.prefill([a, b, a]));
+  t.ok(same(await pages.score(given[0]!), want));
+  for (const h of given.flat()) h.release();
+  pages.forget();
+  t.equal(pages.cache.stats().pagesUsed, 0);
+  // Who computes gives up: who waited computes itself.
+  const first = pages.hold([a], { signal: stop.signal });
+  const second = pages.hold([a]);
+  const third = pages.hold([a], { signal: AbortSignal.timeout(0) });
+  stop.abort();
+  await t.rejects(first, { name: 'AbortError' });
+  await third.then(([h]) => { h!.release(); }, (error: Error) => t.equal(error.name, 'TimeoutError'));
+  const [held] = await second;
+  t.ok(same(await pages.score([held!]), want.subarray(0, 4)));
+  held!.release();
+  dispose();
+});
+
+await t.test('what was outgrown leaves first, and what entries keep beside pages is bounded', async (t) => {
+  const { ranker, dispose } = open(banded, 'fp32');
+  const take = async (pages: PagedRanker, r: EncodedRequest, owner: string): Promise<string> => {
+    const [held] = await pages.hold([r], { owners: [owner] });
+    held!.release();
+    return held!.outcome;
+  };
+  const [r] = requests([40], [1]) as [EncodedRequest];
+  const older = encodedTo(r, 33);
+  {
+    using cache = PagedRanker.cacheFor(ranker, { bytes: 6000 });
+    using pages = new PagedRanker(ranker, { cache });
+    t.same([await take(pages, older, 'a'), await take(pages, older, 'b'), await take(pages, r, 'a')], ['miss', 'miss', 'partial']);
+    const { pagesUsed, pages: all, entries } = cache.stats();
+    t.equal(entries, 3);
+    cache.reserve(all - pagesUsed + 1);
+    t.match(cache.stats(), { entries: 2, evictions: 1 });
+    t.equal(await take(pages, older, 'b'), 'hit', 'b was used longer ago than what a grew out of');
+    t.equal(await take(pages, r, 'a'), 'hit');
+  }
+  const base = open(models['base']!, 'fp32');
+  using cache = PagedRanker.cacheFor(base.ranker, { bytes: 10_000 });
+  using pages = new PagedRanker(base.ranker, { cache });
+  for (let u = 0; u < 30; ++u) t.equal(await take(pages, r, `u${u}`), 'miss');
+  const { bytesBeside, entries, pages: all } = cache.stats();
+  t.equal(all, 1, 'no pages for what keeps one row a request');
+  t.ok(bytesBeside <= 10_000 && entries > 2 && entries < 10, `${entries} entries, ${bytesBeside} bytes`);
+  t.equal(await take(pages, r, 'u29'), 'hit');
+  base.dispose();
+  dispose();
+});
+
 await t.test('pages: taken, shared, copied, given back', (t) => {
   const pool = new PagePool(1000, 64);
   t.equal(pool.pages, 15);
@@ -285,8 +343,12 @@ await t.test('keys and values of a user take what spec 6 says, and at most 5 % m
 });
 
 await t.test('what pages cannot hold is refused', (t) => {
-  const model = new ModelDescription(richSchema, presets.din());
-  t.throws(() => new PagedGraphs(model, 'fp32', 4096), { code: 'ERR_CONFIG', message: /'din' keeps no keys and values/ });
+  const { ranker, dispose } = open(banded, 'fp32');
+  using cache = PagedRanker.cacheFor(ranker, { bytes: 100_000 });
+  for (const place of ['bytes', 'ttl']) t.throws(() => new PagedRanker(ranker, { cache, [place]: 1 }), { code: 'ERR_CONFIG', place, message: /shared cache has its own/ });
+  t.throws(() => new PagedRanker(ranker, { bytes: 500 }), { code: 'ERR_CONFIG', place: 'bytes', message: /full history/ });
+  t.throws(() => new PagedCache({ bytes: 1000, pageBytes: 100, besideBytes: -1 }), { code: 'ERR_CONFIG', place: 'besideBytes' });
+  dispose();
   const longer = new ModelDescription(richSchema, tiny);
   t.throws(() => new PagedGraphs(longer, 'fp32', 36), { code: 'ERR_CONFIG', place: 'pageBytes' });
   const mixed = new PagedGraphs(longer, { mode: 'bf16', full: ['candidate_layer1'] }, 4096);

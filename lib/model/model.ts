@@ -55,7 +55,7 @@ export class ModelDescription {
     this.schema = schema;
     this.config = config;
     const graph = new Graph();
-    const cache = this.#userSide(graph);
+    const cache = this.userSide(graph);
     this.#candidateSide(graph, cache);
     this.layout = new ParameterLayout(graph.parameters.values());
     const rows = config.kind === 'longer' ? cacheRows(config) : baselineCacheRows;
@@ -71,7 +71,7 @@ export class ModelDescription {
   /** History and candidates in one pass, in fp32 and with nothing pruned: what training differentiates. */
   full(): { graph: Graph; logits: Value } {
     const graph = new Graph();
-    const logits = this.#candidateSide(graph, this.#userSide(graph));
+    const logits = this.#candidateSide(graph, this.userSide(graph));
     return { graph, logits };
   }
 
@@ -85,7 +85,7 @@ export class ModelDescription {
   /** The candidate-independent part, once a request: outputs `cache.<name>`. */
   prefill(policy: Precision = 'fp32'): Graph {
     const graph = new Graph();
-    for (const [name, value] of Object.entries(this.#userSide(graph))) graph.output(`cache.${name}`, value);
+    for (const [name, value] of Object.entries(this.userSide(graph))) graph.output(`cache.${name}`, value);
     return precision(prune(inference(graph)), policy);
   }
 
@@ -192,7 +192,8 @@ export class ModelDescription {
     return sizes;
   }
 
-  #userSide(graph: Graph): Cache {
+  /** What no candidate can change, by cache name. */
+  userSide(graph: Graph): Cache {
     return this.config.kind === 'longer' ? userSide(graph, this.schema, this.config) : baselineUserSide(graph, this.schema, this.config);
   }
 

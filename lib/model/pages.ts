@@ -2,21 +2,24 @@ import { LongerError } from '../errors.ts';
 import { fixed, symbol, times } from '../graph/dim.ts';
 import { Graph, type Value } from '../graph/graph.ts';
 import { castDefinition } from '../graph/ops/cast.ts';
+import { gatherRows } from '../graph/ops/gather_rows.ts';
 import { type PagedKeys, pagedAttention, pagedCandidateAttention } from '../graph/ops/paged_attention.ts';
 import { writeRows } from '../graph/ops/write_rows.ts';
 import { inference } from '../graph/passes/inference.ts';
 import { type Precision, precision } from '../graph/passes/precision.ts';
 import { prune } from '../graph/passes/prune.ts';
 import { appendRefusal, appendRemedy } from './append.ts';
-import { groupCount, type LongerConfig, queryCount } from './config.ts';
+import { baselineCandidateSide } from './baselines/baselines.ts';
+import { groupCount, type ModelConfig, queryCount } from './config.ts';
 import { indexInput } from './layers.ts';
-import { candidateSide, isKeyOrValue, ofKeys, userSide } from './longer.ts';
+import type { Cache } from './head.ts';
+import { candidateSide, ofKeys, userSide } from './longer.ts';
 import type { CacheEntry, ModelDescription } from './model.ts';
 import { anchorCount, segmentCount } from './visibility.ts';
 
 /** A cached value whose rows lie in pages: as many rows a page as its type lets into one. */
 export interface PagedEntry extends CacheEntry {
-  /** Rows stand for merged tokens; others for rows that ask. */
+  /** Rows stand for merged tokens (of a baseline: events); others for rows that ask. */
   readonly ofKeys: boolean;
   readonly pageRows: number;
 }
@@ -25,35 +28,33 @@ export interface PagedEntry extends CacheEntry {
  * The graphs of a model over a pool of pages: `prefill` and `append` write what they compute of the history into pages (outputs `pool.<name>`, the
  * pool's own memory; inputs `write.<name>` i32, the rows), `append` and `score` read keys and values through page tables (inputs
  * `table.<name>` i32 and `spans<layer>` i32 [segments, 2]; `score`: `pool.f32` or `pool.bf16` as well). What has one row a request is `cache.<name>` as elsewhere.
+ * Baselines have no keys: their scoring takes rows out of pages (inputs `read.<name>` i32).
  */
 export class PagedGraphs {
   readonly model: ModelDescription;
-  readonly config: LongerConfig;
+  readonly config: ModelConfig;
   readonly precision: Precision;
   readonly paged: readonly PagedEntry[];
   /** One row a request. */
   readonly single: readonly CacheEntry[];
   readonly pageBytes: number;
 
-  /** @throws LongerError ERR_CONFIG for a model without keys and values, or a page that does not hold whole rows */
+  /** @throws LongerError ERR_CONFIG for a page that does not hold whole rows */
   constructor(model: ModelDescription, policy: Precision, pageBytes: number) {
-    const { config } = model;
-    if (config.kind !== 'longer') throw new LongerError('ERR_CONFIG', `'${config.kind}' keeps no keys and values`, { place: 'model' });
     this.model = model;
-    this.config = config;
+    this.config = model.config;
     this.precision = policy;
     this.pageBytes = pageBytes;
     const entries = model.cacheIn(policy);
-    const isPaged = (name: string): boolean => ofKeys(name) || name === 'out' || isKeyOrValue(name);
-    this.single = entries.filter((e) => !isPaged(e.name));
-    this.paged = entries.filter((e) => isPaged(e.name)).map((e) => ({ ...e, ofKeys: ofKeys(e.name), pageRows: pageBytes / rowBytes(e) }));
+    this.single = entries.filter((e) => !isPaged(e));
+    this.paged = entries.filter(isPaged).map((e) => ({ ...e, ofKeys: this.config.kind !== 'longer' || ofKeys(e.name), pageRows: pageBytes / rowBytes(e) }));
     const odd = this.paged.find((e) => !Number.isSafeInteger(e.pageRows) || e.pageRows < 1);
     if (odd) throw new LongerError('ERR_CONFIG', `a page of ${pageBytes} bytes does not hold whole rows of ${rowBytes(odd)}`, { place: 'pageBytes', remedy: `Take defaultPageBytes of the model, or a multiple of ${rowBytes(odd)} bytes` });
   }
 
   prefill(): Graph {
     const graph = new Graph();
-    for (const [name, value] of Object.entries(userSide(graph, this.model.schema, this.config))) {
+    for (const [name, value] of Object.entries(this.model.userSide(graph))) {
       const entry = this.#entry(name);
       if (entry) graph.output(`pool.${name}`, writeRows(graph, indexInput(graph, `write.${name}`, entry.rows), value, poolRows(entry), entry.dtype));
       else graph.output(`cache.${name}`, value);
@@ -63,18 +64,18 @@ export class PagedGraphs {
 
   /** @throws LongerError ERR_CONFIG for a model under which nothing holds when a history grows */
   append(): Graph {
-    const { schema } = this.model;
-    const refusal = appendRefusal(schema, this.config);
-    if (refusal !== null) throw new LongerError('ERR_CONFIG', `the cache cannot be appended to: ${refusal}`, { place: 'model', remedy: appendRemedy });
+    const { schema, config } = this.model;
+    const refusal = appendRefusal(schema, config);
+    if (refusal !== null || config.kind !== 'longer') throw new LongerError('ERR_CONFIG', `the cache cannot be appended to: ${refusal}`, { place: 'model', remedy: appendRemedy });
     const graph = new Graph();
     const join = (name: string, fresh: Value): Value => {
       const entry = this.#entry(name)!;
       return writeRows(graph, indexInput(graph, `write.${name}`, entry.ofKeys ? symbol('groups') : symbol('fresh')), fresh, poolRows(entry), entry.dtype);
     };
-    const segments = times(symbol('requests'), segmentCount(this.config));
-    const cache = userSide(graph, schema, this.config, {
+    const segments = times(symbol('requests'), segmentCount(config));
+    const cache = userSide(graph, schema, config, {
       join,
-      attend: (layer, q, k, v, rows) => pagedAttention(graph, q, this.#keys(graph, layer, k, v, segments), rows, this.config.heads),
+      attend: (layer, q, k, v, rows) => pagedAttention(graph, q, this.#keys(graph, layer, k, v, segments), rows, config.heads),
     });
     for (const [name, value] of Object.entries(cache)) graph.output(`${this.#entry(name) ? 'pool' : 'cache'}.${name}`, value);
     return this.#finished(graph);
@@ -83,13 +84,17 @@ export class PagedGraphs {
   /** Output `logits` f32 [candidates, tasks]. */
   score(): Graph {
     const graph = new Graph();
-    const single = Object.fromEntries(this.single.map((e) => [e.name, graph.input(`cache.${e.name}`, e.dtype, [e.rows, fixed(e.width)])]));
+    const { schema, config } = this.model;
+    const single: Cache = Object.fromEntries(this.single.map((e) => [e.name, graph.input(`cache.${e.name}`, e.dtype, [e.rows, fixed(e.width)])]));
     const pool = (name: string): Value => {
       const entry = this.#entry(name)!;
       return graph.input(`pool.${entry.dtype}`, entry.dtype, [poolRows(entry), fixed(entry.width)]);
     };
-    const logits = candidateSide(graph, this.model.schema, this.config, single, (layer, q, own, offsets, m) =>
-      pagedCandidateAttention(graph, q, own, this.#keys(graph, layer, pool(`k${layer}`), pool(`v${layer}`), symbol('requests')), offsets, this.config.heads, m));
+    const rows = (e: PagedEntry): Value => gatherRows(graph, indexInput(graph, `read.${e.name}`, e.rows), pool(e.name));
+    const logits = config.kind === 'longer'
+      ? candidateSide(graph, schema, config, single, (layer, q, own, offsets, m) =>
+        pagedCandidateAttention(graph, q, own, this.#keys(graph, layer, pool(`k${layer}`), pool(`v${layer}`), symbol('requests')), offsets, config.heads, m))
+      : baselineCandidateSide(graph, schema, config, { ...single, ...Object.fromEntries(this.paged.map((e) => [e.name, rows(e)])) });
     graph.output('logits', logits);
     return this.#finished(graph, [logits]);
   }
@@ -117,6 +122,10 @@ export class PagedGraphs {
 const mixed = (name: string): LongerError =>
   new LongerError('ERR_CONFIG', 'keys and values in pages have the type of the attention that reads them', { place: `precision.full (${name})`, remedy: 'Name whole layers, each with its candidate_layer' });
 
+/** Whether a value has rows for what a history holds, not one a request. */
+const isPaged = ({ rows }: CacheEntry): boolean => [...rows.terms.keys()].some((s) => s !== 'requests');
+/** Whether any does: pages are of use. */
+export const keepsRows = (model: ModelDescription, policy: Precision): boolean => model.cacheIn(policy).some(isPaged);
 const rowBytes = (e: CacheEntry): number => e.width * (e.dtype === 'bf16' ? 2 : 4);
 const poolRows = (e: CacheEntry): ReturnType<typeof symbol> => symbol(`pool.${e.dtype}`);
 
@@ -126,11 +135,10 @@ const poolRows = (e: CacheEntry): ReturnType<typeof symbol> => symbol(`pool.${e.
  */
 export function defaultPageBytes(model: ModelDescription, policy: Precision): number {
   const { config } = model;
-  if (config.kind !== 'longer') throw new LongerError('ERR_CONFIG', `'${config.kind}' keeps no keys and values`, { place: 'model' });
-  const chains = config.selfLayers + 1;
-  const rows = groupCount(config) + config.selfLayers * queryCount(config) + chains * anchorCount(config);
+  const chains = config.kind === 'longer' ? config.selfLayers + 1 : 1;
+  const rows = config.kind === 'longer' ? groupCount(config) + config.selfLayers * queryCount(config) + chains * anchorCount(config) : config.maxHistory;
   let pageRows = 64;
   while (pageRows > 2 && (pageRows - 1) * chains > 0.05 * rows) pageRows /= 2;
-  const k0 = model.cacheIn(policy).find((e) => e.name === 'k0')!;
-  return pageRows * rowBytes(k0);
+  const paged = model.cacheIn(policy).find(isPaged);
+  return pageRows * (paged ? rowBytes(paged) : 4); // a model that keeps one row a request has no use for pages
 }

@@ -3,11 +3,11 @@ import type { NumericArray } from '../native/types.ts';
 import type { EncodedRequest } from '../schema/encode.ts';
 import type { Schema } from '../schema/schema.ts';
 import { holding, type Reuse } from './append.ts';
-import { historyForm, type LongerConfig } from './config.ts';
+import { historyForm, type LongerConfig, type ModelConfig } from './config.ts';
 import { layoutHistory, type ModelInputs, rowArrays } from './layout.ts';
 import { isKeyOrValue } from './longer.ts';
 import type { PagedEntry } from './pages.ts';
-import { anchorCount, historyRows, type Known, type Segment, segmentsOf, type Window } from './visibility.ts';
+import { anchorCount, historyRows, type Known, running, type Segment, segmentsOf, type Window, windowOf } from './visibility.ts';
 
 /** Rows `first` to `first + count - 1` of one request, by ordinals that stay when the history grows. */
 export interface Rows {
@@ -21,7 +21,7 @@ export interface CacheRows {
   readonly asking: Rows;
 }
 
-/** Of a request that is cached: its merged tokens, and the pages of each paged value, page i of them holding the rows from ordinal (floor(first / p) + i) * p on. */
+/** Of a request that is cached: its merged tokens (of a baseline: its events), and the pages of each paged value, page i of them holding the rows from ordinal (floor(first / p) + i) * p on. */
 export interface Chain {
   readonly window: Window;
   readonly rows: CacheRows;
@@ -35,8 +35,12 @@ export function pagesOf({ first, count }: Rows, pageRows: number): number {
 
 export const rowsOf = (rows: CacheRows, entry: PagedEntry): Rows => (entry.ofKeys ? rows.keys : rows.asking);
 
+/** What a cache has rows for: the merged tokens of so many events from an ordinal on, or these events. */
+export const cacheWindow = (config: ModelConfig, firstEvent: number, events: number): Window => (config.kind === 'longer' ? windowOf(config, firstEvent, events) : { first: 0, count: events });
+
 /** Rows of a request's cache. Banded rows that ask are counted by the merged tokens they stand for, others from 0. */
-export function cacheRows(config: LongerConfig, window: Window): CacheRows {
+export function cacheRows(config: ModelConfig, window: Window): CacheRows {
+  if (config.kind !== 'longer') return { keys: window, asking: { first: 0, count: 0 } };
   const anchors = anchorCount(config);
   const asks = segmentsOf(config, window).flatMap((s) => s.asks);
   const learnable = config.queries.kind === 'learnable' ? config.queries.k : 0;
@@ -53,8 +57,8 @@ function place(into: Int32Array, at: number, pages: Int32Array, first: number, p
   return at;
 }
 
-/** Where a prefill of these chains writes: `write.<name>`. */
-export function layoutWrites(paged: readonly PagedEntry[], chains: readonly Chain[]): Map<string, Int32Array> {
+/** The rows of the pool that these chains are: `<as>.<name>`. */
+export function layoutRows(as: 'write' | 'read', paged: readonly PagedEntry[], chains: readonly Chain[]): Map<string, Int32Array> {
   return new Map(paged.map((e) => {
     const index = new Int32Array(chains.reduce((n, c) => n + rowsOf(c.rows, e).count, 0));
     let at = 0;
@@ -62,7 +66,7 @@ export function layoutWrites(paged: readonly PagedEntry[], chains: readonly Chai
       const { first, count } = rowsOf(c.rows, e);
       at = place(index, at, c.pages.get(e.name)!, first, e.pageRows, first, first + count);
     }
-    return [`write.${e.name}`, index];
+    return [`${as}.${e.name}`, index];
   }));
 }
 
@@ -92,10 +96,14 @@ function counted(entry: PagedEntry, chains: readonly Chain[]): (chain: number, o
   return (chain, ordinal) => starts[chain]! + ordinal;
 }
 
-/** What candidates are scored with: tables and spans of all keys. */
-export function layoutKeys(config: LongerConfig, paged: readonly PagedEntry[], chains: readonly Chain[]): ModelInputs {
+/** What candidates are scored with: tables and spans of all keys, or the rows that a baseline takes out of pages. */
+export function layoutKeys(config: ModelConfig, paged: readonly PagedEntry[], chains: readonly Chain[]): ModelInputs {
   const sizes: Record<string, number> = { requests: chains.length };
   const arrays = new Map<string, NumericArray>();
+  if (config.kind !== 'longer') {
+    const offsets = running(chains.map((c) => c.window.count));
+    return { sizes: { ...sizes, events: offsets.at(-1)! }, arrays: new Map<string, NumericArray>([...layoutRows('read', paged, chains), ['event.offsets', offsets]]) };
+  }
   tables(paged, chains, config.selfLayers, sizes, arrays);
   for (let layer = 0; layer <= config.selfLayers; ++layer) {
     const entry = paged.find((e) => e.name === `k${layer}`)!;
@@ -189,7 +197,7 @@ export function layoutGrowth(
       return segments[r]!.flatMap(({ start, asks }) => (asks.length === 0 ? [0, 0] : layer === 0 ? [row(r, start), asks.at(-1)! + 1 - start] : [row(r, asks[0]!), asks.length]));
     })));
   }
-  const rowsAt = (e: PagedEntry): Int32Array => layoutWrites([e], chains).get(`write.${e.name}`)!;
+  const rowsAt = (e: PagedEntry): Int32Array => layoutRows('write', [e], chains).get(`write.${e.name}`)!;
   arrays.set('sequence.index', rowsAt(paged.find((e) => e.name === 'out')!));
   if (!banded) {
     const merged = paged.find((e) => e.name === 'merged')!;

@@ -18,10 +18,11 @@ export interface PagedCacheStats {
   /** Pages in all, and those that entries or running calls hold. */
   readonly pages: number;
   readonly pagesUsed: number;
-  /** Bytes of the pages in use, of the pool, and of what entries keep beside it (histories, rows of the head). */
+  /** Bytes of the pages in use, of the pool, and of what entries keep beside it (encoded histories, rows of the head), which has a bound of its own. */
   readonly bytes: number;
   readonly budget: number;
   readonly bytesBeside: number;
+  readonly budgetBeside: number;
 }
 
 export interface PagedCacheOptions {
@@ -29,6 +30,8 @@ export interface PagedCacheOptions {
   readonly bytes: number;
   /** Bytes of a page; default of a ranker's own cache: `defaultPageBytes`. Rows of every model that shares the cache must fit into it whole. */
   readonly pageBytes: number;
+  /** Bytes that entries which nobody holds may keep beside the pages; default: a quarter of `bytes`, at least 1 MiB. */
+  readonly besideBytes?: number;
   /** Seconds after which an entry is not used any more; default: never. */
   readonly ttl?: number;
   /** Milliseconds, for tests. */
@@ -37,7 +40,7 @@ export interface PagedCacheOptions {
 
 /** The cache of one history. It stays while somebody holds it. */
 export interface CacheItem {
-  /** Model, schema, configuration, precision and owner. */
+  /** Loaded model and owner. */
   readonly scope: string;
   readonly content: Content;
   readonly chain: Chain;
@@ -49,6 +52,7 @@ interface Entry extends CacheItem {
   /** Its rolling hash. */
   readonly hash: number;
   readonly since: number;
+  readonly beside: number;
   holders: number;
   gone: boolean;
 }
@@ -81,8 +85,11 @@ export class PagedCache implements Disposable {
   readonly pool: PagePool;
   readonly #ttl: number;
   readonly #now: () => number;
+  readonly #budgetBeside: number;
   /** In order of use, the newest last. */
   readonly #entries = new Set<Entry>();
+  /** Those of them that another went on from: the first to leave. */
+  readonly #outgrown = new Set<Entry>();
   /** By scope, then by the rolling hash at the entry's last whole group. */
   readonly #places = new Map<string, Map<number, Entry[]>>();
   #hits = 0;
@@ -94,19 +101,22 @@ export class PagedCache implements Disposable {
   #disposed = false;
 
   /** @throws LongerError ERR_CONFIG for sizes that make no page or a time that is none, ERR_MEMORY where the budget cannot be had */
-  constructor({ bytes, pageBytes, ttl = Infinity, now = () => performance.now() }: PagedCacheOptions) {
+  constructor({ bytes, pageBytes, besideBytes = Math.max(bytes / 4, 2 ** 20), ttl = Infinity, now = () => performance.now() }: PagedCacheOptions) {
+    if (typeof besideBytes !== 'number' || !(besideBytes >= 0)) throw new LongerError('ERR_CONFIG', `expected bytes, got ${String(besideBytes)}`, { place: 'besideBytes' });
     if (typeof ttl !== 'number' || !(ttl > 0)) throw new LongerError('ERR_CONFIG', `expected seconds above 0, got ${String(ttl)}`, { place: 'ttl' });
     this.pool = new PagePool(bytes, pageBytes);
     this.#ttl = ttl * 1000;
     this.#now = now;
+    this.#budgetBeside = besideBytes;
   }
 
-  /** Entries of the scope whose last whole group is one that these hashes have, the longest first; those too old leave. */
-  *candidates(scope: string, hashes: GroupHashes): Generator<CacheItem> {
+  /** Entries of the scope whose last whole group is one that these hashes have, or is their last, the longest first; those too old leave. */
+  *candidates(scope: string, hashes: GroupHashes, which: 'all' | 'last' = 'all'): Generator<CacheItem> {
     this.#live();
     const places = this.#places.get(scope);
     if (!places) return;
-    for (let group = hashes.last; group >= hashes.first; --group)
+    const first = which === 'all' ? hashes.first : hashes.last;
+    for (let group = hashes.last; group >= first; --group)
       for (const entry of [...(places.get(hashes.at(group)) ?? [])].reverse()) {
         if (this.#now() - entry.since < this.#ttl) yield entry;
         else {
@@ -120,13 +130,27 @@ export class PagedCache implements Disposable {
   hold(item: CacheItem): HeldItem {
     const entry = item as Entry;
     if (!entry.gone) {
+      this.#outgrown.delete(entry);
       this.#entries.delete(entry);
       this.#entries.add(entry);
     }
     entry.holders++;
     return new HeldItem(entry, () => {
-      if (--entry.holders === 0 && entry.gone) this.#free(entry);
+      if (--entry.holders > 0) return;
+      if (entry.gone) this.#free(entry);
+      else this.#trim();
     });
+  }
+
+  /** Another entry went on from this one: it is the first to leave, until it is used again. */
+  outgrow(item: CacheItem): void {
+    const entry = item as Entry;
+    if (!entry.gone) this.#outgrown.add(entry);
+  }
+
+  /** Entries whose scope begins so, used last first. */
+  hottest(scope: string): CacheItem[] {
+    return [...this.#entries].filter((e) => e.scope.startsWith(scope) && !this.#outgrown.has(e)).reverse();
   }
 
   count(outcome: 'hit' | 'partial' | 'miss'): void {
@@ -135,19 +159,16 @@ export class PagedCache implements Disposable {
     else this.#misses++;
   }
 
-  /**
-   * Makes so many pages free, letting entries go that nobody holds.
-   * @throws LongerError ERR_MEMORY where the pages in use leave too few
-   */
-  reserve(pages: number): void {
+  /** Makes so many pages free, letting entries go that nobody holds. @returns false where the pages in use leave too few */
+  makeRoom(pages: number): boolean {
     this.#live();
-    for (const entry of this.#entries) {
-      if (this.pool.free >= pages) return;
-      if (entry.holders > 0) continue;
-      this.#remove(entry);
-      this.#evictions++;
-    }
-    if (this.pool.free >= pages) return;
+    this.#evict(() => this.pool.free >= pages);
+    return this.pool.free >= pages;
+  }
+
+  /** The same. @throws LongerError ERR_MEMORY where the pages in use leave too few */
+  reserve(pages: number): void {
+    if (this.makeRoom(pages)) return;
     const { pages: all, pageBytes, free } = this.pool;
     throw new LongerError('ERR_MEMORY', `${pages} pages are needed, ${free} of ${all} (${pageBytes} bytes each) are free, the others held`, {
       place: 'paged cache', remedy: pages > all ? 'Give the cache a larger budget, or prefill fewer requests at once' : 'Give the cache a larger budget, or release caches sooner',
@@ -158,13 +179,13 @@ export class PagedCache implements Disposable {
   insert(item: CacheItem, hashes: GroupHashes): HeldItem {
     const places = this.#places.get(item.scope) ?? new Map<number, Entry[]>();
     const hash = hashes.at(hashes.last);
-    const entry: Entry = { ...item, hash, since: this.#now(), holders: 0, gone: this.#disposed };
+    const entry: Entry = { ...item, hash, since: this.#now(), beside: besideBytes(item), holders: 0, gone: this.#disposed };
     if (!this.#disposed) {
       places.set(hash, [...(places.get(hash) ?? []), entry]);
       this.#places.set(item.scope, places);
       this.#entries.add(entry);
     }
-    this.#beside += besideBytes(entry);
+    this.#beside += entry.beside;
     return this.hold(entry);
   }
 
@@ -177,7 +198,7 @@ export class PagedCache implements Disposable {
     const { pages, free, pageBytes } = this.pool;
     return {
       hits: this.#hits, partialHits: this.#partialHits, misses: this.#misses, evictions: this.#evictions, expired: this.#expired, entries: this.#entries.size,
-      pages, pagesUsed: pages - free, bytes: (pages - free) * pageBytes, budget: pages * pageBytes, bytesBeside: this.#beside,
+      pages, pagesUsed: pages - free, bytes: (pages - free) * pageBytes, budget: pages * pageBytes, bytesBeside: this.#beside, budgetBeside: this.#budgetBeside,
     };
   }
 
@@ -195,8 +216,24 @@ export class PagedCache implements Disposable {
     if (this.#disposed) throw new LongerError('ERR_DISPOSED', 'the paged cache was disposed');
   }
 
+  #trim(): void {
+    if (this.#beside > this.#budgetBeside) this.#evict(() => this.#beside <= this.#budgetBeside);
+  }
+
+  /** Lets entries go that nobody holds, those first that were outgrown, then those used longest ago, until it is enough. */
+  #evict(enough: () => boolean): void {
+    for (const entries of [this.#outgrown, this.#entries])
+      for (const entry of entries) {
+        if (enough()) return;
+        if (entry.holders > 0) continue;
+        this.#remove(entry);
+        this.#evictions++;
+      }
+  }
+
   #remove(entry: Entry): void {
     this.#entries.delete(entry);
+    this.#outgrown.delete(entry);
     const places = this.#places.get(entry.scope)!;
     const others = places.get(entry.hash)!.filter((e) => e !== entry);
     if (others.length > 0) places.set(entry.hash, others);
@@ -207,13 +244,16 @@ export class PagedCache implements Disposable {
   }
 
   #free(entry: Entry): void {
-    this.#beside -= besideBytes(entry);
+    this.#beside -= entry.beside;
     for (const pages of entry.chain.pages.values()) for (const page of pages) this.pool.release(page);
   }
 }
 
+/** Of an entry's own objects, roughly: an entry without pages must not be free. */
+const entryBytes = 1024;
+
 function besideBytes({ content, single }: CacheItem): number {
-  let bytes = contentBytes(content);
+  let bytes = entryBytes + contentBytes(content);
   for (const array of single.values()) bytes += array.byteLength;
   return bytes;
 }

@@ -2,30 +2,20 @@ import { packBatch, packCandidates } from '../data/batch.ts';
 import { LongerError } from '../errors.ts';
 import { sizeOf } from '../graph/dim.ts';
 import { lower } from '../graph/lower.ts';
-import { appendRefusal, type Reuse } from '../model/append.ts';
-import { historyForm } from '../model/config.ts';
-import { layoutCandidates, layoutHistory } from '../model/layout.ts';
-import { defaultPageBytes, type PagedEntry, PagedGraphs } from '../model/pages.ts';
-import { cacheRows, type CacheRows, type Chain, type Held, heldRows, layoutGrowth, layoutKeys, layoutWrites, pagesOf, reuseOf, rowsOf } from '../model/pages_layout.ts';
-import { type Window, windowOf } from '../model/visibility.ts';
+import { appendRefusal } from '../model/append.ts';
+import { groupCount, historyForm, type LongerConfig, queryCount } from '../model/config.ts';
+import { joinLayouts, layoutCandidates, layoutHistory } from '../model/layout.ts';
+import { defaultPageBytes, keepsRows, type PagedEntry, PagedGraphs } from '../model/pages.ts';
+import { cacheRows, type CacheRows, cacheWindow, type Chain, type Held, heldRows, layoutGrowth, layoutKeys, layoutRows, pagesOf, reuseOf, rowsOf } from '../model/pages_layout.ts';
+import { anchorCount, type Window } from '../model/visibility.ts';
 import { Plan } from '../native/plan.ts';
 import type { NumericArray } from '../native/types.ts';
 import { type EncodedCandidates, type EncodedRequest } from '../schema/encode.ts';
 import type { CandidatesOf, HistoryOf, RequestOf, SchemaSpec } from '../schema/schema.ts';
 import { agreement, type Content, contentOf, GroupHashes, sameSide } from './content.ts';
-import { type CacheItem, HeldItem, PagedCache } from './paged_cache.ts';
+import { type CachedHistory, Holding } from './holding.ts';
+import { type CacheItem, type HeldItem, PagedCache } from './paged_cache.ts';
 import { encodedCandidates, encodedRequest, type Ranker } from './ranker.ts';
-
-/** A request's cache, held: its pages stay until it is released. */
-export interface CachedHistory extends Disposable {
-  /** What was there of it: all, the cache of a shorter history, or nothing. */
-  readonly outcome: 'hit' | 'partial' | 'miss';
-  /** What was computed, and what taken over; of a hit, nothing was computed. */
-  readonly reuse: Reuse;
-  /** Those that the request brought. */
-  readonly candidates: EncodedCandidates;
-  release(): void;
-}
 
 export interface PagedRankerOptions {
   /** Shared with other models; default: one of its own of `bytes`. */
@@ -50,27 +40,11 @@ interface Growth {
   readonly held: Held;
 }
 
-class Holding implements CachedHistory {
-  readonly outcome: CachedHistory['outcome'];
-  readonly reuse: Reuse;
-  readonly candidates: EncodedCandidates;
-  /** @internal */
-  readonly held: HeldItem;
-
-  constructor(outcome: CachedHistory['outcome'], reuse: Reuse, candidates: EncodedCandidates, held: HeldItem) {
-    this.outcome = outcome;
-    this.reuse = reuse;
-    this.candidates = candidates;
-    this.held = held;
-  }
-
-  release(): void {
-    this.held.release();
-  }
-
-  [Symbol.dispose](): void {
-    this.release();
-  }
+/** A cache that is being computed. */
+interface Pending {
+  readonly content: Content;
+  /** Resolves when that has succeeded or failed. */
+  readonly settled: Promise<void>;
 }
 
 let rankers = 0;
@@ -89,19 +63,30 @@ export class PagedRanker<S extends SchemaSpec = SchemaSpec> implements Disposabl
   readonly #score: Plan;
   readonly #append: Plan | undefined;
   readonly #scope: string;
+  /** By scope. */
+  readonly #pending = new Map<string, readonly Pending[]>();
   readonly #reads: { readonly user: boolean; readonly context: boolean; readonly time: boolean };
   /** Rows of the pool by symbol. */
   readonly #pools: Record<string, number>;
 
-  /** @throws LongerError ERR_CONFIG for a model without keys and values, or one whose rows do not fit into the pages of a shared cache; ERR_MEMORY */
-  constructor(ranker: Ranker<S>, { cache, bytes = 256 * 2 ** 20, ttl }: PagedRankerOptions = {}) {
+  /**
+   * @throws LongerError ERR_CONFIG for a budget of a cache that is shared, one that does not hold a full history, or rows that do not fit into the pages of a shared cache;
+   * ERR_MEMORY
+   */
+  constructor(ranker: Ranker<S>, options: PagedRankerOptions = {}) {
     const { model, precision, state, runtime } = ranker;
+    const { cache, bytes = 256 * 2 ** 20, ttl } = options;
+    for (const place of ['bytes', 'ttl'] as const)
+      if (cache && options[place] !== undefined) throw new LongerError('ERR_CONFIG', 'a shared cache has its own', { place, remedy: `Give it to the PagedCache, or give no cache` });
     this.ranker = ranker;
     this.#graphs = new PagedGraphs(model, precision, cache?.pool.pageBytes ?? defaultPageBytes(model, precision));
+    const least = this.#fullHistory() * this.#graphs.pageBytes;
+    const budget = cache ? cache.pool.pages * cache.pool.pageBytes : bytes;
+    if (budget < least) throw new LongerError('ERR_CONFIG', `the pages of a full history take up to ${least} bytes, got ${budget}`, { place: 'bytes', remedy: 'Give the cache a larger budget' });
     this.#ownCache = cache === undefined;
-    this.cache = cache ?? new PagedCache({ bytes, pageBytes: this.#graphs.pageBytes, ...(ttl === undefined ? {} : { ttl }) });
+    this.cache = cache ?? PagedRanker.cacheFor(ranker, { bytes, ...(ttl === undefined ? {} : { ttl }) });
     const { pages, pageBytes } = this.cache.pool;
-    const width = this.#graphs.paged[0]!.width;
+    const width = this.#graphs.paged[0]?.width ?? 1;
     this.#pools = { 'pool.f32': (pages * pageBytes) / (4 * width), 'pool.bf16': (pages * pageBytes) / (2 * width) };
     const prefill = this.#graphs.prefill();
     const reads = [...prefill.inputs.keys()];
@@ -109,52 +94,100 @@ export class PagedRanker<S extends SchemaSpec = SchemaSpec> implements Disposabl
     this.#prefill = new Plan(lower(prefill, model.layout), state, runtime);
     this.#score = new Plan(lower(this.#graphs.score(), model.layout), state, runtime);
     if (appendRefusal(model.schema, model.config) === null) this.#append = new Plan(lower(this.#graphs.append(), model.layout), state, runtime);
-    this.#scope = JSON.stringify([++rankers, model.schema.hash, model.config, precision]);
+    this.#scope = `${++rankers}\0`;
+  }
+
+  /** A cache for this ranker and others of its sizes. One that keeps a single row a request has no use for pages: then the budget is for what lies beside them. */
+  static cacheFor({ model, precision }: Ranker, { bytes, ttl }: { readonly bytes: number; readonly ttl?: number }): PagedCache {
+    const pageBytes = defaultPageBytes(model, precision);
+    const rest = { pageBytes, ...(ttl === undefined ? {} : { ttl }) };
+    return new PagedCache(keepsRows(model, precision) ? { bytes, ...rest } : { bytes: pageBytes, besideBytes: bytes, ...rest });
   }
 
   /**
-   * Finds, grows or computes the cache of each request, and holds it. Requests of one owner share entries.
+   * Finds, grows or computes the cache of each request, and holds it. Requests of one owner share entries; what another call is just computing is waited for, not computed twice.
    * @param owners whose entries each may use; default: its user (`userKey`)
    * @throws LongerError ERR_DATA naming request and feature; ERR_SHAPE for another number of owners; ERR_MEMORY where the pages that are in use leave too few. Then nothing is held
    */
   async hold(requests: readonly (HistoryOf<S> | RequestOf<S> | EncodedRequest)[], { owners, signal }: { readonly owners?: readonly string[]; readonly signal?: AbortSignal } = {}): Promise<CachedHistory[]> {
     if (owners && owners.length !== requests.length) throw new LongerError('ERR_SHAPE', `${requests.length} requests and ${owners.length} owners were given`);
-    const wanted = requests.map((r, i) => this.#wanted(r, i, owners?.[i]));
-    const found: (Holding | undefined)[] = [];
-    const [grow, miss]: [{ at: number; growth: Growth }[], number[]] = [[], []];
-    wanted.forEach((w, at) => {
-      const hit = this.#find(w);
-      if (hit && 'item' in hit) {
-        this.cache.count('hit');
-        const reuse = { events: { kept: w.content.end - w.content.first, computed: 0 }, rows: { kept: w.rows.asking.count, computed: 0 } };
-        found[at] = new Holding('hit', reuse, w.request, hit);
-      } else if (hit) grow.push({ at, growth: hit });
-      else miss.push(at);
-    });
+    const wanted = requests.map((r, i) => this.#wanted(encodedRequest(this.ranker.model.schema, r, i), owners?.[i]));
+    const held = new Map<Wanted, Holding>();
     try {
-      if (grow.length > 0) {
-        const items = await this.#grow(grow.map((g) => wanted[g.at]!), grow.map((g) => g.growth), signal);
-        grow.forEach(({ at, growth }, i) => {
-          const w = wanted[at]!;
+      for (let open = wanted; open.length > 0; open = open.filter((w) => !held.has(w))) {
+        const others = await this.#holdNow(open, held, signal);
+        await Promise.all(others); // then they are looked for again
+        signal?.throwIfAborted();
+      }
+    } catch (error) {
+      for (const h of held.values()) h.release();
+      throw error;
+    }
+    return wanted.map((w) => held.get(w)!);
+  }
+
+  /** Holds the cache of an encoded request if all of it is there. */
+  held(request: EncodedRequest, owner = request.userKey): CachedHistory | undefined {
+    return this.#hit(this.#wanted(request, owner));
+  }
+
+  /** Holds what is there, what can be grown and what nobody else is computing. @returns when those that others compute are settled */
+  async #holdNow(wanted: readonly Wanted[], held: Map<Wanted, Holding>, signal: AbortSignal | undefined): Promise<Promise<void>[]> {
+    const others: Promise<void>[] = [];
+    const grow = new Map<Wanted, Growth>();
+    const miss: Wanted[] = [];
+    const done = new Set<() => void>();
+    try {
+      for (const w of wanted) {
+        const hit = this.#hit(w);
+        if (hit) {
+          held.set(w, hit);
+          continue;
+        }
+        const same = this.#pending.get(w.scope)?.find((p) => this.#equal(p.content, w.content));
+        if (same) {
+          others.push(same.settled);
+          continue;
+        }
+        done.add(this.#announce(w));
+        const growth = this.#growth(w);
+        if (growth) grow.set(w, growth);
+        else miss.push(w);
+      }
+      if (grow.size > 0) {
+        const items = await this.#grow(grow, signal);
+        if (!items) miss.push(...grow.keys());
+        else [...grow].forEach(([w, { from, held: kept }], i) => {
           this.cache.count('partial');
-          found[at] = new Holding('partial', reuseOf(this.#graphs.config, w.window, w.content.end - w.content.first, growth.held), w.request, items[i]!);
+          this.cache.outgrow(from.item);
+          held.set(w, new Holding('partial', reuseOf(this.#graphs.config as LongerConfig, w.window, w.content.end - w.content.first, kept), w.request, items[i]!));
         });
       }
       if (miss.length > 0) {
-        const items = await this.#compute(miss.map((at) => wanted[at]!), signal);
-        miss.forEach((at, i) => {
-          const w = wanted[at]!;
+        const items = await this.#compute(miss, signal);
+        miss.forEach((w, i) => {
           this.cache.count('miss');
-          found[at] = new Holding('miss', { events: { kept: 0, computed: w.content.end - w.content.first }, rows: { kept: 0, computed: w.rows.asking.count } }, w.request, items[i]!);
+          held.set(w, new Holding('miss', { events: { kept: 0, computed: w.content.end - w.content.first }, rows: { kept: 0, computed: w.rows.asking.count } }, w.request, items[i]!));
         });
       }
-    } catch (error) {
-      for (const h of found) h?.release();
-      throw error;
+      return others;
     } finally {
-      for (const { growth } of grow) growth.from.release();
+      for (const { from } of grow.values()) from.release();
+      for (const settle of done) settle();
     }
-    return found as Holding[];
+  }
+
+  /** Says that a cache is being computed. @returns what to call when that is over */
+  #announce({ scope, content }: Wanted): () => void {
+    let settle!: () => void;
+    const pending: Pending = { content, settled: new Promise((resolve) => { settle = resolve; }) };
+    this.#pending.set(scope, [...(this.#pending.get(scope) ?? []), pending]);
+    return () => {
+      const left = this.#pending.get(scope)!.filter((p) => p !== pending);
+      if (left.length > 0) this.#pending.set(scope, left);
+      else this.#pending.delete(scope);
+      settle();
+    };
   }
 
   /**
@@ -172,11 +205,11 @@ export class PagedRanker<S extends SchemaSpec = SchemaSpec> implements Disposabl
     try {
       const items = again.map((h) => h.item);
       const keys = layoutKeys(this.#graphs.config, this.#graphs.paged, items.map((i) => i.chain));
-      const own = layoutCandidates(this.#graphs.config, batch);
-      const inputs = new Map<string, NumericArray>([...own.arrays, ...keys.arrays, ['pool.f32', this.cache.pool.f32], ['pool.bf16', this.cache.pool.bf16]]);
+      const own = joinLayouts(this.#graphs.config, keys, layoutCandidates(this.#graphs.config, batch));
+      const inputs = new Map<string, NumericArray>([...own.arrays, ['pool.f32', this.cache.pool.f32], ['pool.bf16', this.cache.pool.bf16]]);
       for (const e of this.#graphs.single) inputs.set(`cache.${e.name}`, this.#joined(items, e));
       const logits = new Float32Array(batch.candidates * schema.tasks.length);
-      await this.#score.run({ ...own.sizes, ...keys.sizes, ...this.#pools }, inputs, new Map([['logits', logits]]), { signal });
+      await this.#score.run({ ...own.sizes, ...this.#pools }, inputs, new Map([['logits', logits]]), { signal });
       return logits;
     } finally {
       for (const h of again) h.release();
@@ -208,28 +241,43 @@ export class PagedRanker<S extends SchemaSpec = SchemaSpec> implements Disposabl
     return cache.held;
   }
 
-  #wanted(r: HistoryOf<S> | RequestOf<S> | EncodedRequest, i: number, owner: string | undefined): Wanted {
+  #wanted(request: EncodedRequest, owner = request.userKey): Wanted {
     const { schema } = this.ranker.model;
     const { config } = this.#graphs;
-    const request = encodedRequest(schema, r, i);
     const content = contentOf(schema, historyForm(config), request);
-    const window = windowOf(config, content.first, content.end - content.first);
-    return { request, scope: `${this.#scope}\0${owner ?? request.userKey}`, content, hashes: new GroupHashes(content, config.merge), window, rows: cacheRows(config, window) };
+    const window = cacheWindow(config, content.first, content.end - content.first);
+    return { request, scope: this.#scope + owner, content, hashes: new GroupHashes(content, config.kind === 'longer' ? config.merge : 1), window, rows: cacheRows(config, window) };
   }
 
-  /** The request's own entry; else the one that leaves least to compute, held. */
-  #find(w: Wanted): HeldItem | Growth | undefined {
-    for (const item of this.cache.candidates(w.scope, w.hashes)) {
-      const { content: past, chain } = item;
-      const { content: now } = w;
-      if (past.start > now.start || past.end < now.first) continue;
-      const agreed = agreement(past, now, now.start);
-      if (past.first === now.first && past.start === now.start && past.end === now.end && agreed === now.end && this.#sameRequest(past, now)) return this.cache.hold(item);
-      if (!this.#append || agreed <= now.first) continue;
-      const held = heldRows(this.#graphs.config, chain.window, w.window, agreed);
-      if (held && held.known.from > w.window.first) return { from: this.cache.hold(item), held };
+  /** The request's own entry, held. */
+  #hit(w: Wanted): Holding | undefined {
+    for (const item of this.cache.candidates(w.scope, w.hashes, 'last')) {
+      if (!this.#equal(item.content, w.content)) continue;
+      this.cache.count('hit');
+      const reuse = { events: { kept: w.content.end - w.content.first, computed: 0 }, rows: { kept: w.rows.asking.count, computed: 0 } };
+      return new Holding('hit', reuse, w.request, this.cache.hold(item));
     }
     return undefined;
+  }
+
+  /** The entry that leaves least to compute, held. */
+  #growth({ scope, hashes, content: now, window }: Wanted): Growth | undefined {
+    if (!this.#append) return undefined;
+    const config = this.#graphs.config as LongerConfig;
+    for (const item of this.cache.candidates(scope, hashes)) {
+      const { content: past, chain } = item;
+      if (past.start > now.start || past.end < now.first) continue;
+      const agreed = agreement(past, now, now.start);
+      if (agreed <= now.first) continue;
+      const held = heldRows(config, chain.window, window, agreed);
+      if (held && held.known.from > window.first) return { from: this.cache.hold(item), held };
+    }
+    return undefined;
+  }
+
+  /** Whether all that the model reads is the same, bit for bit. */
+  #equal(a: Content, b: Content): boolean {
+    return a.first === b.first && a.start === b.start && a.end === b.end && this.#sameRequest(a, b) && agreement(a, b, b.start) === b.end;
   }
 
   #sameRequest(a: Content, b: Content): boolean {
@@ -240,20 +288,25 @@ export class PagedRanker<S extends SchemaSpec = SchemaSpec> implements Disposabl
   async #compute(wanted: readonly Wanted[], signal: AbortSignal | undefined): Promise<HeldItem[]> {
     const { schema } = this.ranker.model;
     const { config, paged } = this.#graphs;
-    this.cache.reserve(wanted.reduce((n, w) => n + paged.reduce((m, e) => m + pagesOf(rowsOf(w.rows, e), e.pageRows), 0), 0));
+    this.cache.reserve(wanted.reduce((n, w) => n + this.#pagesOf(w.rows), 0));
     const chains = wanted.map(({ window, rows }): Chain => ({
       window, rows, pages: new Map(paged.map((e) => [e.name, Int32Array.from({ length: pagesOf(rowsOf(rows, e), e.pageRows) }, () => this.cache.pool.take())])),
     }));
     return this.#run(this.#prefill, wanted, chains, signal, () => {
       const { sizes, arrays } = layoutHistory(config, packBatch(schema, wanted.map((w) => w.request), historyForm(config)));
-      return { sizes, arrays: new Map<string, NumericArray>([...arrays, ...layoutWrites(paged, chains)]) };
+      return { sizes, arrays: new Map<string, NumericArray>([...arrays, ...layoutRows('write', paged, chains)]) };
     });
   }
 
-  async #grow(wanted: readonly Wanted[], growth: readonly Growth[], signal: AbortSignal | undefined): Promise<HeldItem[]> {
-    const { config, paged } = this.#graphs;
+  /** @returns undefined where the pages in use, those that it would go on from among them, leave too few */
+  async #grow(all: ReadonlyMap<Wanted, Growth>, signal: AbortSignal | undefined): Promise<HeldItem[] | undefined> {
+    const [wanted, growth] = [[...all.keys()], [...all.values()]];
+    const { paged } = this.#graphs;
     const plans = wanted.map((w, i) => paged.map((e) => pagePlan(w, growth[i]!, e)));
-    this.cache.reserve(plans.flat().reduce((n, p) => n + p.reduce((m, source) => m + (source.shared ? 0 : 1), 0), 0));
+    if (!this.cache.makeRoom(plans.flat().reduce((n, p) => n + p.reduce((m, source) => m + (source.shared ? 0 : 1), 0), 0))) {
+      for (const { from } of growth) from.release();
+      return undefined;
+    }
     const { pool } = this.cache;
     const chains = wanted.map(({ window, rows }, i): Chain => ({
       window, rows,
@@ -265,7 +318,7 @@ export class PagedRanker<S extends SchemaSpec = SchemaSpec> implements Disposabl
       })])),
     }));
     return this.#run(this.#append!, wanted, chains, signal, () =>
-      layoutGrowth(this.ranker.model.schema, config, paged, wanted.map((w) => w.request), chains, growth.map((g) => g.held), this.#pools));
+      layoutGrowth(this.ranker.model.schema, this.#graphs.config as LongerConfig, paged, wanted.map((w) => w.request), chains, growth.map((g) => g.held), this.#pools));
   }
 
   /** Runs a plan that fills the chains, whose pages go back where it fails. */
@@ -286,6 +339,19 @@ export class PagedRanker<S extends SchemaSpec = SchemaSpec> implements Disposabl
       for (const c of chains) for (const pages of c.pages.values()) for (const page of pages) pool.release(page);
       throw error;
     }
+  }
+
+  #pagesOf(rows: CacheRows): number {
+    return this.#graphs.paged.reduce((n, e) => n + pagesOf(rowsOf(rows, e), e.pageRows), 0);
+  }
+
+  /** Most pages of a history, wherever in its first page its window begins. */
+  #fullHistory(): number {
+    const { config, paged } = this.#graphs;
+    const count = config.kind === 'longer' ? groupCount(config) : config.maxHistory;
+    const anchors = config.kind === 'longer' ? anchorCount(config) : 0;
+    const asking = config.kind === 'longer' ? queryCount(config) : 0;
+    return paged.reduce((n, e) => n + Math.ceil((anchors + (e.ofKeys ? count : asking) + e.pageRows - 1) / e.pageRows), 0);
   }
 
   #joined(items: readonly CacheItem[], { name, width, dtype }: { readonly name: string; readonly width: number; readonly dtype: string }): NumericArray {

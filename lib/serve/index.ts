@@ -1,5 +1,4 @@
 /** longer-rec/serve: ranking for many callers, with caches, histories and an HTTP service. */
-export { type CacheStats, type CacheStore, LruCacheStore, type LruOptions, type Pinned } from './cache_store.ts';
 export { type HistoryLimits, type HistoryStore, MemoryHistoryStore, type StoredHistory } from './history_store.ts';
 export type { StoredEvent } from './stored_events.ts';
 export { RedisHistoryStore, type RedisHistoryOptions } from './redis_history_store.ts';

@@ -36,8 +36,11 @@ export class Metrics {
     read(Counter, 'cache_misses_total', 'Caches not found', (s) => s.cache.misses);
     read(Counter, 'cache_evictions_total', 'Caches evicted for room', (s) => s.cache.evictions);
     read(Counter, 'cache_expired_total', 'Caches that were too old', (s) => s.cache.expired);
-    read(Counter, 'cache_refused_total', 'Caches that found no room', (s) => s.cache.refused);
-    read(Gauge, 'cache_bytes', 'Bytes of caches', (s) => s.cache.bytes);
+    read(Counter, 'cache_partial_hits_total', 'Caches of shorter histories gone on from', (s) => s.cache.partialHits);
+    read(Gauge, 'cache_pages', 'Pages of caches', (s) => s.cache.pages);
+    read(Gauge, 'cache_pages_used', 'Pages in use', (s) => s.cache.pagesUsed);
+    read(Gauge, 'cache_bytes', 'Bytes of the pages in use', (s) => s.cache.bytes);
+    read(Gauge, 'cache_bytes_beside', 'Bytes that caches keep beside pages', (s) => s.cache.bytesBeside);
     read(Gauge, 'cache_entries', 'Caches', (s) => s.cache.entries);
     read(Gauge, 'shadow_mean_difference', 'Mean difference of probabilities between shadow and served model', (s) => s.shadow.meanDifference);
     read(Gauge, 'shadow_max_difference', 'Largest difference of probabilities', (s) => s.shadow.maxDifference);

@@ -1,6 +1,6 @@
+import type { PagedCacheStats } from '../rank/paged_cache.ts';
 import type { Ranker } from '../rank/ranker.ts';
 import type { RequestOf, Schema, SchemaSpec } from '../schema/schema.ts';
-import type { CacheStats, CacheStore } from './cache_store.ts';
 import type { HistoryStore } from './history_store.ts';
 import type { ShadowStats } from './shadow.ts';
 
@@ -34,13 +34,11 @@ export interface RankServiceStats {
   readonly waitingCalls: number;
   readonly waitingRows: number;
   readonly swaps: number;
-  readonly cache: CacheStats;
+  readonly cache: PagedCacheStats;
   readonly shadow: ShadowStats;
 }
 
 export interface RankServiceParts {
-  /** Default: an LRU store of `cacheBytes`. */
-  readonly cache?: CacheStore;
   readonly histories?: HistoryStore;
   /** Loads what `load` and `shadow` name. */
   readonly open?: (directory: string) => Promise<Ranker>;
@@ -48,7 +46,6 @@ export interface RankServiceParts {
 }
 
 export interface OpenParts {
-  readonly cache?: CacheStore;
   /** Makes the history store once the schema is known. */
   readonly histories?: (schema: Schema) => HistoryStore | Promise<HistoryStore>;
   readonly threads?: number | undefined;

@@ -23,7 +23,7 @@ export interface RankServiceOptions {
   readonly encodedEvents: number;
   /** Milliseconds that a call may take where it names none. */
   readonly timeout: number;
-  /** Bytes of caches. */
+  /** Bytes of pages for caches, allocated at once; they must hold a full history. */
   readonly cacheBytes: number;
   /** Seconds that a cache is used. */
   readonly cacheTtl: number;
@@ -39,7 +39,7 @@ export const rankServiceDefaults: RankServiceOptions = {
 /** Least value of each option, and whether it is allowed itself. */
 const least: Readonly<Record<keyof RankServiceOptions, readonly [value: number, itself: boolean]>> = {
   window: [0, true], rows: [1, true], slice: [1, true], events: [1, true], maxCalls: [1, true], maxRows: [1, true], maxCandidates: [1, true], maxEvents: [1, true], encodedEvents: [0, true],
-  timeout: [0, false], cacheBytes: [0, true], cacheTtl: [0, false], shadowShare: [0, true],
+  timeout: [0, false], cacheBytes: [1, true], cacheTtl: [0, false], shadowShare: [0, true],
 };
 
 /** @throws LongerError ERR_CONFIG naming the option */

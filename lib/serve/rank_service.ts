@@ -1,24 +1,27 @@
 import { LongerError } from '../errors.ts';
-import { Ranker, type Prefilled } from '../rank/ranker.ts';
 import { Runtime } from '../native/plan.ts';
-import { type EncodedCandidates, encodeRequest, type EncodedRequest } from '../schema/encode.ts';
+import type { CachedHistory } from '../rank/holding.ts';
+import type { PagedCache } from '../rank/paged_cache.ts';
+import { PagedRanker } from '../rank/paged_ranker.ts';
+import { Ranker } from '../rank/ranker.ts';
+import { encodeRequest, type EncodedRequest } from '../schema/encode.ts';
 import type { Schema, SchemaSpec } from '../schema/schema.ts';
-import { type CacheStore, LruCacheStore, type Pinned } from './cache_store.ts';
 import { EncodedHistories } from './encoded_histories.ts';
 import type { HistoryStore, StoredHistory } from './history_store.ts';
 import type { OpenParts, RankCall, RankRequest, RankServiceParts, RankServiceStats } from './rank_call.ts';
 import { checkRankServiceOptions, rankServiceDefaults, type RankServiceOptions } from './rank_options.ts';
-import { type GivenHistory, type Prefix, ServedModel, sliceCandidates } from './served_model.ts';
 import { ranked, type RankResult, wantedTasks } from './ranking.ts';
+import { fits, ServedModel } from './served_model.ts';
 import { Shadow } from './shadow.ts';
+import { sliceCandidates } from './slices.ts';
 
 interface Call {
   readonly model: ServedModel;
   readonly request: EncodedRequest;
-  readonly given: GivenHistory;
-  readonly prefix: Prefix;
+  /** Whose caches no other shares. */
+  readonly owner: string;
   readonly logits: Float32Array;
-  cache: Pinned | undefined;
+  cache: CachedHistory | undefined;
   found: RankResult['cache'];
   /** Candidates that have been scored. */
   done: number;
@@ -37,11 +40,11 @@ interface Call {
  */
 export class RankService implements AsyncDisposable {
   readonly options: RankServiceOptions;
-  readonly #cache: CacheStore;
   readonly #histories: HistoryStore | undefined;
   readonly #encoded: EncodedHistories;
   readonly #open: (directory: string) => Promise<Ranker>;
   readonly #owned: Disposable | undefined;
+  #cache: PagedCache;
   #model: ServedModel;
   #waiting: Call[] = [];
   #waitingRows = 0;
@@ -57,11 +60,11 @@ export class RankService implements AsyncDisposable {
   constructor(ranker: Ranker, name: string, options: Partial<RankServiceOptions> = {}, parts: RankServiceParts = {}) {
     this.options = { ...rankServiceDefaults, ...options };
     checkRankServiceOptions(this.options);
-    this.#cache = parts.cache ?? new LruCacheStore({ budget: this.options.cacheBytes, ttl: this.options.cacheTtl });
+    this.#cache = this.#cacheFor(ranker);
     this.#histories = parts.histories;
     this.#open = parts.open ?? ((directory) => Ranker.open(directory));
     this.#owned = parts.owned;
-    this.#model = new ServedModel(ranker, name);
+    this.#model = new ServedModel(ranker, name, this.#cache);
     this.#encoded = new EncodedHistories(this.schema, this.options.encodedEvents);
   }
 
@@ -129,35 +132,45 @@ export class RankService implements AsyncDisposable {
     if (encoded.candidates > this.options.maxCandidates) throw tooMany('candidates', encoded.candidates, this.options.maxCandidates);
     if (encoded.events > this.options.maxEvents) throw tooMany('history', encoded.events, this.options.maxEvents);
     this.#admit(encoded.candidates, until - performance.now());
-    const call = await this.#enqueue(model, encoded, given, userId ?? encoded.userKey, until, signal);
+    const call = await this.#enqueue(model, encoded, userId ?? encoded.userKey, until, signal);
     return { model: model.version, cache: call.found, ...ranked(call.logits, schema.tasks.length, wanted, topK) };
   }
 
   /**
    * Opens a model and swaps it in. What is in flight finishes on the model before; a load that fails changes nothing.
-   * @throws LongerError ERR_CHECKPOINT, ERR_SCHEMA where the schema is another
+   * @throws LongerError ERR_CHECKPOINT, ERR_SCHEMA where the schema is another, ERR_CONFIG where `cacheBytes` do not hold a full history of it
    */
   async load(directory: string): Promise<{ name: string; version: string }> {
-    return this.swap(await this.#opened(directory), directory);
+    const ranker = await this.#opened(directory);
+    try {
+      return this.swap(ranker, directory);
+    } catch (error) {
+      ranker.dispose();
+      throw error;
+    }
   }
 
-  /** Puts a ranker in the place of the present one, whose caches are unreachable from here on. */
+  /**
+   * Puts a ranker in the place of the present one, whose caches are unreachable from here on.
+   * @throws LongerError ERR_CONFIG where `cacheBytes` do not hold a full history of it
+   */
   swap(ranker: Ranker, name: string): { name: string; version: string } {
-    const before = this.#model;
-    this.#model = new ServedModel(ranker, name);
+    const cache = this.#cacheFor(ranker);
+    const [before, model] = [this.#model, new ServedModel(ranker, name, cache)];
+    [this.#model, this.#cache] = [model, cache];
     this.#counts.swaps++;
-    this.#cache.drop(before.version);
+    before.pages.forget();
     before.retire();
     return this.model;
   }
 
   /** Scores a share of the calls with a second model too, when nothing else waits, and counts how far it is off. */
   async shadow(directory: string): Promise<void> {
-    this.#shadow.use(new ServedModel(await this.#opened(directory), directory));
+    this.#shadow.use(await this.#opened(directory), directory);
   }
 
   stopShadow(): void {
-    this.#shadow.use(undefined);
+    this.#shadow.stop();
   }
 
   /** Takes no more calls, finishes those it has, and frees the model. */
@@ -165,13 +178,19 @@ export class RankService implements AsyncDisposable {
     if (this.#closed) return;
     this.#closed = true;
     if (this.#running) await new Promise<void>((resolve) => this.#idle.push(resolve));
-    this.#shadow.use(undefined);
+    this.#shadow.stop();
     this.#model.retire();
     this.#owned?.[Symbol.dispose]();
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
+  }
+
+  /** The present pool where the ranker's rows fill its pages, else one of their size. */
+  #cacheFor(ranker: Ranker): PagedCache {
+    const { cacheBytes, cacheTtl } = this.options;
+    return (this.#cache as PagedCache | undefined) && fits(ranker, this.#cache) ? this.#cache : PagedRanker.cacheFor(ranker, { bytes: cacheBytes, ttl: cacheTtl });
   }
 
   async #opened(directory: string): Promise<Ranker> {
@@ -216,7 +235,7 @@ export class RankService implements AsyncDisposable {
     throw new LongerError('ERR_OVERLOADED', full, { remedy: 'Try again later, or spread the load over more processes' });
   }
 
-  #enqueue(model: ServedModel, request: EncodedRequest, given: GivenHistory, owner: string, until: number, signal: AbortSignal | undefined): Promise<Call> {
+  #enqueue(model: ServedModel, request: EncodedRequest, owner: string, until: number, signal: AbortSignal | undefined): Promise<Call> {
     if (this.#closed) throw new LongerError('ERR_DISPOSED', 'the service is closed');
     const left = until - performance.now();
     if (left <= 0) {
@@ -224,12 +243,11 @@ export class RankService implements AsyncDisposable {
       throw late();
     }
     this.#counts.calls++;
-    const prefix = model.prefix(request, owner);
     const leave = model.enter();
     return new Promise((resolve, reject) => {
       const logits = new Float32Array(request.candidates * model.ranker.model.schema.tasks.length);
       const call: Call = {
-        model, request, given, prefix, logits, cache: undefined, found: 'miss', done: 0, settled: false, busy: false, leave,
+        model, request, owner, logits, cache: undefined, found: 'miss', done: 0, settled: false, busy: false, leave,
         settle: (error) => {
           if (call.settled) return;
           call.settled = true;
@@ -275,7 +293,8 @@ export class RankService implements AsyncDisposable {
   async #batch(): Promise<void> {
     const { rows, slice, events } = this.options;
     const { model } = this.#waiting[0]!;
-    const taken: { readonly call: Call; readonly list: EncodedCandidates }[] = [];
+    /** With the candidate at which its slice ends. */
+    const taken = new Map<Call, number>();
     const bare: Call[] = [];
     let room = rows;
     let fresh = 0;
@@ -284,7 +303,7 @@ export class RankService implements AsyncDisposable {
       if (room <= 0) break;
       if (call.model !== model) continue;
       if (!call.cache) {
-        call.cache = this.#cache.acquire(call.prefix.key);
+        call.cache = model.pages.held(call.request, call.owner);
         if (call.cache) call.found = 'hit';
       }
       if (!call.cache) {
@@ -293,22 +312,19 @@ export class RankService implements AsyncDisposable {
         fresh += call.request.events;
       }
       const to = Math.min(call.request.candidates, call.done + Math.min(room, alone ? rows : slice));
-      taken.push({ call, list: sliceCandidates(call.request, call.done, to) });
+      taken.set(call, to);
       room -= to - call.done;
     }
-    for (const { call } of taken) call.busy = true;
+    for (const call of taken.keys()) call.busy = true;
     const [from, before] = [performance.now(), this.#counts.rows];
     try {
-      if (bare.length > 0) await this.#prefill(model, bare);
-      const live = taken.filter(({ call }) => !call.settled);
+      if (bare.length > 0) await this.#hold(model, bare);
+      const live = [...taken].filter(([call]) => call.cache && !call.settled);
       if (live.length > 0) await this.#score(model, live);
     } catch (error) {
-      for (const { call } of taken) {
-        if (!call.settled) this.#counts.failed++;
-        call.settle(error);
-      }
+      for (const call of taken.keys()) this.#fail(call, error);
     } finally {
-      for (const { call } of taken) {
+      for (const call of taken.keys()) {
         call.busy = false;
         if (call.settled) release(call);
       }
@@ -316,69 +332,56 @@ export class RankService implements AsyncDisposable {
     const scored = this.#counts.rows - before;
     if (scored > 0) this.#pace += ((performance.now() - from) / scored - this.#pace) * (this.#pace === 0 ? 1 : 0.2);
     // Who has had a slice stands behind who has not.
-    const had = new Set(taken.map(({ call }) => call));
-    this.#waiting = [...this.#waiting.filter((c) => !had.has(c)), ...this.#waiting.filter((c) => had.has(c))];
+    this.#waiting = [...this.#waiting.filter((c) => !taken.has(c)), ...this.#waiting.filter((c) => taken.has(c))];
   }
 
-  /** Equal prefixes are computed once, and only what is new of those whose shorter history is in the cache. */
-  async #prefill(model: ServedModel, calls: readonly Call[]): Promise<void> {
-    const byKey = new Map<string, Call[]>();
-    for (const call of calls) byKey.set(call.prefix.key, [...(byKey.get(call.prefix.key) ?? []), call]);
-    const bare: Call[][] = [];
-    for (const same of byKey.values()) {
-      const value = model.grows ? await this.#append(model, same[0]!) : undefined;
-      if (value) this.#keep(model, same, value, 'grown');
-      else bare.push(same);
-    }
-    if (bare.length === 0) return;
-    const made = await model.prefill(bare.map(([first]) => first!.prefix));
-    this.#counts.prefills += made.length;
-    bare.forEach((same, i) => { this.#keep(model, same, made[i]!, 'miss'); });
-  }
-
-  async #append(model: ServedModel, { prefix, given }: Call): Promise<Prefilled | undefined> {
-    const past = this.#cache.newest(model.version, prefix.owner);
-    if (!past) return undefined;
+  /** Gives calls their caches. Where the pages in use leave no room for all, those that find none wait until others have let go of theirs. */
+  async #hold(model: ServedModel, calls: readonly Call[]): Promise<void> {
     try {
-      const grown = await model.append(past.value, prefix, given);
-      if (!grown) return undefined;
-      this.#counts.appends++;
-      this.#cache.remove(past.key); // the longer history has taken its place
-      return grown;
-    } finally {
-      past.release();
+      const held = await model.pages.hold(calls.map((c) => c.request), { owners: calls.map((c) => c.owner) });
+      calls.forEach((call, i) => {
+        call.cache = held[i]!;
+        call.found = found[held[i]!.outcome];
+        if (call.found === 'miss') this.#counts.prefills++;
+        else if (call.found === 'grown') this.#counts.appends++;
+      });
+    } catch (error) {
+      const full = error instanceof LongerError && error.code === 'ERR_MEMORY';
+      if (!full) throw error;
+      if (calls.length > 1) for (const call of calls) await this.#hold(model, [call]);
+      else if (!this.#waiting.some((c) => c.cache)) this.#fail(calls[0]!, error);
     }
   }
 
-  #keep(model: ServedModel, calls: readonly Call[], value: Prefilled, found: RankResult['cache']): void {
-    const [{ prefix }] = calls as readonly [Call];
-    const pinned = model.retired ? { key: prefix.key, value, release: () => undefined } : this.#cache.insert(prefix.key, model.version, value, model.bytes(value), prefix.owner);
-    calls.forEach((call, i) => {
-      call.cache = i === 0 ? pinned : { ...pinned, release: () => undefined };
-      call.found = found;
-    });
+  #fail(call: Call, error: unknown): void {
+    if (!call.settled) this.#counts.failed++;
+    call.settle(error);
   }
 
-  async #score(model: ServedModel, taken: readonly { readonly call: Call; readonly list: EncodedCandidates }[]): Promise<void> {
-    const scores = await model.score(taken.map(({ call }) => ({ prefix: call.prefix, value: call.cache!.value })), taken.map(({ list }) => list));
+  /** @param taken calls with the candidate at which their slices end */
+  async #score(model: ServedModel, taken: readonly (readonly [Call, number])[]): Promise<void> {
+    const { tasks } = model.ranker.model.schema;
+    const logits = await model.pages.score(taken.map(([call]) => call.cache!), taken.map(([call, to]) => sliceCandidates(call.request, call.done, to)));
     this.#counts.batches++;
-    const tasks = model.ranker.model.schema.tasks.length;
-    taken.forEach(({ call, list }, i) => {
-      this.#counts.rows += list.candidates;
-      if (call.settled) return;
-      const mine = scores[i]!;
+    let at = 0;
+    for (const [call, to] of taken) {
+      const scored = to - call.done;
+      const mine = logits.subarray(at, (at += scored * tasks.length));
+      this.#counts.rows += scored;
+      if (call.settled) continue;
       if (mine.some((x) => !Number.isFinite(x))) {
-        this.#counts.failed++;
-        call.settle(new LongerError('ERR_NUMERIC', 'the model gave a score that is no finite number', { place: model.name, remedy: 'Its parameters are damaged: load another checkpoint' }));
-        return;
+        this.#fail(call, new LongerError('ERR_NUMERIC', 'the model gave a score that is no finite number', { place: model.name, remedy: 'Its parameters are damaged: load another checkpoint' }));
+        continue;
       }
-      call.logits.set(mine, call.done * tasks);
-      call.done += list.candidates;
-      this.#waitingRows -= list.candidates;
-      if (call.done === call.request.candidates) call.settle();
-    });
+      call.logits.set(mine, call.done * tasks.length);
+      call.done = to;
+      this.#waitingRows -= scored;
+      if (to === call.request.candidates) call.settle();
+    }
   }
 }
+
+const found = { hit: 'hit', partial: 'grown', miss: 'miss' } as const;
 
 function release(call: Call): void {
   call.cache?.release();

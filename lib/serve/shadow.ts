@@ -1,6 +1,7 @@
+import type { Ranker } from '../rank/ranker.ts';
 import type { EncodedRequest } from '../schema/encode.ts';
 import { sigmoid } from '../train/metrics.ts';
-import type { ServedModel } from './served_model.ts';
+import { Retirable } from './retirable.ts';
 
 /** How far the shadow is from what was served, in probabilities. */
 export interface ShadowStats {
@@ -14,18 +15,25 @@ export interface ShadowStats {
 }
 
 const most = 16;
+const nothing = { scores: 0, sum: 0, max: 0, dropped: 0, failed: 0 };
 
 /** A second model that scores what was served, one request after another, when there is time. */
 export class Shadow {
-  #model: ServedModel | undefined;
+  #model: { readonly ranker: Ranker; readonly life: Retirable } | undefined;
   #waiting: { readonly request: EncodedRequest; readonly served: Float32Array }[] = [];
-  #counts = { scores: 0, sum: 0, max: 0, dropped: 0, failed: 0 };
+  #counts = { ...nothing };
 
-  use(model: ServedModel | undefined): void {
-    this.#model?.retire();
-    this.#model = model;
+  /** Takes a ranker over, in the place of the one before. */
+  use(ranker: Ranker, name: string): void {
+    this.stop();
+    this.#model = { ranker, life: new Retirable(name, () => { ranker.dispose(); }) };
+  }
+
+  stop(): void {
+    this.#model?.life.retire();
+    this.#model = undefined;
     this.#waiting = [];
-    this.#counts = { scores: 0, sum: 0, max: 0, dropped: 0, failed: 0 };
+    this.#counts = { ...nothing };
   }
 
   offer(request: EncodedRequest, served: Float32Array): void {
@@ -44,12 +52,10 @@ export class Shadow {
     const next = this.#waiting.shift();
     if (!model || !next) return;
     const counts = this.#counts;
-    const leave = model.enter();
+    const leave = model.life.enter();
     try {
-      const prefix = model.prefix(next.request, '');
-      const [value] = await model.prefill([prefix]);
-      const [scores] = await model.score([{ prefix, value: value! }], [next.request]);
-      scores!.forEach((x, i) => {
+      const scores = await model.ranker.score(await model.ranker.prefill([next.request]));
+      scores.forEach((x, i) => {
         const difference = Math.abs(sigmoid(x) - sigmoid(next.served[i]!));
         if (!Number.isFinite(difference)) throw new Error('no number');
         counts.scores++;
@@ -65,6 +71,6 @@ export class Shadow {
 
   stats(): ShadowStats {
     const { scores, sum, max, dropped, failed } = this.#counts;
-    return { model: this.#model?.name ?? null, scores, meanDifference: scores === 0 ? 0 : sum / scores, maxDifference: max, dropped, failed };
+    return { model: this.#model?.life.name ?? null, scores, meanDifference: scores === 0 ? 0 : sum / scores, maxDifference: max, dropped, failed };
   }
 }
