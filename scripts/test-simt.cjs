@@ -7,7 +7,7 @@ const { readdirSync } = require('node:fs');
 const { join } = require('node:path');
 
 const root = join(__dirname, '..');
-const out = join(root, 'build', 'simt');
+const out = join(root, 'build', 'cmake'); // shared with the addon: the core is compiled once
 const tiers = process.argv.length > 2 ? process.argv.slice(2) : ['plain', 'asan'];
 for (const tier of tiers)
   if (!['plain', 'asan', 'tsan'].includes(tier)) {
@@ -20,6 +20,6 @@ function run(command, args) {
 }
 const tests = readdirSync(join(root, 'test', 'simt')).filter((f) => f.endsWith('_test.cpp')).map((f) => f.slice(0, -4));
 const targets = tiers.flatMap((tier) => tests.map((test) => `${test}_${tier}`));
-run('cmake', ['-S', root, '-B', out, '-DLONGER_SIMT=ON', '-DLONGER_CUDA=OFF', '-DCMAKE_BUILD_TYPE=Release']);
+run(process.execPath, [join(__dirname, 'build-native.cjs')]);
 run('cmake', ['--build', out, '-j', '2', '--target', ...targets]);
 for (const target of targets) run(join(out, 'test', 'simt', target), []);

@@ -29,7 +29,7 @@ const char* array_name(DType t) {
 // The reference backend converts: any of the float arrays does for f32 and f64, a Uint16Array only for bf16.
 bool fits(DType given, DType declared, Backend backend) {
   if (given == declared) return true;
-  if (backend == Backend::cpu || declared == DType::i32) return false;
+  if (backend != Backend::reference || declared == DType::i32) return false;
   return given == DType::f32 || given == DType::f64;
 }
 }  // namespace
@@ -40,6 +40,9 @@ Executor::Executor(GraphDescription graph, std::shared_ptr<State> state, std::sh
   operands_.resize(static_cast<size_t>(graph_.most_operands()));
   held_.resize(graph_.leaves().size());
   prepared_.assign(graph_.leaves().size(), nullptr);
+  if (backend != Backend::cuda) return;
+  if (!runtime_->lane() || runtime_->lane()->device().get() != state_->device()) throw graph_error("the state is not on the device of the runtime");
+  device_ = std::make_unique<DeviceRunner>(graph_, *runtime_->lane(), runtime_->pool());
 }
 
 void Executor::check(const RunRequest& request) const {
@@ -70,7 +73,7 @@ void Executor::check(const RunRequest& request) const {
 
 Placement Executor::placement_of(const RunRequest& request) const {
   Placement placement;
-  const auto converted = [&](int value, const Borrowed& array) { return array.dtype != graph_.held_dtype(value); };
+  const auto converted = [&](int value, const Borrowed& array) { return device_ || array.dtype != graph_.held_dtype(value); };
   for (size_t i = 0; i < request.inputs.size(); ++i)
     placement.inputs.push_back(converted(graph_.inputs()[i], request.inputs[i]));
   for (size_t i = 0; i < request.outputs.size(); ++i)
@@ -97,8 +100,8 @@ const MemoryPlan& Executor::plan_for(const RunRequest& request) {
 MemoryPromise Executor::promise(const std::vector<double>& sizes) {
   graph_.check_sizes(sizes);
   Placement placement;
-  placement.inputs.assign(graph_.inputs().size(), 0);
-  placement.outputs.assign(graph_.outputs().size(), 0);
+  placement.inputs.assign(graph_.inputs().size(), device_ != nullptr);
+  placement.outputs.assign(graph_.outputs().size(), device_ != nullptr);
   if (!promised_.is_for(sizes, placement)) promised_.build(graph_, sizes, placement, runtime_->pool());
   return {promised_.arena_bytes(), promised_.largest(graph_, 10)};
 }
@@ -148,8 +151,8 @@ void Executor::hold_prepared(const MemoryPlan& plan) {
   const uint64_t version = state_->version();
   if (version == prepared_version_) return;
   for (size_t leaf = 0; leaf < graph_.leaves().size(); ++leaf) {
-    const auto [node, op] = graph_.leaves()[leaf];
-    if (op->prepare) prepare(static_cast<int>(leaf), *node, *op, version, plan);
+    const CompiledGraph::Leaf& at = graph_.leaves()[leaf];
+    if (at.op->prepare) prepare(static_cast<int>(leaf), *at.node, *at.op, version, plan);
   }
   prepared_version_ = version;
 }
@@ -213,6 +216,11 @@ void Executor::run(RunRequest& request, RunOutcome& outcome) {
   outcome.cancelled = request.cancelled.load(std::memory_order_relaxed);
   if (outcome.cancelled) return;
   const MemoryPlan& plan = plan_for(request);
+  if (device_) {
+    device_->run(plan, request, outcome);
+    outcome.elapsed = microseconds(start, Clock::now());
+    return;
+  }
   uint8_t* arena = runtime_->arena().reserve(plan.arena_bytes());
   bind(plan, request, arena);
   copy_in(request);

@@ -1,4 +1,4 @@
-// Runs a compiled graph: one after another of its nodes, on the thread and the arena of a runtime.
+// Runs a compiled graph: one after another of its nodes, on the thread and the arena of a runtime, or on its device.
 #pragma once
 #include <array>
 #include <atomic>
@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "plan/device_runner.h"
 #include "plan/graph.h"
 #include "plan/memory_plan.h"
 #include "plan/tile_runner.h"
@@ -91,6 +92,7 @@ class Executor {
   std::vector<const void*> prepared_;
   uint64_t prepared_version_ = 0;
   TileRunner tiles_;
+  std::unique_ptr<DeviceRunner> device_;  // of the cuda backend: runs what the rest of this class runs on the CPU
   MemoryPlan promised_;
 };
 

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <new>
 
+#include "kernels/cuda/kernels.h"
 #include "plan/convert.h"
 #include "runtime/error.h"
 
@@ -19,11 +20,21 @@ bool is_float(DType t) { return t != DType::i32; }
 std::string node_label(const Node& node, int index) {
   return "node " + std::to_string(index) + " " + quoted(node.name) + " (" + node.op + ")";
 }
+
+// Tiles keep rows in a core's cache; a device works on all rows at once.
+std::vector<Node> without_tiles(const std::vector<Node>& nodes) {
+  std::vector<Node> all;
+  for (const Node& node : nodes)
+    if (node.tile) all.insert(all.end(), node.tile->body.begin(), node.tile->body.end());
+    else all.push_back(node);
+  return all;
+}
 }  // namespace
 
 CompiledGraph::CompiledGraph(GraphDescription description, std::shared_ptr<State> state, Backend backend)
     : graph_(std::move(description)), state_(std::move(state)), backend_(backend) {
   if (state_->backend() != backend_) throw graph_error("the state was made for another backend than the plan");
+  if (backend_ == Backend::cuda) graph_.nodes = without_tiles(graph_.nodes);
   const size_t count = graph_.values.size();
   uses_.resize(count);
   first_writer_.assign(count, -1);
@@ -105,10 +116,13 @@ const Op& CompiledGraph::add_leaf(const Node& node) {
   const std::string label = node_label(node, static_cast<int>(leaves_.size()));
   const Op* op = find_op(node.op);
   if (!op || node.tile) throw graph_error(label + ": there is no operation " + quoted(node.op));
+  const cuda::DeviceOp* on_device = nullptr;
+  if (backend_ == Backend::cuda && !(on_device = cuda::find_device_op(node.op)))
+    throw Error("ERR_DEVICE", label + ": the operation " + quoted(node.op) + " has no CUDA kernel yet; this model runs on the CPU");
   const size_t operands = node.inputs.size() + node.outputs.size();
   if (operands > kMostOperands) throw graph_error(label + ": more than " + std::to_string(kMostOperands) + " operands");
   most_operands_ = std::max(most_operands_, static_cast<int>(operands));
-  leaves_.push_back({&node, op});
+  leaves_.push_back({&node, op, on_device});
   return *op;
 }
 
@@ -187,7 +201,7 @@ DType CompiledGraph::held_dtype(int value) const {
 
 void* CompiledGraph::store_data(int value) const {
   const Store& store = *stores_[static_cast<size_t>(value)];
-  return static_cast<char*>(store.memory.data()) + graph_.values[static_cast<size_t>(value)].offset * dtype_size(store.held);
+  return static_cast<char*>(store.data) + graph_.values[static_cast<size_t>(value)].offset * dtype_size(store.held);
 }
 
 void CompiledGraph::check_sizes(const std::vector<double>& sizes) const {
@@ -260,10 +274,11 @@ void CompiledGraph::run_leaf(int leaf, const Call& call) const {
 }
 
 int64_t CompiledGraph::workspace_of(int leaf, const Call& call) const {
-  const Op& op = *leaves_[static_cast<size_t>(leaf)].op;
-  if (backend_ == Backend::reference || !op.workspace) return 0;
+  const Leaf& at = leaves_[static_cast<size_t>(leaf)];
+  const Workspace workspace = backend_ == Backend::cuda ? at.on_device->workspace : backend_ == Backend::cpu ? at.op->workspace : nullptr;
+  if (!workspace) return 0;
   try {
-    return op.workspace(call);
+    return workspace(call);
   } catch (const std::exception& error) {
     throw Error("ERR_KERNEL", leaf_label(leaf) + ": " + error.what());
   }

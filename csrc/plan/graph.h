@@ -53,6 +53,10 @@ struct Tile {
   std::vector<Node> body;
 };
 
+namespace cuda {
+struct DeviceOp;
+}
+
 struct GraphDescription {
   std::vector<std::string> symbols;
   std::vector<Value> values;
@@ -81,10 +85,11 @@ class CompiledGraph {
   const GraphDescription& description() const { return graph_; }
   const std::vector<Value>& values() const { return graph_.values; }
   const std::vector<Node>& nodes() const { return graph_.nodes; }
-  // Operations one by one: a tiled node has as many as its body, any other node one.
+  // Operations one by one: a tiled node has as many as its body, any other node one. The cuda backend has no tiled nodes.
   struct Leaf {
     const Node* node;
     const Op* op;
+    const cuda::DeviceOp* on_device;  // of the cuda backend
   };
   const std::vector<Leaf>& leaves() const { return leaves_; }
   int first_leaf(int node) const { return first_leaf_[static_cast<size_t>(node)]; }
@@ -94,6 +99,7 @@ class CompiledGraph {
   const std::vector<int>& inputs() const { return inputs_; }    // value indices, in the order of the description
   const std::vector<int>& outputs() const { return outputs_; }
   Backend backend() const { return backend_; }
+  int64_t alignment() const { return backend_ == Backend::cuda ? 256 : kAlignment; }  // of a value's and a workspace's memory
   State& state() const { return *state_; }
   bool writes_state() const { return writes_state_; }
   int most_operands() const { return most_operands_; }

@@ -26,7 +26,7 @@ void MemoryPlan::add_values(const CompiledGraph& graph) {
   value_block_.assign(graph.values().size(), -1);
   const auto add = [&](int v, int first, int last) {
     value_block_[static_cast<size_t>(v)] = static_cast<int>(blocks_.size());
-    blocks_.push_back({align_up(tensors_[static_cast<size_t>(v)].bytes()), first, last, 0});
+    blocks_.push_back({align_up(tensors_[static_cast<size_t>(v)].bytes(), graph.alignment()), first, last, 0});
   };
   for (int v = 0; v < static_cast<int>(graph.values().size()); ++v)
     if (graph.values()[static_cast<size_t>(v)].place == Place::arena && graph.use(v).first >= 0)
@@ -42,10 +42,10 @@ void MemoryPlan::add_workspaces(const CompiledGraph& graph, ThreadPool& pool) {
   node_block_.assign(static_cast<size_t>(nodes), -1);
   operands_.resize(static_cast<size_t>(graph.most_operands()));
   tiles_.resize(static_cast<size_t>(nodes));
-  const auto add = [this](int n, int64_t bytes) {
+  const auto add = [&](int n, int64_t bytes) {
     if (bytes <= 0) return;
     node_block_[static_cast<size_t>(n)] = static_cast<int>(blocks_.size());
-    blocks_.push_back({align_up(bytes), n, n, 0});
+    blocks_.push_back({align_up(bytes, graph.alignment()), n, n, 0});
   };
   for (int n = 0; n < nodes; ++n) {
     if (graph.tile(n)) {

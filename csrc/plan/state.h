@@ -8,11 +8,12 @@
 
 #include "plan/prepared.h"
 #include "runtime/arena.h"
+#include "runtime/device_memory.h"
 #include "runtime/tensor.h"
 
 namespace longer {
 
-enum class Backend : uint8_t { cpu, reference };
+enum class Backend : uint8_t { cpu, reference, cuda };
 
 struct StoreDescription {
   std::string name;
@@ -25,14 +26,18 @@ struct Store {
   DType declared;
   DType held;  // f64 for the f32 stores of the reference backend
   int64_t size;
-  MemoryBlock memory;
+  void* data = nullptr;  // device memory for the cuda backend
+  MemoryBlock host;
+  DeviceMemory on_device;
 };
 
 class State {
  public:
-  State(const std::vector<StoreDescription>& stores, Backend backend);  // zeroed
+  // Zeroed. The cuda backend has its stores on the device, the others know none.
+  State(const std::vector<StoreDescription>& stores, Backend backend, std::shared_ptr<Device> device = nullptr);
 
   Backend backend() const { return backend_; }
+  const Device* device() const { return device_.get(); }
   int64_t bytes() const { return bytes_; }
   Store* find(const std::string& name);  // nullptr when unknown
 
@@ -51,9 +56,11 @@ class State {
 
  private:
   char* range(const std::string& store, int64_t offset, const Tensor& other, DType* held);
+  void add(const StoreDescription& store);
 
   std::vector<std::unique_ptr<Store>> stores_;
   Backend backend_;
+  std::shared_ptr<Device> device_;
   int64_t bytes_ = 0;
   std::atomic<int> users_{0}, writers_{0};
   std::atomic<uint64_t> version_{1};

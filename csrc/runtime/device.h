@@ -1,5 +1,6 @@
 // The device that a plan runs on: memory, streams, events. Two back ends: CUDA (kernels/cuda/device.cu) and an emulated
-// one (test/simt/emulated_device.cpp) which runs the same kernels on the CPU, in any order that the streams allow.
+// one (test/simt/emulated_device.cpp) which runs the same kernels on the CPU, in any order that the streams allow. A binary
+// has one of the two, or none (kernels/cuda/none.cpp): which one is linked decides. Any thread may call.
 // All calls but synchronize and the openers return before the work is done. Failures throw Error: ERR_MEMORY where memory
 // is out, ERR_DEVICE for everything else.
 #pragma once
@@ -50,6 +51,7 @@ class Device {
   virtual void synchronize(Stream stream) = 0;
 };
 
-std::unique_ptr<Device> open_cuda_device(int index);  // in builds with CUDA
+// 'cuda:<index>' or 'emulated'. Throws ERR_DEVICE with the reason and the remedy where this binary or machine has no such device.
+std::unique_ptr<Device> open_device(const std::string& name);
 
 }  // namespace longer

@@ -22,7 +22,9 @@ int available_threads() {
   return static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
 }
 
-Runtime::Runtime(int threads) : threads_(std::min(threads < 1 ? available_threads() : threads, kMostThreads)) {
+Runtime::Runtime(int threads, std::shared_ptr<Device> device)
+    : threads_(std::min(threads < 1 ? available_threads() : threads, kMostThreads)),
+      lane_(device ? std::make_unique<DeviceLane>(std::move(device)) : nullptr) {
   std::promise<void> started;
   auto ready = started.get_future();
   thread_ = std::thread([this, &started] {

@@ -1,4 +1,4 @@
-// A runtime: one thread of its own that runs tasks in the order posted, with a pool and an arena for them.
+// A runtime: one thread of its own that runs tasks in the order posted, with a pool and an arena for them; or with a device.
 #pragma once
 #include <condition_variable>
 #include <deque>
@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "runtime/arena.h"
+#include "runtime/device_lane.h"
 #include "runtime/thread_pool.h"
 
 namespace longer {
@@ -24,8 +25,9 @@ int available_threads();  // the processors that this process may use
 
 class Runtime {
  public:
-  explicit Runtime(int threads);  // 0: available_threads(). The runtime's own thread is one of them.
-  ~Runtime();                     // runs what is queued, then joins; not from the runtime's own thread
+  // 0 threads: available_threads(). The runtime's own thread is one of them.
+  explicit Runtime(int threads, std::shared_ptr<Device> device = nullptr);
+  ~Runtime();  // runs what is queued, then joins; not from the runtime's own thread
   Runtime(const Runtime&) = delete;
   Runtime& operator=(const Runtime&) = delete;
 
@@ -33,6 +35,7 @@ class Runtime {
   int threads() const { return threads_; }
   ThreadPool& pool() { return *pool_; }  // loops only from a task; its size from any thread
   Arena& arena() { return arena_; }      // from a task; its capacity from any thread
+  DeviceLane* lane() { return lane_.get(); }  // nullptr: runs are the CPU's. From a task; its device from any thread
 
  private:
   void loop();
@@ -40,6 +43,7 @@ class Runtime {
   int threads_;
   std::unique_ptr<ThreadPool> pool_;
   Arena arena_;
+  std::unique_ptr<DeviceLane> lane_;
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<Task*> queue_;

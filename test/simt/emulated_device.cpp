@@ -3,11 +3,13 @@
 #include <cstdlib>
 #include <cstring>
 #include <deque>
-#include "simt/random.h"
+#include <mutex>
 #include <vector>
 
+#include "kernels/cuda/probe.h"
 #include "runtime/error.h"
 #include "simt/machine.h"
+#include "simt/random.h"
 
 namespace simt {
 
@@ -27,6 +29,10 @@ struct EmulatedStream {
   std::deque<Item> queue;
 };
 
+// Runtimes have threads of their own, the machine is one: whoever queues, waits or gives memory back holds it.
+std::recursive_mutex machine;
+using Hold = std::lock_guard<std::recursive_mutex>;
+
 std::vector<EmulatedStream*> streams;
 
 EmulatedStream* of(longer::Stream stream) { return static_cast<EmulatedStream*>(stream.handle); }
@@ -37,7 +43,7 @@ bool can_run(const EmulatedStream& stream) {
 }
 
 // Runs work of all streams, any stream that can go first, until `stream` (nullptr: every stream) is empty.
-void drain(EmulatedStream* stream) {
+void run_queued(EmulatedStream* stream) {
   Random order_of_streams(options().seed);
   std::vector<EmulatedStream*> ready;
   for (;;) {
@@ -53,6 +59,16 @@ void drain(EmulatedStream* stream) {
   }
   for (const EmulatedStream* s : streams)
     if (!s->queue.empty() && (!stream || s == stream)) throw Failure("a stream waits for an event that never happens");
+}
+
+void drain(EmulatedStream* stream) {
+  const Hold hold(machine);
+  try {
+    run_queued(stream);
+  } catch (...) {  // as a context that failed: nothing that was queued runs any more
+    for (EmulatedStream* s : streams) s->queue.clear();
+    throw;
+  }
 }
 
 class EmulatedDevice : public longer::Device {
@@ -75,10 +91,12 @@ class EmulatedDevice : public longer::Device {
   void release_host(void* memory) override { release(memory); }
 
   longer::Stream create_stream() override {
+    const Hold hold(machine);
     streams.push_back(new EmulatedStream);
     return {streams.back()};
   }
   void destroy(longer::Stream stream) override {
+    const Hold hold(machine);
     synchronize(stream);
     for (size_t i = 0; i < streams.size(); ++i)
       if (streams[i] == of(stream)) streams.erase(streams.begin() + static_cast<std::ptrdiff_t>(i)), i = streams.size();
@@ -97,11 +115,13 @@ class EmulatedDevice : public longer::Device {
     delete of(event);
   }
   void record(longer::Event event, longer::Stream stream) override {
+    const Hold hold(machine);
     EmulatedEvent* e = of(event);
     const int64_t turn = ++e->recorded;
     enqueue(stream, [=] { e->happened = turn; });
   }
   void wait(longer::Stream stream, longer::Event event) override {
+    const Hold hold(machine);
     if (of(stream)) of(stream)->queue.push_back({nullptr, of(event), of(event)->recorded});
     else drain(nullptr);
   }
@@ -116,6 +136,7 @@ class EmulatedDevice : public longer::Device {
 }  // namespace
 
 void enqueue(longer::Stream stream, std::function<void()> work) {
+  const Hold hold(machine);
   if (stream.handle) of(stream)->queue.push_back({std::move(work), nullptr, 0});
   else work();
 }
@@ -123,3 +144,18 @@ void enqueue(longer::Stream stream, std::function<void()> work) {
 std::unique_ptr<longer::Device> open_emulated_device() { return std::make_unique<EmulatedDevice>(); }
 
 }  // namespace simt
+
+namespace longer {
+
+CudaState cuda_state() {
+  CudaState state;
+  state.reason = "this binary has the emulated device in CUDA's place";
+  return state;
+}
+
+std::unique_ptr<Device> open_device(const std::string& name) {
+  if (name != "emulated") throw Error("ERR_DEVICE", "there is no device '" + name + "': this binary has the emulated one only");
+  return simt::open_emulated_device();
+}
+
+}  // namespace longer

@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include "kernels/cuda/probe.h"
 #include "runtime/error.h"
 
 namespace longer {
@@ -92,6 +93,8 @@ class CudaDevice : public Device {
 
 }  // namespace
 
-std::unique_ptr<Device> open_cuda_device(int index) { return std::make_unique<CudaDevice>(index); }
+std::unique_ptr<Device> open_device(const std::string& name) {
+  return std::make_unique<CudaDevice>(usable_gpu(name));
+}
 
 }  // namespace longer

@@ -10,7 +10,7 @@ namespace longer::cuda {
 // writes nothing out of bounds, and leaves `code` in the word `fault`, for whoever waits for the run to throw.
 struct Queue {
   Stream stream;
-  int32_t* fault = nullptr;  // device memory, 0 before the run; null: not told
+  int32_t* fault = nullptr;  // device memory, 0 before the run; null: not told. The largest code stays
   int32_t code = 1;
 };
 

@@ -157,12 +157,13 @@ struct Sums {
   const double* of[kMostSums];
 };
 
-__global__ void clip(Sums sums, int count, int own, double limit, float* scale, float* norm) {
+// After a fault no optimizer of the run may step: NaN tells them.
+__global__ void clip(Sums sums, int count, int own, double limit, const int32_t* fault, float* scale, float* norm) {
   double sum = 0, guard = 0;
   for (int i = 0; i < count; ++i) (i < own ? sum : guard) += *sums.of[i];
   const double length = sqrt(sum);
   *norm = static_cast<float>(length);
-  *scale = static_cast<float>(!(fabs(length + guard) < INFINITY) ? NAN : limit > 0 && length > limit ? limit / length : 1);
+  *scale = static_cast<float>(!(fabs(length + guard) < INFINITY) || (fault && *fault) ? NAN : limit > 0 && length > limit ? limit / length : 1);
 }
 
 }  // namespace
@@ -207,7 +208,7 @@ void clip_scale(const Call& call, const Queue& queue) {
   if (a.count > kMostSums) throw shape_error("clip_scale: more sums than the device takes");
   Sums sums{};
   for (int i = 0; i < a.count; ++i) sums.of[i] = vector_of<double>("clip_scale", a.sums[i]);
-  launch(queue.stream, "clip_scale", clip, dim3(1), dim3(1), 0, sums, a.count, a.own, a.limit, vector_of<float>("clip_scale", a.scale),
+  launch(queue.stream, "clip_scale", clip, dim3(1), dim3(1), 0, sums, a.count, a.own, a.limit, static_cast<const int32_t*>(queue.fault), vector_of<float>("clip_scale", a.scale),
          vector_of<float>("clip_scale", a.norm));
 }
 

@@ -1,7 +1,10 @@
 // The device query, and one trivial kernel that proves that code for this GPU is in the binary.
 #include <cuda_runtime.h>
 
+#include <cstdlib>
+
 #include "kernels/cuda/probe.h"
+#include "runtime/error.h"
 
 namespace longer {
 
@@ -46,6 +49,30 @@ CudaState cuda_state() {
   state.reason = try_kernel();
   state.usable = state.reason.empty();
   return state;
+}
+
+int usable_gpu(const std::string& name) {
+  const auto refused = [&](const std::string& why, const char* remedy) {
+    return Error("ERR_DEVICE", "the device '" + name + "' cannot be used: " + why + ". " + remedy);
+  };
+  const CudaState state = cuda_state();
+  if (state.device_count == 0)
+    throw refused(state.reason, state.driver_version == 0 ? "Install NVIDIA's driver r580 or newer, or use the device 'cpu'"
+                                : state.driver_version < state.runtime_version ? "Install a newer driver, or use the device 'cpu'"
+                                                                               : "See whether nvidia-smi lists a GPU, or use the device 'cpu'");
+  const std::string prefix = "cuda:";
+  const int index = name.rfind(prefix, 0) == 0 ? std::atoi(name.c_str() + prefix.size()) : -1;
+  if (index < 0 || index >= state.device_count)
+    throw refused("there are " + std::to_string(state.device_count) + " GPUs", "Name one from cuda:0 on");
+  int major = 0, minor = 0;
+  cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, index);
+  cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, index);
+  if (major < 8)
+    throw refused(state.names[static_cast<size_t>(index)] + " is of sm_" + std::to_string(major) + std::to_string(minor) +
+                      ", and the oldest that this binary has code for is sm_80 (Ampere)",
+                  "Use a newer GPU or the device 'cpu'");
+  if (!state.usable) throw refused(state.reason, "Use the device 'cpu'");
+  return index;
 }
 
 }  // namespace longer

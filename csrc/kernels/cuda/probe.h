@@ -17,4 +17,7 @@ struct CudaState {
 
 CudaState cuda_state();
 
+// The index of the GPU called 'cuda:<index>'; throws ERR_DEVICE with what is wrong and what to do. In builds with CUDA.
+int usable_gpu(const std::string& name);
+
 }  // namespace longer

@@ -1,0 +1,43 @@
+// Memory of a device that goes back when its owner goes.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <utility>
+
+#include "runtime/device.h"
+
+namespace longer {
+
+class DeviceMemory {
+ public:
+  DeviceMemory() = default;
+  DeviceMemory(std::shared_ptr<Device> device, int64_t bytes) : device_(std::move(device)), data_(device_->allocate(bytes)), bytes_(bytes) {}
+  ~DeviceMemory() { release(); }
+  DeviceMemory(DeviceMemory&& other) noexcept { swap(other); }
+  DeviceMemory& operator=(DeviceMemory&& other) noexcept { swap(other); return *this; }
+
+  void* data() const { return data_; }
+  int64_t bytes() const { return bytes_; }
+
+  void release() noexcept {
+    try {
+      if (data_) device_->release(data_);
+    } catch (...) {  // a device that failed gives nothing back, and whoever ran on it was told
+    }
+    data_ = nullptr;
+    bytes_ = 0;
+  }
+
+ private:
+  void swap(DeviceMemory& other) {
+    std::swap(device_, other.device_);
+    std::swap(data_, other.data_);
+    std::swap(bytes_, other.bytes_);
+  }
+
+  std::shared_ptr<Device> device_;
+  void* data_ = nullptr;
+  int64_t bytes_ = 0;
+};
+
+}  // namespace longer

@@ -1,0 +1,325 @@
+// A whole training step and a scorer as compiled graphs, on the emulated device and by the reference in double: one stream,
+// one wait, parameters and optimizer state in the device's memory.
+#include <cmath>
+#include <map>
+
+#include "plan/executor.h"
+#include "runtime/error.h"
+#include "simt/check.h"
+#include "simt/emulated_device.h"
+#include "simt/machine.h"
+
+using namespace longer;
+using simt::expect;
+
+namespace {
+
+constexpr DType f32 = DType::f32, i32 = DType::i32, f64 = DType::f64;
+constexpr double kRequests = 5, kEvents = 40;
+constexpr int64_t kItems = 30, kWidth = 8, kHidden = 16;
+
+Dim fixed(int64_t n) { return {n, {}}; }
+const Dim requests{0, {{0, 1}}}, events{0, {{1, 1}}}, offsets{1, {{0, 1}}};
+
+class GraphMaker {
+ public:
+  GraphMaker() { graph.symbols = {"requests", "events"}; }
+  int value(const std::string& name, DType dtype, std::vector<Dim> dims, Place place = Place::arena, const std::string& store = "", int64_t at = 0) {
+    graph.values.push_back({name, dtype, std::move(dims), place, store, at});
+    return static_cast<int>(graph.values.size()) - 1;
+  }
+  void node(const std::string& op, std::vector<int> ins, std::vector<int> outs, std::vector<double> attributes = {}) {
+    graph.nodes.push_back({op, op + std::to_string(graph.nodes.size()), std::move(ins), std::move(outs), std::move(attributes)});
+  }
+  GraphDescription graph;
+};
+
+// Dense parameters and, in a store of the same layout, their gradients.
+struct Dense {
+  int w1, b1, w2, b2;
+  static constexpr int64_t size = kWidth * kHidden + kHidden + kHidden + 1;
+  Dense(GraphMaker& m, const std::string& store) {
+    int64_t at = 0;
+    const auto next = [&](const char* name, std::vector<Dim> dims, int64_t count) {
+      const int v = m.value(store + "." + name, f32, std::move(dims), Place::store, store, at);
+      at += count;
+      return v;
+    };
+    w1 = next("w1", {fixed(kWidth), fixed(kHidden)}, kWidth * kHidden);
+    b1 = next("b1", {fixed(kHidden)}, kHidden);
+    w2 = next("w2", {fixed(kHidden), fixed(1)}, kHidden);
+    b2 = next("b2", {fixed(1)}, 1);
+  }
+};
+
+struct Forward {
+  int ids, offsets, table, x, pre, pooled, logits;
+};
+
+// logits = mean over a request's events of gelu(table[id] w1 + b1), times w2 + b2
+Forward forward(GraphMaker& m, const Dense& p) {
+  Forward f;
+  f.ids = m.value("ids", i32, {events}, Place::input);
+  f.offsets = m.value("offsets", i32, {offsets}, Place::input);
+  f.table = m.value("table", f32, {fixed(kItems), fixed(kWidth)}, Place::store, "table");
+  f.x = m.value("x", f32, {events, fixed(kWidth)});
+  f.pre = m.value("pre", f32, {events, fixed(kHidden)});
+  const int hidden = m.value("hidden", f32, {events, fixed(kHidden)});
+  f.pooled = m.value("pooled", f32, {requests, fixed(kHidden)});
+  f.logits = m.value("logits", f32, {requests, fixed(1)}, Place::output);
+  m.node("embed", {f.table, f.ids, -1}, {f.x}, {1, 0, 0});
+  m.node("linear", {f.x, p.w1, p.b1}, {hidden, f.pre}, {1});
+  m.node("segment_pool", {hidden, f.offsets}, {f.pooled}, {1});
+  m.node("linear", {f.pooled, p.w2, p.b2}, {f.logits}, {0});
+  return f;
+}
+
+GraphDescription scorer() {
+  GraphMaker m;
+  forward(m, Dense(m, "dense"));
+  return m.graph;
+}
+
+GraphDescription training_step() {
+  GraphMaker m;
+  const Dense p(m, "dense"), g(m, "grad");
+  const Forward f = forward(m, p);
+  const auto flat = [&](const char* store) { return m.value(std::string("flat.") + store, f32, {fixed(Dense::size)}, Place::store, store); };
+  const int labels = m.value("labels", f32, {requests, fixed(1)}, Place::input), hyper = m.value("hyper", f32, {fixed(8)}, Place::input);
+  const int loss = m.value("loss", f32, {fixed(1)}, Place::output), per_task = m.value("per_task", f32, {fixed(1)}, Place::output);
+  const int dlogits = m.value("dlogits", f32, {requests, fixed(1)}), dpooled = m.value("dpooled", f32, {requests, fixed(kHidden)});
+  const int dhidden = m.value("dhidden", f32, {events, fixed(kHidden)}), dpre = m.value("dpre", f32, {events, fixed(kHidden)});
+  const int dx = m.value("dx", f32, {events, fixed(kWidth)});
+  const int rows = m.value("rows", i32, {events}), drows = m.value("drows", f32, {events, fixed(kWidth)}), count = m.value("count", i32, {fixed(1)});
+  const int dense_sum = m.value("dense_sum", f64, {fixed(1)}), sparse_sum = m.value("sparse_sum", f64, {fixed(1)});
+  const int scale = m.value("scale", f32, {fixed(1)}), norm = m.value("norm", f32, {fixed(1)}, Place::output);
+  m.node("bce", {f.logits, labels}, {loss, per_task}, {1});
+  m.node("bce_dx", {f.logits, labels}, {dlogits}, {1});
+  m.node("linear_dw", {f.pooled, dlogits}, {g.w2, g.b2});
+  m.node("linear_dx", {dlogits, p.w2}, {dpooled}, {0});
+  m.node("segment_pool_dx", {dpooled, f.offsets}, {dhidden}, {1});
+  m.node("activation_dx", {f.pre, dhidden}, {dpre}, {1});
+  m.node("linear_dw", {f.x, dpre}, {g.w1, g.b1});
+  m.node("linear_dx", {dpre, p.w1}, {dx}, {0});
+  m.node("sparse_grad", {f.ids, -1, dx}, {rows, drows, count}, {1, 0, 0});
+  m.node("sum_squares", {flat("grad")}, {dense_sum});
+  m.node("sum_squares", {drows, count}, {sparse_sum});
+  m.node("clip_scale", {dense_sum, sparse_sum}, {scale, norm}, {0.01, 2});
+  m.node("adamw", {flat("grad"), hyper, scale}, {flat("dense"), flat("first"), flat("second")}, {0.9, 0.999, 1e-8});
+  m.node("rowwise_adagrad", {rows, drows, count, hyper, scale},
+         {f.table, m.value("sums", f32, {fixed(kItems)}, Place::store, "sums")}, {1e-8});
+  return m.graph;
+}
+
+const std::vector<StoreDescription> stores = {{"dense", f32, Dense::size}, {"grad", f32, Dense::size}, {"first", f32, Dense::size},
+                                              {"second", f32, Dense::size}, {"table", f32, kItems * kWidth}, {"sums", f32, kItems}};
+
+Tensor list(void* data, DType dtype, size_t count) {
+  Tensor t;
+  t.data = data, t.dtype = dtype, t.rank = 1, t.dim[0] = static_cast<int64_t>(count);
+  return t;
+}
+
+// Data of a run by value name.
+struct Batch {
+  std::vector<int32_t> ids, offsets = {0, 7, 7, 8, 30, 40};  // an empty request and one of a single event
+  std::vector<float> labels = {1, 0, 0, 1, 0}, hyper = {0.01f, 0.1f, 0.05f, 1, 0, 0, 0, 0};
+  Batch() {
+    for (int i = 0; i < 40; ++i) ids.push_back(i * i % 29);
+  }
+};
+
+class Subject {
+ public:
+  Subject(Backend backend, std::shared_ptr<Device> device)
+      : runtime(std::make_shared<Runtime>(1, device)), state(std::make_shared<State>(stores, backend, device)), backend_(backend) {
+    for (const StoreDescription& s : stores) {
+      std::vector<float> values(static_cast<size_t>(s.size));
+      const bool parameter = s.name == "dense" || s.name == "table";
+      for (size_t i = 0; i < values.size(); ++i) values[i] = parameter ? std::sin(static_cast<float>(i * i + s.name.size())) / 3 : 0.f;
+      state->write(s.name, 0, list(values.data(), f32, values.size()));
+    }
+  }
+
+  Executor compile(GraphDescription graph) { return Executor(std::move(graph), state, runtime, backend_); }
+
+  std::vector<double> store(const std::string& name) {
+    std::vector<double> values(static_cast<size_t>(state->find(name)->size));
+    state->read(name, 0, list(values.data(), f64, values.size()));
+    return values;
+  }
+
+  std::shared_ptr<Runtime> runtime;
+  std::shared_ptr<State> state;
+
+ private:
+  Backend backend_;
+};
+
+struct Ran {
+  std::map<std::string, std::vector<float>> outputs;
+  RunOutcome outcome;
+  std::string error, code;
+};
+
+Ran run(Executor& executor, Batch& batch, void (*change)(RunRequest&) = [](RunRequest&) {}) {
+  Ran ran;
+  RunRequest request;
+  request.sizes = {kRequests, kEvents};
+  const CompiledGraph& graph = executor.graph();
+  const auto borrowed = [](auto& values, DType dtype) { return Borrowed{values.data(), dtype, static_cast<int64_t>(values.size()), false}; };
+  for (int v : graph.inputs()) {
+    const std::string& name = graph.values()[static_cast<size_t>(v)].name;
+    request.inputs.push_back(name == "ids" ? borrowed(batch.ids, i32) : name == "offsets" ? borrowed(batch.offsets, i32) : name == "labels" ? borrowed(batch.labels, f32) : borrowed(batch.hyper, f32));
+  }
+  for (int v : graph.outputs()) {
+    std::vector<float>& values = ran.outputs[graph.values()[static_cast<size_t>(v)].name];
+    values.assign(static_cast<size_t>(graph.shape(v, request.sizes).size()), NAN);
+    request.outputs.push_back(borrowed(values, f32));
+  }
+  change(request);
+  try {
+    executor.check(request);
+    executor.run(request, ran.outcome);
+  } catch (const Error& error) {
+    ran.error = error.what(), ran.code = error.code();
+  }
+  return ran;
+}
+
+void expect_near(const std::vector<double>& found, const std::vector<double>& want, const std::string& what) {
+  double most = 1e-3, worst = 0;
+  for (double w : want) most = std::max(most, std::fabs(w));
+  for (size_t i = 0; i < want.size(); ++i) {
+    const double off = std::fabs(found[i] - want[i]);
+    if (!(off <= worst)) worst = off;
+  }
+  expect(worst <= 2e-5 * most, what + ": off by " + std::to_string(worst) + " of " + std::to_string(most));
+}
+
+std::vector<double> wide(const std::vector<float>& values) { return {values.begin(), values.end()}; }
+
+void steps_and_scores_agree(const std::shared_ptr<Device>& device) {
+  Subject exact(Backend::reference, nullptr), emulated(Backend::cuda, device);
+  Executor want_step = exact.compile(training_step()), step = emulated.compile(training_step());
+  Executor want_score = exact.compile(scorer()), score = emulated.compile(scorer());
+  Batch batch;
+  for (int t = 1; t <= 3; ++t) {
+    batch.hyper[3] = static_cast<float>(t);
+    const Ran want = run(want_step, batch), found = run(step, batch);
+    expect(want.error.empty() && found.error.empty(), want.error + found.error);
+    for (const auto& [name, values] : want.outputs) expect_near(wide(found.outputs.at(name)), wide(values), "step " + std::to_string(t) + " " + name);
+    for (const StoreDescription& s : stores) expect_near(emulated.store(s.name), exact.store(s.name), "step " + std::to_string(t) + " store " + s.name);
+    const Ran scored = run(score, batch);
+    expect_near(wide(scored.outputs.at("logits")), wide(run(want_score, batch).outputs.at("logits")), "scores after step " + std::to_string(t));
+  }
+}
+
+void schedules_do_not_matter(const std::shared_ptr<Device>& device) {
+  std::vector<std::vector<double>> first;
+  for (const simt::Schedule schedule : {simt::Schedule::forward, simt::Schedule::reverse, simt::Schedule::random}) {
+    simt::options().schedule = schedule;
+    Subject subject(Backend::cuda, device);
+    Executor step = subject.compile(training_step());
+    Batch batch;
+    run(step, batch);
+    std::vector<std::vector<double>> held;
+    for (const StoreDescription& s : stores) held.push_back(subject.store(s.name));
+    if (first.empty()) first = held;
+    expect(held == first, "the state after a step depends on the schedule of threads");
+  }
+  simt::options().schedule = simt::Schedule::forward;
+}
+
+void an_illegal_id_is_told(const std::shared_ptr<Device>& device) {
+  Subject subject(Backend::cuda, device);
+  Executor step = subject.compile(training_step());
+  Batch good, bad;
+  bad.ids[11] = static_cast<int32_t>(kItems);
+  const std::vector<double> before = subject.store("dense"), rows = subject.store("table");
+  const Ran ran = run(step, bad);
+  expect(ran.code == "ERR_KERNEL" && ran.error == "node 0 'embed0' (embed): an id or an index is past what it reads", ran.error);
+  expect(subject.store("dense") == before && subject.store("table") == rows, "a step with an illegal id changed the parameters");
+  expect(run(step, good).error.empty() && subject.store("dense") != before, "the next run is not bothered");
+}
+
+void questions_are_answered(const std::shared_ptr<Device>& device) {
+  Subject subject(Backend::cuda, device);
+  Executor step = subject.compile(training_step());
+  Batch batch;
+  const std::vector<double> before = subject.store("dense");
+  const Ran cancelled = run(step, batch, [](RunRequest& r) { r.cancelled = true; });
+  expect(cancelled.outcome.cancelled && subject.store("dense") == before, "a run that was cancelled before it began did something");
+  const Ran profiled = run(step, batch, [](RunRequest& r) { r.profile = r.check_finite = true; });
+  expect(profiled.outcome.times.size() == step.graph().leaves().size() && profiled.outcome.times[1] > 0, "no times");
+  expect(profiled.outcome.first_non_finite == -1, "finite values are called otherwise");
+  const Ran quiet = run(step, batch, [](RunRequest& r) { r.outputs.assign(r.outputs.size(), Borrowed()); });
+  expect(quiet.error.empty() && std::isnan(quiet.outputs.at("loss")[0]), "outputs that nobody takes");
+  float nan = NAN;
+  subject.state->write("dense", 3, list(&nan, f32, 1));
+  expect(run(step, batch, [](RunRequest& r) { r.check_finite = true; }).outcome.first_non_finite == 1, "the first node with a NaN is not named");
+  const MemoryPromise promise = step.promise({kRequests, kEvents});
+  expect(promise.arena >= 40 * (kWidth + kHidden) * 4 && !promise.largest.empty(), "the promise of memory");
+}
+
+// embed and linear as the body of a tile.
+void tiles_are_laid_open(const std::shared_ptr<Device>& device) {
+  GraphMaker m;
+  const Dense p(m, "dense");
+  const Forward f = forward(m, p);
+  auto tile = std::make_shared<Tile>();
+  tile->symbol = 1, tile->rows = 8, tile->offsets = f.offsets;
+  tile->body.assign(m.graph.nodes.begin(), m.graph.nodes.begin() + 2);
+  const int hidden = tile->body[1].outputs[0];
+  tile->body[1].outputs.pop_back();
+  tile->roles = {{f.table, TileRole::whole}, {f.ids, TileRole::row}, {f.x, TileRole::inner}, {p.w1, TileRole::whole}, {p.b1, TileRole::whole},
+                 {hidden, TileRole::row}, {f.offsets, TileRole::offsets}};
+  const Node tiled{"tiled", "events", {f.table, f.ids, p.w1, p.b1, f.offsets}, {hidden}, {}, tile};
+  m.graph.nodes.erase(m.graph.nodes.begin(), m.graph.nodes.begin() + 2);
+  m.graph.nodes.insert(m.graph.nodes.begin(), tiled);
+  Batch batch;
+  Subject exact(Backend::reference, nullptr), emulated(Backend::cuda, device);
+  Executor want = exact.compile(m.graph), found = emulated.compile(m.graph);
+  expect(found.graph().nodes().size() == 4, "a tile is its operations");
+  expect_near(wide(run(found, batch).outputs.at("logits")), wide(run(want, batch).outputs.at("logits")), "a tiled graph");
+}
+
+template <class Body>
+Error error_of(Body&& body) {
+  try {
+    body();
+  } catch (const Error& error) {
+    return error;
+  }
+  return {"", "no error"};
+}
+
+void what_cannot_run_is_refused(const std::shared_ptr<Device>& device) {
+  Subject subject(Backend::cuda, device);
+  GraphMaker m;
+  const int x = m.value("x", f32, {requests, fixed(4)}, Place::input), y = m.value("y", f32, {requests, fixed(4)}, Place::output);
+  const int at = m.value("at", i32, {requests}, Place::input);
+  m.node("write_rows", {x, at}, {y});
+  const Error missing = error_of([&] { subject.compile(m.graph); });
+  expect(std::string(missing.code()) == "ERR_DEVICE" && std::string(missing.what()).find("node 0 'write_rows0' (write_rows): the operation 'write_rows' has no CUDA kernel") == 0, missing.what());
+  Subject host(Backend::cpu, nullptr);
+  const Error elsewhere = error_of([&] { Executor(scorer(), subject.state, host.runtime, Backend::cuda); });
+  expect(std::string(elsewhere.what()) == "the state is not on the device of the runtime", elsewhere.what());
+  const Error other = error_of([&] { Executor(scorer(), subject.state, subject.runtime, Backend::cpu); });
+  expect(std::string(other.what()) == "the state was made for another backend than the plan", other.what());
+  const Error cuda = error_of([] { open_device("cuda:0"); });
+  expect(std::string(cuda.code()) == "ERR_DEVICE", cuda.what());
+}
+
+}  // namespace
+
+int main() {
+  const std::shared_ptr<Device> device = simt::open_emulated_device();
+  steps_and_scores_agree(device);
+  schedules_do_not_matter(device);
+  an_illegal_id_is_told(device);
+  questions_are_answered(device);
+  tiles_are_laid_open(device);
+  what_cannot_run_is_refused(device);
+  return simt::report("device_plan_test");
+}
