@@ -4,11 +4,12 @@ import { Ajv2020 } from 'ajv/dist/2020.js';
 import fc from 'fast-check';
 import t, { type Test } from 'tap';
 import { readRunConfig } from '../lib/cli/config_file.ts';
-import { configSchema, datasetSchema, modelShape, trainShape } from '../lib/cli/settings.ts';
+import { configSchema, datasetSchema, modelShape } from '../lib/cli/settings.ts';
 import { LongerError } from '../lib/errors.ts';
 import { presets } from '../lib/model/config.ts';
 import { schemaFromJSON } from '../lib/schema/schema.ts';
-import { trainDefaults } from '../lib/train/options.ts';
+import { checkTrainOptions, trainDefaults, type TrainOptions } from '../lib/train/options.ts';
+import { trainShape } from '../lib/train/shape.ts';
 import { richSchema, variants } from './helpers.ts';
 
 const ajv = new Ajv2020({ strict: false });
@@ -22,7 +23,7 @@ t.test('the published schemas are valid', (t) => {
 t.test('every default and variant has its shape', (t) => {
   for (const preset of Object.values(presets)) modelShape.check(preset(), 'model', 'ERR_CONFIG');
   for (const config of Object.values(variants)) modelShape.check(config, 'model', 'ERR_CONFIG');
-  trainShape.check(trainDefaults, 'train', 'ERR_CONFIG');
+  checkTrainOptions(trainDefaults);
   t.equal(schemaFromJSON(JSON.parse(JSON.stringify(richSchema)) as object).hash, richSchema.hash);
   t.end();
 });
@@ -69,6 +70,20 @@ await t.test('what is wrong is named with its path, and the published schema ref
     // What a changed kind has to bring depends on the model below it, which a schema of the file alone cannot say.
     if (!/is missing/.test(message.source)) t.notOk(validate(value), JSON.stringify(value));
   }
+});
+
+t.test('the trainer refuses what a config file may not hold', (t) => {
+  const wrong: readonly (readonly [Record<string, unknown>, string, RegExp])[] = [
+    [{ dense: { ...trainDefaults.dense, fanInBase: 1.5 } }, 'train.dense.fanInBase', /whole number of at least 0, got 1.5/],
+    [{ dense: { ...trainDefaults.dense, beta1: 1 } }, 'train.dense.beta1', /below 1/],
+    [{ batch: { maxEvents: 10.5, maxRequests: 4 } }, 'train.batch.maxEvents', /whole number/],
+    [{ schedule: { ...trainDefaults.schedule, warmup: -1 } }, 'train.schedule.warmup', /at least 0/],
+    [{ sparseSchedule: { warmup: 0, kind: 'linear', floor: 1 } }, 'train.sparseSchedule.kind', /"constant" or "cosine"/],
+    [{ shufleWindow: 3 }, 'train', /unknown key 'shufleWindow'; did you mean 'shuffleWindow'/],
+    [{ ema: 1 }, 'train.ema', /below 1, got 1/],
+  ];
+  for (const [over, place, message] of wrong) t.throws(() => { checkTrainOptions({ ...trainDefaults, ...over } as unknown as TrainOptions); }, { code: 'ERR_CONFIG', place, message });
+  t.end();
 });
 
 await t.test('what is given is laid over the preset', async (t) => {

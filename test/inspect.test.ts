@@ -38,6 +38,15 @@ await t.test('costs are those of the model that runs, for every kind, precision 
     }
 });
 
+t.test('a scope is named once in the path of an operation', (t) => {
+  for (const name of ['paper', 'anchored', 'gate', 'three inner blocks', 'learnable', 'base', 'din', 'transformer'])
+    for (const { name: path } of new ModelDescription(richSchema, models[name]!).forward().nodes) {
+      const scopes = path.split('.').slice(0, -1);
+      t.notOk(scopes.some((scope, i) => scope === scopes[i + 1]), path);
+    }
+  t.end();
+});
+
 t.test('inspect takes a preset, a config file or a checkpoint', (t) => {
   const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => name !== 'NODE_OPTIONS')); // tap's own loader
   const longer = (...args: string[]) => spawnSync(process.execPath, ['--import', 'tsx', join(import.meta.dirname, '..', 'lib', 'cli', 'main.ts'), 'inspect', ...args], { encoding: 'utf8', env });

@@ -47,7 +47,7 @@ await t.test('parts of a model can stay in fp32; unknown parts and modes are ref
   checkPrecision(policy, graph, 'precision');
   const typed = model.forward(policy);
   for (const n of typed.nodes) {
-    const inside = /(^|\.)head\.|\.layer0\.qkv\./.test(n.name);
+    const inside = /(^|\.)(head|layer0\.qkv)\./.test(n.name);
     const floats = n.outputs.filter((v) => v?.dtype === 'f32' || v?.dtype === 'bf16');
     if (n.op.name === 'cast' || n.op.name.includes('attention')) continue;
     if (n.op.name === 'linear' && inside) t.equal(n.inputs[0]!.dtype, 'f32', `${n.name} multiplies in f32`);

@@ -2,13 +2,13 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { presets } from '../lib/model/config.ts';
+import { type LongerConfig, presets } from '../lib/model/config.ts';
 import { ModelDescription } from '../lib/model/model.ts';
 import { Runtime, State } from '../lib/native/plan.ts';
 import { Ranker } from '../lib/rank/ranker.ts';
 import { encodeRequest } from '../lib/schema/encode.ts';
 import { id } from '../lib/schema/features.ts';
-import { defineSchema } from '../lib/schema/schema.ts';
+import { defineSchema, type Schema } from '../lib/schema/schema.ts';
 import { trainDefaults } from '../lib/train/options.ts';
 import { Trainer } from '../lib/train/trainer.ts';
 import { batchOf, requests, richSchema, tiny, variants } from './helpers.ts';
@@ -53,6 +53,35 @@ await t.test('requests are taken as the schema types them', async (t) => {
   await t.rejects(ranker.score(cache, [foreign]), { code: 'ERR_SCHEMA' });
   t.throws(() => ranker.pack([null as never]), { code: 'ERR_DATA', place: 'request 0' });
   await t.rejects(ranker.score(cache, [null as never]), { code: 'ERR_DATA', place: 'request 0: candidates' });
+});
+
+await t.test('histories packed for another model are refused where its form is another', async (t) => {
+  const ranker = (config: LongerConfig, schema: Schema = richSchema): Ranker => {
+    const model = new ModelDescription(schema, config);
+    const state = new State(model.layout.stores());
+    model.initialise(state, 1);
+    const made = new Ranker(model, state, runtime, { owned: [state] });
+    t.teardown(() => { made.dispose(); });
+    return made;
+  };
+  const [one, twin, other] = [ranker(tiny), ranker({ ...tiny }), ranker({ ...tiny, merge: 3, inner: { blocks: 1, heads: 1 }, alignment: 'oldest' })];
+  const packed = one.pack([request]);
+  t.same((await twin.prefill(packed)).arrays, (await twin.prefill([request])).arrays, 'the same settings and schema');
+  await t.rejects(other.prefill(packed), { code: 'ERR_DATA', message: /packed in another form: merge 2, and this model has 3; .*alignment "newest", and this model has "oldest".*Pack them with this ranker/ });
+  const foreign = defineSchema({ ...richSchema.spec, labels: { click: {} } });
+  await t.rejects(ranker(tiny, foreign).prefill(packed), { code: 'ERR_SCHEMA' });
+});
+
+await t.test('a state in training is ranked with the average that its checkpoints hold', async (t) => {
+  const model = new ModelDescription(richSchema, tiny);
+  using trainer = new Trainer(model, { ...trainDefaults, ema: 0.9, schedule: { warmup: 0, kind: 'constant', floor: 1 } }, runtime);
+  const some = requests([5, 24], [2, 3], 3);
+  for (let i = 0; i < 5; ++i) await trainer.train(batchOf(some, tiny));
+  using ranker = new Ranker(model, trainer.state, runtime, { denseStore: trainer.denseStore });
+  using raw = new Ranker(model, trainer.state, runtime);
+  const evaluated = await trainer.predict(batchOf(some, tiny));
+  t.same(await ranker.score(await ranker.prefill(some)), evaluated);
+  t.notSame(await raw.score(await raw.prefill(some)), evaluated, 'the raw weights are others');
 });
 
 await t.test('other candidates of a cache score as if they had come with the request', async (t) => {

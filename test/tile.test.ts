@@ -181,7 +181,7 @@ await t.test('profile, finite check and abort reach inside', async (t) => {
   const { store, offset } = model.layout.place('inner0.ffn.up.bias');
   state.write(store, offset, Float32Array.of(NaN));
   const bad = await plan.run(sizes, arrays, new Map(), { checkFinite: true });
-  t.equal(plan.nodes[bad.firstNonFinite]?.name, 'inner0.inner0.ffn.linear');
+  t.equal(plan.nodes[bad.firstNonFinite]?.name, 'inner0.ffn.linear');
 
   const broken = new Map(arrays).set('event.offsets', Int32Array.of(0, 24, 44, 56));
   await t.rejects(plan.run(sizes, broken), { code: 'ERR_GRAPH', message: /tiled.events: the offsets do not cover the rows/ });

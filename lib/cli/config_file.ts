@@ -4,7 +4,8 @@ import { type ModelConfig, type PresetName, presets } from '../model/config.ts';
 import { nearest } from '../schema/suggest.ts';
 import type { Shape } from '../schema/shape.ts';
 import { trainDefaults, type TrainOptions } from '../train/options.ts';
-import { modelShape, trainShape } from './settings.ts';
+import { trainShape } from '../train/shape.ts';
+import { modelShape } from './settings.ts';
 
 /** A config file: `{ "model": { "preset": "longer", ... }, "train": { ... } }`. Every key is optional. */
 export interface RunConfig {

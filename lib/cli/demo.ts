@@ -137,7 +137,7 @@ async function judge(trainer: Trainer, test: readonly EncodedRequest[]): Promise
 /** Candidates a second of one user: 200 candidates from the cache, and one candidate at a time by the full forward pass. */
 async function scoringSpeed(trainer: Trainer, request: EncodedRequest): Promise<Pick<DemoResult, 'cachedPerSecond' | 'uncachedPerSecond'>> {
   const { model, state, runtime } = trainer;
-  const ranker = new Ranker(model, state, runtime);
+  const ranker = new Ranker(model, state, runtime, { denseStore: trainer.denseStore });
   const repeat = (r: EncodedRequest, n: number): EncodedRequest => ({
     ...r,
     candidates: n,

@@ -1,8 +1,7 @@
-import type { SparseOptimizer } from '../graph/ops/optimizers.ts';
 import { type BaselineConfig, type LongerConfig, type ModelConfig, presets, type QuerySelection } from '../model/config.ts';
-import { list, number, object, oneOf, orNull, partial, type Shape, text, textOr, truth, variants, whole } from '../schema/shape.ts';
+import { list, number, object, oneOf, orNull, partial, type Shape, text, truth, variants, whole } from '../schema/shape.ts';
 import { schemaShape } from '../schema/schema_shape.ts';
-import { type Schedule, trainDefaults, type TrainOptions } from '../train/options.ts';
+import { trainShape } from '../train/shape.ts';
 
 /** What a config file may hold. The compiler holds the keys to the types of the options; the JSON Schema is printed from here. */
 
@@ -52,43 +51,6 @@ const baseline = <K extends BaselineConfig['kind']>(kind: K): Shape<BaselineConf
 export const modelShape = variants<ModelConfig>('kind', {
   longer, base: baseline('base'), 'sum-pooling': baseline('sum-pooling'), din: baseline('din'),
 });
-
-const beta = share;
-type Dense<K> = TrainOptions['dense'] & { readonly kind: K };
-type Sparse<K> = SparseOptimizer & { readonly kind: K } & { readonly learningRate: number };
-const denseRates = { learningRate: positive, weightDecay: number({ min: 0 }), fanInBase: whole({ min: 0 }), eps: positive };
-const schedule = object<Schedule>({ warmup: whole({ min: 0 }), kind: oneOf('constant', 'cosine'), floor: number({ min: 0, max: 1 }) });
-
-/** Settings that are accepted where the trainer has them. */
-const optional: Readonly<Record<string, Shape<unknown>>> = {
-  groups: list(object<{ readonly match: string; readonly learningRate?: number; readonly weightDecay?: number }>(
-    { match: text(), learningRate: number({ min: 0 }), weightDecay: number({ min: 0 }) }, ['learningRate', 'weightDecay'])),
-  sparseSchedule: orNull(schedule),
-  accumulate: count,
-  precision: textOr(oneOf('fp32', 'bf16'), object<{ readonly mode: 'bf16'; readonly full: readonly string[] }>({ mode: oneOf('bf16'), full: list(text()) })),
-};
-
-export const trainShape = object<TrainOptions>({
-  epochs: positive,
-  batch: object<TrainOptions['batch']>({ maxEvents: count, maxRequests: count }),
-  dense: variants<TrainOptions['dense']>('kind', {
-    adamw: object<Dense<'adamw'>>({ kind: oneOf('adamw'), ...denseRates, beta1: beta, beta2: beta }),
-    rmsprop: object<Dense<'rmsprop'>>({ kind: oneOf('rmsprop'), ...denseRates, alpha: share, momentum: share }),
-  }),
-  sparse: variants<TrainOptions['sparse']>('kind', {
-    'rowwise-adagrad': object<Sparse<'rowwise-adagrad'>>({ kind: oneOf('rowwise-adagrad'), learningRate: positive, eps: positive }),
-    adagrad: object<Sparse<'adagrad'>>({ kind: oneOf('adagrad'), learningRate: positive, eps: positive }),
-    adam: object<Sparse<'adam'>>({ kind: oneOf('adam'), learningRate: positive, eps: positive, beta1: beta, beta2: beta }),
-  }),
-  clip: object<TrainOptions['clip']>({ dense: number({ min: 0 }), sparse: number({ min: 0 }) }),
-  schedule,
-  ema: share,
-  recompute: textOr(oneOf('none', 'selective', 'block'), object<{ readonly budget: number }>({ budget: whole({ min: 1 }) })),
-  seed: whole({ min: 0, max: 2 ** 31 - 1 }),
-  shuffleWindow: count,
-  onNonFinite: oneOf('stop', 'skip'),
-  ...Object.fromEntries(Object.entries(optional).filter(([key]) => key in trainDefaults)),
-} as Parameters<typeof object<TrainOptions>>[0]);
 
 const draft = 'https://json-schema.org/draft/2020-12/schema';
 

@@ -136,17 +136,21 @@ export class Graph {
   readonly parameters = new Map<string, Value>();
   /** Values that a recompute policy keeps: the borders of blocks. */
   readonly borders = new Set<Value>();
-  #scope: string[] = [];
+  readonly #scope: string[] = [];
   #names = new Map<string, number>();
   #backward = false;
 
-  /** Names of nodes and temporaries made inside start with `name`. */
+  /** Names of nodes and temporaries made inside start with `name`, said once: `inner0.norm1` within `inner0` adds `norm1`. */
   scope<T>(name: string, body: () => T): T {
-    this.#scope.push(name);
+    const outer = this.#scope.length;
+    const parts = name.split('.');
+    let said = Math.min(outer, parts.length);
+    while (parts.slice(0, said).some((part, i) => part !== this.#scope[outer - said + i])) --said;
+    this.#scope.push(...parts.slice(said));
     try {
       return body();
     } finally {
-      this.#scope.pop();
+      this.#scope.length = outer;
     }
   }
 

@@ -1,6 +1,7 @@
 import { firstKept, packBatch, packCandidates } from '../data/batch.ts';
 import { LongerError } from '../errors.ts';
 import { sizeOf } from '../graph/dim.ts';
+import type { Graph } from '../graph/graph.ts';
 import { lower } from '../graph/lower.ts';
 import { checkPrecision, type Precision } from '../graph/passes/precision.ts';
 import { loadCheckpoint } from '../model/checkpoint.ts';
@@ -8,7 +9,7 @@ import { layoutAppend, type Reuse } from '../model/append.ts';
 import { historyForm, type LongerConfig, type ModelConfig } from '../model/config.ts';
 import type { ModelInputs } from '../model/layout.ts';
 import { checkParity, type ParityReport } from '../model/parity.ts';
-import { type CacheEntry, ModelDescription } from '../model/model.ts';
+import { type CacheEntry, ModelDescription, parameterPlaces } from '../model/model.ts';
 import { Plan, Runtime, State } from '../native/plan.ts';
 import type { NumericArray } from '../native/types.ts';
 import { type EncodedCandidates, type EncodedRequest, encodeCandidates, encodeGrowth, encodeRequest } from '../schema/encode.ts';
@@ -25,6 +26,8 @@ export interface Prefilled {
 
 /** Requests encoded and laid out, as the graphs read them: what `pack` gives, for several uses without the work done again. */
 export interface PackedHistories {
+  /** The one that they were laid out for. */
+  readonly model: ModelDescription;
   readonly requests: readonly EncodedRequest[];
   readonly inputs: ModelInputs;
 }
@@ -60,15 +63,20 @@ export class Ranker<S extends SchemaSpec = SchemaSpec> implements Disposable {
   readonly #state: State;
   readonly #runtime: Runtime;
   readonly #owned: Disposable[];
+  readonly #denseStore: string;
   readonly #prefill: Plan;
   readonly #score: Plan;
   #append: Plan | undefined;
 
   /**
-   * @param options `owned`: what is disposed together with the ranker
+   * @param options `owned`: what is disposed together with the ranker; `denseStore`: where dense parameters are read, for a state in training
+   *   its `Trainer.denseStore`
    * @throws LongerError ERR_CONFIG for a precision that the model cannot be served in
    */
-  constructor(model: ModelDescription, state: State, runtime: Runtime, { precision = 'fp32', owned = [] }: { readonly precision?: Precision; readonly owned?: readonly Disposable[] } = {}) {
+  constructor(
+    model: ModelDescription, state: State, runtime: Runtime,
+    { precision = 'fp32', owned = [], denseStore = 'dense' }: { readonly precision?: Precision; readonly owned?: readonly Disposable[]; readonly denseStore?: string } = {},
+  ) {
     checkPrecision(precision, model.full().graph, 'precision');
     this.model = model;
     this.precision = precision;
@@ -76,8 +84,9 @@ export class Ranker<S extends SchemaSpec = SchemaSpec> implements Disposable {
     this.#state = state;
     this.#runtime = runtime;
     this.#owned = [...owned];
-    this.#prefill = new Plan(lower(model.prefill(precision), model.layout), state, runtime);
-    this.#score = new Plan(lower(model.score(precision), model.layout), state, runtime);
+    this.#denseStore = denseStore;
+    this.#prefill = this.#plan(model.prefill(precision));
+    this.#score = this.#plan(model.score(precision));
   }
 
   /**
@@ -116,16 +125,18 @@ export class Ranker<S extends SchemaSpec = SchemaSpec> implements Disposable {
   pack(requests: readonly (HistoryOf<S> | RequestOf<S> | EncodedRequest)[]): PackedHistories {
     const { schema, config } = this.model;
     const encoded = requests.map((r, i) => encodedRequest(schema, r, i));
-    return { requests: encoded, inputs: this.model.historyInputs(packBatch(schema, encoded, historyForm(config))) };
+    return { model: this.model, requests: encoded, inputs: this.model.historyInputs(packBatch(schema, encoded, historyForm(config))) };
   }
 
   /**
    * Computes what no candidate can change, for one or many requests.
    * @param requests users, contexts, times and histories, or what `pack` made of them; candidates that they bring are what `score` scores by default
-   * @throws LongerError ERR_DATA naming request and feature
+   * @throws LongerError ERR_DATA naming request and feature, or the settings of the model that they were packed for where its form is another;
+   *   ERR_SCHEMA where its schema is
    */
   async prefill(requests: readonly (HistoryOf<S> | RequestOf<S> | EncodedRequest)[] | PackedHistories, signal?: AbortSignal): Promise<Prefilled> {
     const packed = 'inputs' in requests ? requests : this.pack(requests);
+    if (packed.model !== this.model) checkPackedFor(this.model, packed.model);
     const { sizes, arrays: given } = packed.inputs;
     const arrays = this.#outputs(sizes);
     await this.#prefill.run(sizes, given, named('cache', arrays), { signal });
@@ -142,7 +153,7 @@ export class Ranker<S extends SchemaSpec = SchemaSpec> implements Disposable {
    */
   async append(cache: Prefilled, growth: readonly GrowthOf<S>[], signal?: AbortSignal): Promise<Appended> {
     const { schema, config } = this.model;
-    this.#append ??= new Plan(lower(this.model.append(this.precision), this.model.layout), this.#state, this.#runtime);
+    this.#append ??= this.#plan(this.model.append(this.precision));
     if (growth.length !== cache.requests.length)
       throw new LongerError('ERR_SHAPE', `the cache holds ${cache.requests.length} requests, ${growth.length} were given more events`);
     const form = historyForm(config);
@@ -174,6 +185,11 @@ export class Ranker<S extends SchemaSpec = SchemaSpec> implements Disposable {
     return logits;
   }
 
+  #plan(graph: Graph): Plan {
+    const { layout } = this.model;
+    return new Plan(lower(graph, layout, parameterPlaces(graph, layout, this.#denseStore)), this.#state, this.#runtime);
+  }
+
   #outputs(sizes: ModelInputs['sizes']): Map<string, Float32Array | Uint16Array> {
     return new Map(this.#cache.map((e) => [e.name, new (e.dtype === 'bf16' ? Uint16Array : Float32Array)(sizeOf(e.rows, sizes) * e.width)]));
   }
@@ -197,6 +213,16 @@ export class Ranker<S extends SchemaSpec = SchemaSpec> implements Disposable {
     this.#append?.dispose();
     for (const o of this.#owned) o[Symbol.dispose]();
   }
+}
+
+/** Histories are laid out as the settings of one model say; those of another with the same settings and schema serve as well. */
+function checkPackedFor(model: ModelDescription, other: ModelDescription): void {
+  const remedy = 'Pack them with this ranker';
+  if (other.schema.hash !== model.schema.hash) throw new LongerError('ERR_SCHEMA', 'the histories were packed for a model with another schema', { remedy });
+  const [ours, theirs] = [model.config, other.config].map((config) => new Map(Object.entries(config).map(([name, value]) => [name, JSON.stringify(value)])));
+  const differing = [...ours!.keys()].filter((name) => ours!.get(name) !== theirs!.get(name));
+  if (differing.length === 0) return;
+  throw new LongerError('ERR_DATA', `the histories were packed in another form: ${differing.map((name) => `${name} ${theirs!.get(name)}, and this model has ${ours!.get(name)}`).join('; ')}`, { remedy });
 }
 
 const named = (prefix: string, arrays: ReadonlyMap<string, NumericArray>): Map<string, NumericArray> => new Map([...arrays].map(([name, a]) => [`${prefix}.${name}`, a]));

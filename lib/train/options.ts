@@ -1,8 +1,8 @@
 import type { DenseOptimizer, SparseOptimizer } from '../graph/ops/optimizers.ts';
 import type { Precision } from '../graph/passes/precision.ts';
 import type { RecomputePolicy } from '../graph/passes/recompute.ts';
-import { LongerError } from '../errors.ts';
 import type { ParameterGroup } from './groups.ts';
+import { trainShape } from './shape.ts';
 
 /** Learning rate over the run: linear warm-up, then constant or a half cosine down to `floor` of the rate. */
 export interface Schedule {
@@ -73,28 +73,5 @@ export function scheduleFactor(schedule: Schedule, step: number, total: number):
 
 /** @throws LongerError ERR_CONFIG that names the setting. */
 export function checkTrainOptions(options: TrainOptions): void {
-  const positive = (place: string, value: number, zero = false): void => {
-    if (!(Number.isFinite(value) && (value > 0 || (zero && value === 0))))
-      throw new LongerError('ERR_CONFIG', `expected a ${zero ? 'non-negative' : 'positive'} number, got ${value}`, { place: `train.${place}` });
-  };
-  positive('epochs', options.epochs);
-  positive('batch.maxEvents', options.batch.maxEvents);
-  positive('batch.maxRequests', options.batch.maxRequests);
-  positive('dense.learningRate', options.dense.learningRate);
-  positive('dense.weightDecay', options.dense.weightDecay, true);
-  positive('dense.fanInBase', options.dense.fanInBase, true);
-  positive('sparse.learningRate', options.sparse.learningRate);
-  positive('clip.dense', options.clip.dense, true);
-  positive('clip.sparse', options.clip.sparse, true);
-  for (const name of ['schedule', 'sparseSchedule'] as const) {
-    const schedule = options[name];
-    if (schedule === null && name === 'sparseSchedule') continue;
-    positive(`${name}.warmup`, schedule?.warmup ?? NaN, true);
-    if (!['constant', 'cosine'].includes(schedule!.kind)) throw new LongerError('ERR_CONFIG', `expected "constant" or "cosine", got ${JSON.stringify(schedule!.kind)}`, { place: `train.${name}.kind` });
-    if (!(schedule!.floor >= 0 && schedule!.floor <= 1)) throw new LongerError('ERR_CONFIG', `expected a share in [0, 1], got ${schedule!.floor}`, { place: `train.${name}.floor` });
-  }
-  if (!Number.isSafeInteger(options.accumulate) || options.accumulate < 1)
-    throw new LongerError('ERR_CONFIG', `expected a whole number of at least 1, got ${options.accumulate}`, { place: 'train.accumulate' });
-  positive('shuffleWindow', options.shuffleWindow);
-  if (!(options.ema >= 0 && options.ema < 1)) throw new LongerError('ERR_CONFIG', `expected a decay in [0, 1), got ${options.ema}`, { place: 'train.ema' });
+  trainShape.check(options, 'train', 'ERR_CONFIG');
 }
