@@ -49,7 +49,10 @@ await t.test('requests are taken as the schema types them', async (t) => {
   await t.rejects(ranker.score(cache, [candidates, candidates]), { code: 'ERR_SHAPE' });
   const other = defineSchema({ user: { sex: id(2, 2) }, event: { page: id(9, 2) }, candidate: { page: id(9, 2) }, labels: { buy: {} }, time: false });
   const foreign = encodeRequest(other, { user: { sex: 1 }, history: [{ page: 3 }], candidates: [{ page: 4 }] });
-  t.throws(() => ranker.pack([foreign]), { code: 'ERR_SCHEMA', place: /request 0: \w+\.\w+/ });
+  t.throws(() => ranker.pack([foreign]), { code: 'ERR_SCHEMA', place: 'request 0' });
+  const { item } = richSchema.spec.tables;
+  const twin = encodeRequest(defineSchema({ ...richSchema.spec, tables: { ...richSchema.spec.tables, item: { ...item, size: item.size + 1 } } }), { ...request, candidates } as never);
+  t.throws(() => ranker.pack([twin]), { code: 'ERR_SCHEMA', place: 'request 0' }, 'the same names with other tables');
   await t.rejects(ranker.score(cache, [foreign]), { code: 'ERR_SCHEMA' });
   t.throws(() => ranker.pack([null as never]), { code: 'ERR_DATA', place: 'request 0' });
   await t.rejects(ranker.score(cache, [null as never]), { code: 'ERR_DATA', place: 'request 0: candidates' });

@@ -115,7 +115,13 @@ await t.test('a full queue answers 503 at once', async (t) => {
   const second = await post(`${url}/v1/rank`, JSON.stringify(request));
   t.equal(second.status, 503);
   t.equal(second.headers.get('retry-after'), '1');
+  const socket = connect(Number(new URL(url).port), '127.0.0.1');
+  socket.write('POST /v1/rank HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\ncontent-type: application/json\r\n\r\n{');
+  const [answer] = (await once(socket, 'data')) as [Buffer];
+  t.match(String(answer), /^HTTP\/1.1 503 /, 'before the body is there');
+  socket.destroy();
   t.equal((await first).status, 200);
+  t.equal(service.stats().refused, 2);
 });
 
 await t.test('a token, and logs that name nobody', async (t) => {

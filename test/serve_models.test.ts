@@ -2,7 +2,9 @@ import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, tr
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
-import { alone, request, saved, service, unordered } from './serve_helpers.ts';
+import { Ranker } from '../lib/rank/ranker.ts';
+import { banded } from './helpers.ts';
+import { alone, request, runtime, saved, scores, service, unordered } from './serve_helpers.ts';
 
 await t.test('a model is swapped under load: no call fails, none mixes versions, old caches are gone', async (t) => {
   const [a, b] = [await saved(t, 1), await saved(t, 2)];
@@ -30,6 +32,32 @@ await t.test('a model is swapped under load: no call fails, none mixes versions,
   await t.rejects(ranks.load(join(broken, step)), { code: 'ERR_CHECKPOINT' });
   t.equal(ranks.model.version, version, 'a failed load changes nothing');
   t.equal((await ranks.rank(r)).cache, 'hit');
+});
+
+await t.test('the next model is warm for those who were ranked last, within its time and half of the pages', async (t) => {
+  const [a, b] = [await saved(t, 1, banded), await saved(t, 2, banded)];
+  using ranker = await Ranker.open(b, { runtime });
+  const users = Array.from({ length: 9 }, (_, i) => request(1 + i, 30, 3));
+  for (const [options, warm] of [[{}, 9], [{ warmup: 0 }, 0], [{ cacheBytes: 9 * 18 * 64 }, 5]] as const) {
+    const ranks = await service(t, a, options);
+    for (const r of users) await ranks.rank(r);
+    const { prefills, cache } = ranks.stats();
+    t.match(ranks.stats(), { prefills: 9 });
+    const loaded = ranks.load(b);
+    const during = ranks.rank(users[8]!);
+    const { version } = await loaded;
+    await during;
+    t.same([ranks.stats().prefills, ranks.stats().cache.misses], [prefills, cache.misses], 'warming is no call');
+    let hits = 0;
+    for (const r of users.toReversed()) {
+      const result = await ranks.rank(r);
+      t.equal(result.model, version);
+      t.same(unordered(result, 'buy'), (await scores(ranker, r))['buy']);
+      if (result.cache === 'hit') ++hits;
+    }
+    t.equal(hits, warm, JSON.stringify(options));
+    await ranks.close();
+  }
 });
 
 await t.test('a shadow says how far it is off, and nothing else changes', async (t) => {

@@ -1,5 +1,5 @@
 import { LongerError } from '../errors.ts';
-import type { EncodedCandidates, EncodedRequest, EncodedSide } from '../schema/encode.ts';
+import { type EncodedCandidates, type EncodedRequest, type EncodedSide, expectEncodedBy } from '../schema/encode.ts';
 import type { Schema, Side } from '../schema/schema.ts';
 
 /**
@@ -53,7 +53,7 @@ export function firstKept(schema: Schema, form: HistoryForm, { historyStart, eve
 /**
  * @param form the model's (`historyForm(config)`), or its maxHistory alone where everything else is as by default
  * @param from ordinal of the first event to take of each request; default: all that the form keeps
- * @throws LongerError ERR_DATA for an empty batch
+ * @throws LongerError ERR_DATA for an empty batch, ERR_SCHEMA for a request that another schema has encoded
  */
 export function packBatch(schema: Schema, encoded: readonly EncodedRequest[], form: HistoryForm, from?: readonly number[]): Batch {
   const R = encoded.length;
@@ -94,9 +94,10 @@ function gapsToPrevious(encoded: readonly EncodedRequest[], counts: Int32Array, 
   return gaps;
 }
 
-/** The candidates of several requests end to end. @throws LongerError ERR_DATA where there is no request */
+/** The candidates of several requests end to end. @throws LongerError ERR_DATA where there is no request, ERR_SCHEMA for one that another schema has encoded */
 export function packCandidates(schema: Schema, lists: readonly EncodedCandidates[]): CandidateBatch {
   if (lists.length === 0) throw new LongerError('ERR_DATA', 'a batch needs at least one request');
+  lists.forEach((list, r) => { expectEncodedBy(schema, list, `request ${r}`); });
   const columns: CandidateBatch['columns'] = new Map();
   const candidateCounts = Int32Array.from(lists, (e) => e.candidates);
   const offsets = offsetsOf(candidateCounts);
@@ -122,8 +123,6 @@ function packSide<S extends Side>(
   const part = (r: number): EncodedSide => encoded[r]![side];
   for (const f of fields) {
     const name = `${side}.${f.name}`;
-    const foreign = encoded.findIndex((_, r) => !part(r).ids.has(f.name) || (f.kind === 'ids' && !part(r).offsets.has(f.name)));
-    if (foreign >= 0) throw new LongerError('ERR_SCHEMA', 'it was encoded with another schema, without this feature', { place: `request ${foreign}: ${name}`, remedy: 'Encode it with the schema of the model' });
     if (f.kind === 'id') {
       columns.set(name, join(encoded.map((_, r) => part(r).ids.get(f.name)!.subarray(skip(r))), Int32Array));
       continue;

@@ -74,6 +74,10 @@ export function layoutRows(as: 'write' | 'read', paged: readonly PagedEntry[], c
 function tables(paged: readonly PagedEntry[], chains: readonly Chain[], layers: number, sizes: Record<string, number>, arrays: Map<string, NumericArray>): void {
   for (const e of paged) {
     if (!isKeyOrValue(e.name)) continue;
+    if (chains.length === 1) {
+      arrays.set(`table.${e.name}`, chains[0]!.pages.get(e.name)!);
+      continue;
+    }
     const table = new Int32Array(chains.reduce((n, c) => n + c.pages.get(e.name)!.length, 0));
     let at = 0;
     for (const c of chains) {

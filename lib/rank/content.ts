@@ -35,6 +35,7 @@ export function contentOf(schema: Schema, form: HistoryForm, r: EncodedRequest):
 
 /** Rows of a side from one on. */
 function rowsFrom(side: EncodedSide, from: number, numericCount: number): EncodedSide {
+  if (from === 0) return side;
   const ids = new Map<string, Int32Array>();
   const offsets = new Map<string, Int32Array>();
   for (const [name, column] of side.ids) {
@@ -95,7 +96,12 @@ function agreeingLists(a: Int32Array, o: Int32Array, i: number, b: Int32Array, p
 type Numbers = Int32Array | Float32Array | Float64Array;
 
 const bytesOf = (a: Numbers): Buffer => Buffer.from(a.buffer, a.byteOffset, a.byteLength);
-const sameBits = (a: Numbers, b: Numbers): boolean => bytesOf(a).equals(bytesOf(b));
+
+/** Stored histories are encoded once: the same memory is often met again. */
+function sameBits(a: Numbers, b: Numbers): boolean {
+  if (a.length !== b.length) return false;
+  return (a.buffer === b.buffer && a.byteOffset === b.byteOffset) || bytesOf(a).equals(bytesOf(b));
+}
 
 /** Groups that a rolling hash spans. */
 const span = 4;

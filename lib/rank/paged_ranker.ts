@@ -2,16 +2,16 @@ import { packBatch, packCandidates } from '../data/batch.ts';
 import { LongerError } from '../errors.ts';
 import { sizeOf } from '../graph/dim.ts';
 import { lower } from '../graph/lower.ts';
-import { appendRefusal } from '../model/append.ts';
-import { groupCount, historyForm, type LongerConfig, queryCount } from '../model/config.ts';
+import { appendRefusal, type Reuse } from '../model/append.ts';
+import { groupCount, historyForm, type LongerConfig, type ModelConfig, queryCount } from '../model/config.ts';
 import { joinLayouts, layoutCandidates, layoutHistory } from '../model/layout.ts';
 import { defaultPageBytes, keepsRows, type PagedEntry, PagedGraphs } from '../model/pages.ts';
 import { cacheRows, type CacheRows, cacheWindow, type Chain, type Held, heldRows, layoutGrowth, layoutKeys, layoutRows, pagesOf, reuseOf, rowsOf } from '../model/pages_layout.ts';
 import { anchorCount, type Window } from '../model/visibility.ts';
 import { Plan } from '../native/plan.ts';
 import type { NumericArray } from '../native/types.ts';
-import { type EncodedCandidates, type EncodedRequest } from '../schema/encode.ts';
-import type { CandidatesOf, HistoryOf, RequestOf, SchemaSpec } from '../schema/schema.ts';
+import { encodeCandidates, type EncodedCandidates, type EncodedRequest } from '../schema/encode.ts';
+import type { CandidatesOf, HistoryOf, RequestOf, Schema, SchemaSpec } from '../schema/schema.ts';
 import { agreement, type Content, contentOf, GroupHashes, sameSide } from './content.ts';
 import { type CachedHistory, Holding } from './holding.ts';
 import { type CacheItem, type HeldItem, PagedCache } from './paged_cache.ts';
@@ -26,13 +26,29 @@ export interface PagedRankerOptions {
   readonly ttl?: number;
 }
 
-interface Wanted {
+/** A request and what finds its cache. */
+class Wanted {
   readonly request: EncodedRequest;
   readonly scope: string;
   readonly content: Content;
   readonly hashes: GroupHashes;
   readonly window: Window;
-  readonly rows: CacheRows;
+  readonly #config: ModelConfig;
+  #rows: CacheRows | undefined;
+
+  constructor(schema: Schema, config: ModelConfig, request: EncodedRequest, scope: string) {
+    this.request = request;
+    this.scope = scope;
+    this.content = contentOf(schema, historyForm(config), request);
+    this.hashes = new GroupHashes(this.content, config.kind === 'longer' ? config.merge : 1);
+    this.window = cacheWindow(config, this.content.first, this.content.end - this.content.first);
+    this.#config = config;
+  }
+
+  /** Of its cache: a hit needs none. */
+  get rows(): CacheRows {
+    return (this.#rows ??= cacheRows(this.#config, this.window));
+  }
 }
 
 interface Growth {
@@ -131,6 +147,23 @@ export class PagedRanker<S extends SchemaSpec = SchemaSpec> implements Disposabl
     return this.#hit(this.#wanted(request, owner));
   }
 
+  /** This ranker's entries, used last first. */
+  hottest(): CacheItem[] {
+    return this.cache.hottest(this.#scope);
+  }
+
+  /** Computes the cache of what another ranker of the schema has an entry for, unless it is there, and runs the scoring once; counts nothing. @returns pages that it took */
+  async warm({ scope, content: { start, end, event, eventTime, user, context, time } }: CacheItem): Promise<number> {
+    const none = encodeCandidates(this.ranker.model.schema, [] as never);
+    const owner = scope.slice(scope.indexOf('\0') + 1);
+    const w = this.#wanted({ ...none, id: undefined, userKey: owner, user, context, time, event, eventTime, events: end - start, historyStart: start });
+    if (this.#there(w)) return 0;
+    const [held] = await this.#compute([w], undefined);
+    using warmed = new Holding('miss', nothingReused(w), none, held!);
+    await this.score([warmed]);
+    return this.#pagesOf(w.rows);
+  }
+
   /** Holds what is there, what can be grown and what nobody else is computing. @returns when those that others compute are settled */
   async #holdNow(wanted: readonly Wanted[], held: Map<Wanted, Holding>, signal: AbortSignal | undefined): Promise<Promise<void>[]> {
     const others: Promise<void>[] = [];
@@ -167,7 +200,7 @@ export class PagedRanker<S extends SchemaSpec = SchemaSpec> implements Disposabl
         const items = await this.#compute(miss, signal);
         miss.forEach((w, i) => {
           this.cache.count('miss');
-          held.set(w, new Holding('miss', { events: { kept: 0, computed: w.content.end - w.content.first }, rows: { kept: 0, computed: w.rows.asking.count } }, w.request, items[i]!));
+          held.set(w, new Holding('miss', nothingReused(w), w.request, items[i]!));
         });
       }
       return others;
@@ -205,11 +238,11 @@ export class PagedRanker<S extends SchemaSpec = SchemaSpec> implements Disposabl
     try {
       const items = again.map((h) => h.item);
       const keys = layoutKeys(this.#graphs.config, this.#graphs.paged, items.map((i) => i.chain));
-      const own = joinLayouts(this.#graphs.config, keys, layoutCandidates(this.#graphs.config, batch));
-      const inputs = new Map<string, NumericArray>([...own.arrays, ['pool.f32', this.cache.pool.f32], ['pool.bf16', this.cache.pool.bf16]]);
-      for (const e of this.#graphs.single) inputs.set(`cache.${e.name}`, this.#joined(items, e));
+      const { sizes, arrays } = joinLayouts(this.#graphs.config, keys, layoutCandidates(this.#graphs.config, batch));
+      this.#addPools(sizes, arrays);
+      for (const e of this.#graphs.single) arrays.set(`cache.${e.name}`, this.#joined(items, e));
       const logits = new Float32Array(batch.candidates * schema.tasks.length);
-      await this.#score.run({ ...own.sizes, ...this.#pools }, inputs, new Map([['logits', logits]]), { signal });
+      await this.#score.run(sizes, arrays, new Map([['logits', logits]]), { signal });
       return logits;
     } finally {
       for (const h of again) h.release();
@@ -232,6 +265,11 @@ export class PagedRanker<S extends SchemaSpec = SchemaSpec> implements Disposabl
     for (const plan of [this.#prefill, this.#score, this.#append]) plan?.dispose();
   }
 
+  #addPools(sizes: Record<string, number>, arrays: Map<string, NumericArray>): void {
+    Object.assign(sizes, this.#pools);
+    arrays.set('pool.f32', this.cache.pool.f32).set('pool.bf16', this.cache.pool.bf16);
+  }
+
   /** What a cache holds, which must be pages of this ranker. */
   #own(cache: CachedHistory, i: number): HeldItem {
     const place = `request ${i}`;
@@ -242,22 +280,22 @@ export class PagedRanker<S extends SchemaSpec = SchemaSpec> implements Disposabl
   }
 
   #wanted(request: EncodedRequest, owner = request.userKey): Wanted {
-    const { schema } = this.ranker.model;
-    const { config } = this.#graphs;
-    const content = contentOf(schema, historyForm(config), request);
-    const window = cacheWindow(config, content.first, content.end - content.first);
-    return { request, scope: this.#scope + owner, content, hashes: new GroupHashes(content, config.kind === 'longer' ? config.merge : 1), window, rows: cacheRows(config, window) };
+    return new Wanted(this.ranker.model.schema, this.#graphs.config, request, this.#scope + owner);
   }
 
-  /** The request's own entry, held. */
-  #hit(w: Wanted): Holding | undefined {
-    for (const item of this.cache.candidates(w.scope, w.hashes, 'last')) {
-      if (!this.#equal(item.content, w.content)) continue;
-      this.cache.count('hit');
-      const reuse = { events: { kept: w.content.end - w.content.first, computed: 0 }, rows: { kept: w.rows.asking.count, computed: 0 } };
-      return new Holding('hit', reuse, w.request, this.cache.hold(item));
-    }
+  /** The request's own entry. */
+  #there({ scope, hashes, content }: Wanted): CacheItem | undefined {
+    for (const item of this.cache.candidates(scope, hashes, 'last')) if (this.#equal(item.content, content)) return item;
     return undefined;
+  }
+
+  /** The same, held and counted. */
+  #hit(w: Wanted): Holding | undefined {
+    const item = this.#there(w);
+    if (!item) return undefined;
+    this.cache.count('hit');
+    const reuse = { events: { kept: w.content.end - w.content.first, computed: 0 }, rows: { kept: item.chain.rows.asking.count, computed: 0 } };
+    return new Holding('hit', reuse, w.request, this.cache.hold(item));
   }
 
   /** The entry that leaves least to compute, held. */
@@ -361,6 +399,8 @@ export class PagedRanker<S extends SchemaSpec = SchemaSpec> implements Disposabl
     return all;
   }
 }
+
+const nothingReused = ({ content, rows }: Wanted): Reuse => ({ events: { kept: 0, computed: content.end - content.first }, rows: { kept: 0, computed: rows.asking.count } });
 
 /** Where each page of a grown chain comes from: shared as it is, a copy (page >= 0), or empty. */
 function pagePlan({ rows }: Wanted, { from, held }: Growth, e: PagedEntry): { page: number; shared: boolean }[] {

@@ -12,7 +12,7 @@ import { checkParity, type ParityReport } from '../model/parity.ts';
 import { type CacheEntry, ModelDescription, parameterPlaces } from '../model/model.ts';
 import { Plan, Runtime, State } from '../native/plan.ts';
 import type { NumericArray } from '../native/types.ts';
-import { type EncodedCandidates, type EncodedRequest, encodeCandidates, encodeGrowth, encodeRequest } from '../schema/encode.ts';
+import { type EncodedCandidates, type EncodedRequest, encodeCandidates, encodeGrowth, encodeRequest, expectEncodedBy } from '../schema/encode.ts';
 import { type CandidatesOf, type HistoryOf, type RequestOf, type Schema, schemaFromJSON, type SchemaSpec } from '../schema/schema.ts';
 
 /** The candidate-independent part of requests, computed once: keys and values of every layer and what the head reads. */
@@ -227,11 +227,14 @@ function checkPackedFor(model: ModelDescription, other: ModelDescription): void 
 
 const named = (prefix: string, arrays: ReadonlyMap<string, NumericArray>): Map<string, NumericArray> => new Map([...arrays].map(([name, a]) => [`${prefix}.${name}`, a]));
 
-/** A request as it is, or encoded; without candidates where it brings none. @throws LongerError ERR_DATA naming request and feature */
+/** A request as it is, or encoded; without candidates where it brings none. @throws LongerError ERR_DATA naming request and feature, ERR_SCHEMA for one that another schema has encoded */
 export function encodedRequest(schema: Schema, request: object | null, i: number): EncodedRequest {
   const given = typeof request === 'object' && request !== null;
-  const isEncoded = given && 'eventTime' in request && request.eventTime instanceof Float64Array;
-  return isEncoded ? (request as EncodedRequest) : encodeRequest(schema, (given ? { candidates: [], ...request } : request) as never, `request ${i}`);
+  if (given && 'eventTime' in request && request.eventTime instanceof Float64Array) {
+    expectEncodedBy(schema, request as EncodedRequest, `request ${i}`);
+    return request as EncodedRequest;
+  }
+  return encodeRequest(schema, (given ? { candidates: [], ...request } : request) as never, `request ${i}`);
 }
 
 /** Candidates as they are, or encoded. @throws LongerError ERR_DATA naming request and feature */

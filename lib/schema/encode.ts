@@ -15,6 +15,8 @@ export interface EncodedSide {
 
 /** The candidates of one request, checked and in typed arrays. */
 export interface EncodedCandidates {
+  /** Hash of the schema that they were encoded with. */
+  readonly schema: string;
   readonly candidate: EncodedSide;
   readonly candidates: number;
   /** [candidates, tasks]; NaN where there is no label. */
@@ -66,9 +68,10 @@ type Columns = Readonly<Record<string, ArrayLike<unknown>>>;
 /**
  * Checks a request against its schema and encodes it.
  * @param place where the request comes from, for errors: `requests.jsonl:17`
+ * @param events its history, where that was encoded before and none of it is later than the request
  * @throws LongerError ERR_DATA naming the place and the feature
  */
-export function encodeRequest<S extends SchemaSpec>(schema: Schema<S>, request: RequestOf<S>, place = 'request'): EncodedRequest {
+export function encodeRequest<S extends SchemaSpec>(schema: Schema<S>, request: RequestOf<S>, place = 'request', events?: EncodedEvents): EncodedRequest {
   const fail = failAt(place);
   if (typeof request !== 'object' || request === null || Array.isArray(request)) throw new LongerError('ERR_DATA', `expected a request, got ${show(request)}`, { place });
   const r = request as unknown as Record<string, unknown>;
@@ -76,7 +79,7 @@ export function encodeRequest<S extends SchemaSpec>(schema: Schema<S>, request: 
   return {
     id: r['id'] === undefined || r['id'] === null ? undefined : String(r['id']),
     userKey: userKeyOf(r, schema),
-    user: encodeOne(schema, 'user', r, fail), context: encodeOne(schema, 'context', r, fail), ...encodeEvents(schema, r, time, fail),
+    user: encodeOne(schema, 'user', r, fail), context: encodeOne(schema, 'context', r, fail), ...(events ?? encodeEvents(schema, r, time, fail)),
     time,
     ...encodeCandidates(schema, r['candidates'] as RequestOf<S>['candidates'], r['labels'] as RequestOf<S>['labels'], place),
   };
@@ -91,7 +94,8 @@ function encodeOne(schema: Schema, side: 'user' | 'context', r: Record<string, u
   return encodeSide(d, Object.fromEntries([...d.fields, ...d.numeric].map((f) => [f.name, [row[f.name]]])), 1, side, schema, fail, true);
 }
 
-type EncodedEvents = Pick<EncodedRequest, 'event' | 'events' | 'historyStart' | 'eventTime'>;
+/** The event side of a request. */
+export type EncodedEvents = Pick<EncodedRequest, 'event' | 'events' | 'historyStart' | 'eventTime'>;
 
 /** @param after time of an event that stands in front of the first */
 function encodeEvents(schema: Schema, r: Record<string, unknown>, time: number, fail: Fail, after = -Infinity): EncodedEvents {
@@ -167,10 +171,16 @@ export function encodeCandidates<S extends SchemaSpec>(
   const fail = failAt(place);
   const { columns, rows } = columnsOf(candidates, schema.sides.candidate, false, 'candidates', fail);
   return {
+    schema: schema.hash,
     candidate: encodeSide(schema.sides.candidate, columns, rows, 'candidates', schema, fail),
     candidates: rows,
     labels: labelsOf(labels, schema, rows, fail),
   };
+}
+
+/** @throws LongerError ERR_SCHEMA for what another schema has encoded, whose ids and numbers mean something else */
+export function expectEncodedBy(schema: Schema, encoded: EncodedCandidates, place: string): void {
+  if (encoded.schema !== schema.hash) throw new LongerError('ERR_SCHEMA', 'it was encoded with another schema', { place, remedy: 'Encode it with the schema of the model' });
 }
 
 type Fail = (at: string, message: string, remedy?: string) => never;

@@ -1,7 +1,8 @@
+import type { EncodedEvents } from '../schema/encode.ts';
 import type { Schema } from '../schema/schema.ts';
 import type { StoredHistory } from './history_store.ts';
 import { Recent } from './recent.ts';
-import { type EncodedEvents, eventEncoder } from './stored_events.ts';
+import { eventEncoder } from './stored_events.ts';
 
 /** Stored histories that were read lately, encoded once while they stay the same object. Bounded by events. */
 export class EncodedHistories {

@@ -66,6 +66,10 @@ export async function rankPlugin(app: FastifyInstance, { service, token, models,
 
 function rankRoute(app: FastifyInstance, service: RankService): void {
   app.post('/v1/rank', {
+    // A full queue refuses before the body is read.
+    onRequest: async (request) => {
+      await Promise.resolve(service.admit(deadline(request)));
+    },
     schema: {
       summary: 'Order candidates', body: rankBodySchema(service.schema, service.options.maxCandidates), response: { 200: rankReplySchema(service.schema) },
       headers: { type: 'object', properties: { [deadlineHeader]: { type: 'number', description: 'milliseconds from now; later the answer is 504' } } },

@@ -27,19 +27,21 @@ export interface RankServiceOptions {
   readonly cacheBytes: number;
   /** Seconds that a cache is used. */
   readonly cacheTtl: number;
+  /** Milliseconds that a model which is loaded may take to make the caches of the histories ranked last, before it is swapped in. */
+  readonly warmup: number;
   /** Share of the calls that a shadow model scores too, 0 to 1. */
   readonly shadowShare: number;
 }
 
 export const rankServiceDefaults: RankServiceOptions = {
   window: 0, rows: 1024, slice: 256, events: 16_384, maxCalls: 1024, maxRows: 65_536, maxCandidates: 5000, maxEvents: 100_000, encodedEvents: 2 ** 20,
-  timeout: 1000, cacheBytes: 2 ** 28, cacheTtl: 3600, shadowShare: 1,
+  timeout: 1000, cacheBytes: 2 ** 28, cacheTtl: 3600, warmup: 5000, shadowShare: 1,
 };
 
 /** Least value of each option, and whether it is allowed itself. */
 const least: Readonly<Record<keyof RankServiceOptions, readonly [value: number, itself: boolean]>> = {
   window: [0, true], rows: [1, true], slice: [1, true], events: [1, true], maxCalls: [1, true], maxRows: [1, true], maxCandidates: [1, true], maxEvents: [1, true], encodedEvents: [0, true],
-  timeout: [0, false], cacheBytes: [1, true], cacheTtl: [0, false], shadowShare: [0, true],
+  timeout: [0, false], cacheBytes: [1, true], cacheTtl: [0, false], warmup: [0, true], shadowShare: [0, true],
 };
 
 /** @throws LongerError ERR_CONFIG naming the option */

@@ -1,7 +1,7 @@
 import { LongerError } from '../errors.ts';
 import { Runtime } from '../native/plan.ts';
 import type { CachedHistory } from '../rank/holding.ts';
-import type { PagedCache } from '../rank/paged_cache.ts';
+import type { CacheItem, PagedCache } from '../rank/paged_cache.ts';
 import { PagedRanker } from '../rank/paged_ranker.ts';
 import { Ranker } from '../rank/ranker.ts';
 import { encodeRequest, type EncodedRequest } from '../schema/encode.ts';
@@ -115,7 +115,7 @@ export class RankService implements AsyncDisposable {
   async rank<S extends SchemaSpec = SchemaSpec>(request: RankRequest<S>, { signal, timeout = this.options.timeout }: RankCall = {}): Promise<RankResult> {
     const until = performance.now() + timeout;
     signal?.throwIfAborted();
-    if (this.#closed) throw new LongerError('ERR_DISPOSED', 'the service is closed');
+    if (this.#closed) throw closed();
     this.#admit(1, timeout);
     const { userId, topK, tasks, ...rest } = request as unknown as RankRequest;
     const stored = rest.history === undefined ? await this.#stored(userId) : undefined;
@@ -137,17 +137,23 @@ export class RankService implements AsyncDisposable {
   }
 
   /**
-   * Opens a model and swaps it in. What is in flight finishes on the model before; a load that fails changes nothing.
+   * Opens a model, warms it with the histories that were ranked last, and swaps it in. What is in flight finishes on the model before; a load that
+   * fails changes nothing.
    * @throws LongerError ERR_CHECKPOINT, ERR_SCHEMA where the schema is another, ERR_CONFIG where `cacheBytes` do not hold a full history of it
    */
   async load(directory: string): Promise<{ name: string; version: string }> {
     const ranker = await this.#opened(directory);
+    let model: ServedModel | undefined;
     try {
-      return this.swap(ranker, directory);
+      model = new ServedModel(ranker, directory, this.#cacheFor(ranker));
+      await this.#warm(model);
+      if (this.#closed) throw closed();
     } catch (error) {
-      ranker.dispose();
+      if (model) model.retire();
+      else ranker.dispose();
       throw error;
     }
+    return this.#replace(model);
   }
 
   /**
@@ -155,13 +161,7 @@ export class RankService implements AsyncDisposable {
    * @throws LongerError ERR_CONFIG where `cacheBytes` do not hold a full history of it
    */
   swap(ranker: Ranker, name: string): { name: string; version: string } {
-    const cache = this.#cacheFor(ranker);
-    const [before, model] = [this.#model, new ServedModel(ranker, name, cache)];
-    [this.#model, this.#cache] = [model, cache];
-    this.#counts.swaps++;
-    before.pages.forget();
-    before.retire();
-    return this.model;
+    return this.#replace(new ServedModel(ranker, name, this.#cacheFor(ranker)));
   }
 
   /** Scores a share of the calls with a second model too, when nothing else waits, and counts how far it is off. */
@@ -187,6 +187,35 @@ export class RankService implements AsyncDisposable {
     return this.close();
   }
 
+  #replace(model: ServedModel): { name: string; version: string } {
+    const before = this.#model;
+    [this.#model, this.#cache] = [model, model.pages.cache];
+    this.#counts.swaps++;
+    before.pages.forget();
+    before.retire();
+    return this.model;
+  }
+
+  /**
+   * Makes caches of a model that is to serve, one history after another between the batches, the one ranked last first, until those of the present model
+   * are there, half of the pages are taken or `warmup` is over: else the next call of every user would be a prefill.
+   */
+  async #warm(model: ServedModel): Promise<void> {
+    const until = performance.now() + this.options.warmup;
+    let pages = model.pages.cache.pool.pages / 2;
+    const seen = new Set<CacheItem>();
+    for (let added = true; added;) {
+      added = false;
+      for (const item of this.#model.pages.hottest()) {
+        if (pages <= 0 || this.#closed || performance.now() >= until) return;
+        if (seen.has(item)) continue;
+        seen.add(item);
+        added = true;
+        pages -= await model.pages.warm(item);
+      }
+    }
+  }
+
   /** The present pool where the ranker's rows fill its pages, else one of their size. */
   #cacheFor(ranker: Ranker): PagedCache {
     const { cacheBytes, cacheTtl } = this.options;
@@ -198,7 +227,7 @@ export class RankService implements AsyncDisposable {
     const [mine, other] = [this.schema.hash, ranker.model.schema.hash];
     if (mine === other && !this.#closed) return ranker;
     ranker.dispose();
-    if (this.#closed) throw new LongerError('ERR_DISPOSED', 'the service is closed');
+    if (this.#closed) throw closed();
     throw new LongerError('ERR_SCHEMA', 'the model has another schema than the one that is served', { place: directory, remedy: 'Start a service of its own for it' });
   }
 
@@ -211,12 +240,21 @@ export class RankService implements AsyncDisposable {
   #encodeStored(given: RankRequest, userId: string, stored: StoredHistory): EncodedRequest {
     const events = this.#encoded.of(userId, stored);
     const time = (given as { readonly time?: unknown }).time;
-    if ((events.eventTime.at(-1) ?? -Infinity) > Number(time)) return encodeRequest(this.schema, given as never); // which says what is wrong
-    return { ...encodeRequest(this.schema, { ...given, history: [], historyStart: 0 } as never), ...events };
+    const { eventTime } = events;
+    if (eventTime.length > 0 && eventTime[eventTime.length - 1]! > Number(time)) return encodeRequest(this.schema, given as never); // which says what is wrong
+    return encodeRequest(this.schema, given as never, 'request', events);
   }
 
   #checkLength(place: string, list: unknown, most: number): void {
     if (Array.isArray(list) && list.length > most) throw tooMany(place, list.length, most);
+  }
+
+  /**
+   * Says whether a call that comes now would find a place, before its body is read.
+   * @throws LongerError ERR_OVERLOADED
+   */
+  admit(timeout = this.options.timeout): void {
+    this.#admit(1, timeout);
   }
 
   /**
@@ -236,7 +274,7 @@ export class RankService implements AsyncDisposable {
   }
 
   #enqueue(model: ServedModel, request: EncodedRequest, owner: string, until: number, signal: AbortSignal | undefined): Promise<Call> {
-    if (this.#closed) throw new LongerError('ERR_DISPOSED', 'the service is closed');
+    if (this.#closed) throw closed();
     const left = until - performance.now();
     if (left <= 0) {
       this.#counts.late++;
@@ -387,6 +425,8 @@ function release(call: Call): void {
   call.cache?.release();
   call.leave();
 }
+
+const closed = (): LongerError => new LongerError('ERR_DISPOSED', 'the service is closed');
 
 const late = (): LongerError => new LongerError('ERR_DEADLINE', 'the deadline passed before the scores were there', { remedy: 'Allow more time, or send fewer candidates' });
 

@@ -9,6 +9,7 @@ export function sliceCandidates(list: EncodedCandidates, from: number, to: numbe
   const tasks = n === 0 ? 0 : list.labels.length / n;
   const cutOffsets = new Map([...offsets].map(([name, o]) => [name, o.subarray(from, to + 1).map((x) => x - o[from]!)]));
   return {
+    schema: list.schema,
     candidates: to - from,
     labels: list.labels.subarray(from * tasks, to * tasks),
     candidate: {

@@ -1,12 +1,9 @@
 import { LongerError } from '../errors.ts';
-import { encodeRequest, type EncodedRequest } from '../schema/encode.ts';
+import { type EncodedEvents, encodeRequest } from '../schema/encode.ts';
 import { Schema } from '../schema/schema.ts';
 
 /** An event as the schema types it, with its time where the schema has time. */
 export type StoredEvent = Readonly<Record<string, unknown>>;
-
-/** The event side of a request. */
-export type EncodedEvents = Pick<EncodedRequest, 'event' | 'events' | 'historyStart' | 'eventTime'>;
 
 /** Checks events against the event side of a schema, whenever their request will be. @throws LongerError ERR_DATA, `history[3].item` standing last in its place */
 export function eventEncoder(schema: Schema): (events: readonly StoredEvent[], historyStart?: number) => EncodedEvents {

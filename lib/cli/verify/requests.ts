@@ -13,7 +13,7 @@ export function madeRequests(schema: Schema, lengths: readonly number[], candida
     const eventTime = new Float64Array(schema.time ? events : 0);
     for (let i = eventTime.length - 1, at = time; i >= 0; --i) eventTime[i] = at -= 60 + random.below(7200);
     return {
-      id: `r${r}`, userKey: `r${r}`, user: side('user', 1), context: side('context', 1), event: side('event', events), events, historyStart: 0, eventTime, time,
+      schema: schema.hash, id: `r${r}`, userKey: `r${r}`, user: side('user', 1), context: side('context', 1), event: side('event', events), events, historyStart: 0, eventTime, time,
       candidate: side('candidate', candidates), candidates,
       labels: Float32Array.from({ length: candidates * schema.tasks.length }, () => random.below(2)),
     };
