@@ -67,7 +67,7 @@ t.test('doctor reports what a bug report needs', (t) => {
   t.equal(report.package, manifest.version);
   t.equal(report.node, process.versions.node);
   const { cpu, cuda } = report.devices;
-  t.ok(['generic', 'avx2', 'avx512', 'avx512bf16'].includes(cpu.isa), cpu.isa);
+  t.ok(['generic', 'avx2', 'avx512', 'avx512bf16', 'amx'].includes(cpu.isa), cpu.isa);
   t.ok(cpu.threads >= 1);
   t.ok(cuda.usable || cuda.reason.length > 10, 'a GPU, or why there is none');
   t.notOk(cuda.usable && !cuda.built);
@@ -78,7 +78,7 @@ t.test('doctor reports what a bug report needs', (t) => {
 t.test('LONGER_ISA', (t) => {
   const source = `import { doctor } from '@lib/cli/doctor.ts'; console.log(doctor().devices.cpu.isa);`;
   const { cpu } = loadNative().devices();
-  const has: Readonly<Record<string, boolean>> = { generic: true, avx2: cpu.avx2, avx512: cpu.avx512, avx512bf16: cpu.avx512bf16 };
+  const has: Readonly<Record<string, boolean>> = { generic: true, avx2: cpu.avx2, avx512: cpu.avx512, avx512bf16: cpu.avx512bf16, amx: cpu.amx };
   for (const [isa, there] of Object.entries(has)) {
     const r = program(root, source, { LONGER_ISA: isa });
     if (there) t.equal(r.stdout.trim(), isa, r.stderr);
@@ -86,7 +86,7 @@ t.test('LONGER_ISA', (t) => {
   }
   const wrong = program(root, source, { LONGER_ISA: 'sse9' });
   t.not(wrong.status, 0);
-  t.match(wrong.stderr, /LONGER_ISA=sse9: expected generic, avx2, avx512 or avx512bf16/);
+  t.match(wrong.stderr, /LONGER_ISA=sse9: expected generic, avx2, avx512, avx512bf16 or amx/);
   t.end();
 });
 

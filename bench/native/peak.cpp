@@ -67,8 +67,8 @@ using Burst = double (*)(int64_t, float*);
 Burst choose(Precision precision) {
 #if defined(__x86_64__)
   const Isa isa = longer::active_isa();
-  if (precision == Precision::bf16) return isa == Isa::avx512bf16 ? burst_bf16 : nullptr;
-  if (isa == Isa::avx512 || isa == Isa::avx512bf16) return burst_avx512;
+  if (precision == Precision::bf16) return isa >= Isa::avx512bf16 ? burst_bf16 : nullptr;
+  if (isa >= Isa::avx512) return burst_avx512;
   if (isa == Isa::avx2) return burst_avx2;
 #endif
   return precision == Precision::f32 ? burst_plain : nullptr;

@@ -29,6 +29,7 @@ Napi::Value devices(const Napi::CallbackInfo& info) {
   cpu.Set("avx2", features.avx2);
   cpu.Set("avx512", features.avx512);
   cpu.Set("avx512bf16", features.avx512bf16);
+  cpu.Set("amx", features.amx);
   cpu.Set("threads", available_threads());
   const CudaState state = cuda_state();
   Napi::Object cuda = Napi::Object::New(env);

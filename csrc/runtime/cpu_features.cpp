@@ -3,10 +3,30 @@
 #include <cstdlib>
 #include <stdexcept>
 #include <string>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+#if defined(__x86_64__) && defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 namespace longer {
 
 namespace {
+
+// Linux lends the tile registers to a process that asks for them, all of its threads included.
+bool lent_amx() {
+#if defined(__x86_64__) && defined(__linux__)
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  constexpr unsigned kBf16 = 1u << 22, kTile = 1u << 24;
+  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & kBf16) == 0 || (d & kTile) == 0) return false;
+  constexpr long kAskPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM
+  return syscall(SYS_arch_prctl, kAskPermission, kTileData) == 0;
+#else
+  return false;
+#endif
+}
 
 CpuFeatures detect() {
   CpuFeatures f;
@@ -17,6 +37,7 @@ CpuFeatures detect() {
   f.avx512 = f.avx2 && f.fma && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
              __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
   f.avx512bf16 = f.avx512 && __builtin_cpu_supports("avx512bf16");
+  f.amx = f.avx512bf16 && lent_amx();
 #endif
   return f;
 }
@@ -28,19 +49,20 @@ bool has(Isa isa) {
     case Isa::avx2: return f.avx2 && f.fma;
     case Isa::avx512: return f.avx512;
     case Isa::avx512bf16: return f.avx512bf16;
+    case Isa::amx: return f.amx;
   }
   return false;
 }
 
 Isa choose() {
-  const Isa all[] = {Isa::avx512bf16, Isa::avx512, Isa::avx2, Isa::generic};
+  const Isa all[] = {Isa::amx, Isa::avx512bf16, Isa::avx512, Isa::avx2, Isa::generic};
   if (const char* wanted = std::getenv("LONGER_ISA")) {
     for (const Isa isa : all) {
       if (std::string(wanted) != isa_name(isa)) continue;
       if (!has(isa)) throw std::runtime_error(std::string("LONGER_ISA=") + wanted + ": this CPU does not have it");
       return isa;
     }
-    throw std::runtime_error(std::string("LONGER_ISA=") + wanted + ": expected generic, avx2, avx512 or avx512bf16");
+    throw std::runtime_error(std::string("LONGER_ISA=") + wanted + ": expected generic, avx2, avx512, avx512bf16 or amx");
   }
   for (const Isa isa : all)
     if (has(isa)) return isa;
@@ -65,6 +87,7 @@ const char* isa_name(Isa isa) {
     case Isa::avx2: return "avx2";
     case Isa::avx512: return "avx512";
     case Isa::avx512bf16: return "avx512bf16";
+    case Isa::amx: return "amx";
   }
   return "?";
 }

@@ -42,7 +42,7 @@ export function doctorCommand(): Command {
         `longer-rec  ${r.package} (${r.operations} operations)`,
         `node        ${r.node}, Node-API ${r.napi}`,
         `platform    ${r.platform}, ${r.glibc ? `glibc ${r.glibc}` : 'no glibc'}`,
-        `cpu         kernels for ${cpu.isa}; ${cpu.threads} threads (avx2 ${yes(cpu.avx2)}, avx512 ${yes(cpu.avx512)}, avx512-bf16 ${yes(cpu.avx512bf16)})`,
+        `cpu         kernels for ${cpu.isa}; ${cpu.threads} threads (avx2 ${yes(cpu.avx2)}, avx512 ${yes(cpu.avx512)}, avx512-bf16 ${yes(cpu.avx512bf16)}, amx ${yes(cpu.amx)})`,
         `cuda        ${cuda.usable ? `usable: ${cuda.devices.join(', ')}` : `not usable: ${cuda.reason}`}`,
         ...(cuda.built ? [`            runtime ${cudaVersion(cuda.runtimeVersion)}, driver for ${cudaVersion(cuda.driverVersion)}`] : []),
       ];

@@ -101,7 +101,7 @@ export interface Job {
 }
 
 export interface DeviceReport {
-  readonly cpu: { isa: string; avx2: boolean; avx512: boolean; avx512bf16: boolean; threads: number };
+  readonly cpu: { isa: string; avx2: boolean; avx512: boolean; avx512bf16: boolean; amx: boolean; threads: number };
   readonly cuda: { built: boolean; usable: boolean; reason: string; driverVersion: number; runtimeVersion: number; devices: string[] };
 }
 

@@ -7,6 +7,7 @@ namespace longer::cpu {
 const AttentionTiles& attention_tiles(bool pairs) {
 #if defined(__x86_64__)
   switch (active_isa()) {
+    case Isa::amx: return attention_tiles_avx512();  // CPUs with AMX multiply pairs of bf16 at half the rate of f32
     case Isa::avx512bf16: return pairs ? attention_tiles_avx512bf16() : attention_tiles_avx512();
     case Isa::avx512: return attention_tiles_avx512();
     case Isa::avx2: return attention_tiles_avx2();

@@ -7,6 +7,7 @@ namespace longer::cpu {
 const GemmKernel& gemm_kernel(bool bf16_product) {
 #if defined(__x86_64__)
   switch (active_isa()) {
+    case Isa::amx: return bf16_product ? gemm_amx() : gemm_avx512();
     case Isa::avx512bf16: return bf16_product ? gemm_avx512bf16() : gemm_avx512();
     case Isa::avx512: return gemm_avx512();
     case Isa::avx2: return gemm_avx2();

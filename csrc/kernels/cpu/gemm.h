@@ -68,6 +68,8 @@ struct GemmKernel {
   void (*multiply)(const GemmBlock&);
   void (*small)(const GemmBlock&, const GemmSource&);  // for few rows: b is read where it stands; not transposed
   // Words of rows, in panels for sum(), zero-padded. Adds the rows to sums[cols padded to panels] unless that is null.
+  // pack_left is for GemmSum::a, pack_sum for b.
+  void (*pack_left)(Values from, int64_t stride, int64_t rows, int64_t cols, float* to, int64_t panel, float* sums);
   void (*pack_sum)(Values from, int64_t stride, int64_t rows, int64_t cols, float* to, int64_t panel, float* sums);
   void (*sum)(const GemmSum&);
 };
@@ -76,6 +78,7 @@ const GemmKernel& gemm_generic();
 const GemmKernel& gemm_avx2();
 const GemmKernel& gemm_avx512();
 const GemmKernel& gemm_avx512bf16();
+const GemmKernel& gemm_amx();  // of bf16 pairs, as gemm_avx512bf16()
 
 // The kernel for the active instruction set. Only where both operands are bf16, or rounded to it as they are packed, may
 // it multiply pairs.

@@ -197,6 +197,6 @@ void small(const GemmBlock& g, const GemmSource& s) {
   for (int64_t r = 0; r < g.rows; r += kSmallRows) small_rows<kSmallRows>(g, s, r, least(kSmallRows, g.rows - r));
 }
 
-const GemmKernel kernel = {kGroup, kRowTile, kPanel, kLanes, 16, 2 * kSmallVectors * kLanes, pack, stage, multiply, small, pack_sum, sum};
+const GemmKernel kernel = {kGroup, kRowTile, kPanel, kLanes, 16, 2 * kSmallVectors * kLanes, pack, stage, multiply, small, pack_sum, pack_sum, sum};
 
 }  // namespace

@@ -78,13 +78,14 @@ class WeightGradient {
   };
 
   // Rows of the columns [col, col + cols) as words. They are added to sums, unless that is null.
-  Operand words(const Tensor& t, int64_t row, int64_t rows, int64_t col, int64_t cols, float* panels, float* sums) const {
+  Operand words(decltype(GemmKernel::pack_sum) pack, const Tensor& t, int64_t row, int64_t rows, int64_t col, int64_t cols, float* panels,
+                float* sums) const {
     const int64_t width = t.dim[1];
     Values from = values(t);
     from.data = static_cast<char*>(from.data) + (row * width + col) * dtype_size(t.dtype);
     if (!sums && kernel_.group == 1 && t.dtype == DType::f32 && width <= kNarrow && width % kernel_.lanes == 0)
       return {static_cast<const float*>(from.data), kernel_.lanes, width};
-    kernel_.pack_sum(from, width, rows, cols, panels, panel_words(), sums);
+    pack(from, width, rows, cols, panels, panel_words(), sums);
     return {panels, panel_words(), kernel_.lanes};
   }
 
@@ -99,8 +100,8 @@ class WeightGradient {
     int64_t row = begin;
     do {  // once even where there are no rows
       const int64_t rows = std::clamp<int64_t>(end - row, 0, kBlockRows);
-      const Operand x = words(a_.x, row, rows, in, ins, x_panels, nullptr);
-      const Operand dy = words(a_.dy, row, rows, out, outs, dy_panels, bias);
+      const Operand x = words(kernel_.pack_left, a_.x, row, rows, in, ins, x_panels, nullptr);
+      const Operand dy = words(kernel_.pack_sum, a_.dy, row, rows, out, outs, dy_panels, bias);
       kernel_.sum({ins, parts_of(rows, kernel_.group), outs, x.words, x.panel, x.step, dy.words, dy.panel, dy.step, sums, kSumStride, row == begin});
       row += kBlockRows;
     } while (row < end);

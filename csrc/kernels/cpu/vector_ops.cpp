@@ -7,6 +7,7 @@ namespace longer::cpu {
 const VectorOps& vector_ops() {
 #if defined(__x86_64__)
   switch (active_isa()) {
+    case Isa::amx:
     case Isa::avx512bf16:
     case Isa::avx512: return vector_ops_avx512();
     case Isa::avx2: return vector_ops_avx2();
