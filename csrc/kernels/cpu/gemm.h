@@ -30,6 +30,7 @@ struct GemmBlock {
   const float* b;             // panels; small() has none
   GemmFinish finish;
   int64_t row, col, finish_cols;
+  bool far;  // more than the second-level cache holds: what is needed next is asked for ahead
 };
 
 // A matrix whose element (k, c) of the reduction and the column is at k * stride + c, or at c * stride + k if transposed.

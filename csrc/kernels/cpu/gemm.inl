@@ -33,6 +33,7 @@ template <int R, int V>
 void multiply_tile(const GemmBlock& g, const float* a, const float* b, int64_t row, int64_t col, int64_t cols) {
   Vec acc[R][V];
   clear(acc);
+  await_finish(g, R, row, col);
   for (int64_t k = 0; k < g.words; ++k, b += kPanel) {
     Vec factors[V];
 #pragma GCC unroll 8
@@ -138,6 +139,7 @@ void multiply(const GemmBlock& g) {
   // Panels of this size stay in the second-level cache beside the rows; of these a tile of rows is in the first level.
   constexpr int64_t kCacheWords = 65536;
   const int64_t wide = kPanel * (kCacheWords / (kPanel * (g.words + 1)) + 1);
+  const int64_t panels = (g.cols + kPanel - 1) / kPanel;
   const int64_t parts = (g.rows + kRowTile - 1) / kRowTile;  // the rows are dealt evenly to tiles
   for (int64_t begin = 0; begin < g.cols; begin += wide)
     for (int64_t part = 0; part < parts; ++part) {
@@ -145,7 +147,10 @@ void multiply(const GemmBlock& g) {
       int64_t c = begin;
       if (rows == 1)
         for (; c + kAlone * kPanel <= end; c += kAlone * kPanel) alone_tile(g, r, c);
-      for (; c < end; c += kPanel) one(r, rows, c);
+      for (; c < end; c += kPanel) {
+        look_below(g, r, rows, c / kPanel, panels);
+        one(r, rows, c);
+      }
     }
 }
 

@@ -101,6 +101,7 @@ void multiply_rows(const GemmBlock& g, int64_t row, int64_t rows, int64_t c, Pan
     float* copy = copies[rows > kTile];
     for (int64_t i = 0; i < kTileWords; i += kLanes) store(copy + i, set(0.0f));
   }
+  await_finish(g, rows, g.row + row, g.col + c);
   clear_sums();
   for (int64_t k = 0; k < whole; k += kTile) {
     const float* b = panel_at(k);
@@ -131,11 +132,16 @@ void multiply(const GemmBlock& g) {
   const Tiles tiles;
   // Panels of this size stay in the second-level cache beside the rows.
   constexpr int64_t kCacheWords = 131072;
+  const int64_t panels = (g.cols + kPanel - 1) / kPanel;
   const int64_t wide = kPanel * (kCacheWords / (kPanel * (g.words + 1)) + 1);
   for (int64_t begin = 0; begin < g.cols; begin += wide)
-    for (int64_t r = 0; r < g.rows; r += kRowTile)
-      for (int64_t c = begin; c < least(g.cols, begin + wide); c += kPanel)
-        multiply_rows(g, r, least(kRowTile, g.rows - r), c, [&](int64_t k) { return g.b + c * g.words + k * kPanel; });
+    for (int64_t r = 0; r < g.rows; r += kRowTile) {
+      const int64_t rows = least(kRowTile, g.rows - r);
+      for (int64_t c = begin; c < least(g.cols, begin + wide); c += kPanel) {
+        look_below(g, r, rows, c / kPanel, panels);
+        multiply_rows(g, r, rows, c, [&](int64_t k) { return g.b + c * g.words + k * kPanel; });
+      }
+    }
 }
 
 void small(const GemmBlock& g, const GemmSource& s) {

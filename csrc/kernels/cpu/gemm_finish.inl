@@ -5,6 +5,24 @@ namespace {
 using longer::cpu::GemmBlock;
 using longer::cpu::GemmFinish;
 
+// What becomes of rows and a panel at (row, col) is brought near before it is read and written.
+inline void await_finish(const GemmBlock& g, int64_t rows, int64_t row, int64_t col) {
+  if (!g.far) return;
+  const auto near = [&](Values v, auto prefetch) {
+    if (!v.data) return;
+    const int64_t size = v.is_bf16 ? 2 : 4, stride = g.finish_cols * size;
+    const char* at = static_cast<const char*>(v.data) + row * stride + col * size;
+    for (int64_t r = 0; r < rows; ++r, at += stride)
+      for (int64_t i = 0; i < kPanel * size; i += 64) prefetch(at + i);
+  };
+  const auto read = [](const char* p) { __builtin_prefetch(p, 0, 3); };
+  const auto write = [](const char* p) { __builtin_prefetch(p, 1, 3); };
+  if (g.finish.backward) near(g.finish.pre, read);
+  else near(g.finish.pre, write);
+  near(g.finish.residual, read);
+  near(g.finish.out, write);
+}
+
 // Parts of vectors: rows x cols values with a stride of `width`, at (row, col).
 void finish_edge(const GemmBlock& g, const float* buffer, int64_t width, int64_t rows, int64_t row, int64_t col, int64_t cols) {
   const GemmFinish f = g.finish;

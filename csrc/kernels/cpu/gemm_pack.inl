@@ -5,6 +5,15 @@ namespace {
 using longer::cpu::GemmSource;
 
 inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+// Part `step` of `steps` of the rows of a product below [row, row + rows), which are read next: brought into the second-level
+// cache if the matrices are too large for it.
+inline void look_below(const GemmBlock& g, int64_t row, int64_t rows, int64_t step, int64_t steps) {
+  if (!g.far) return;
+  constexpr int64_t kLineWords = 16;
+  for (int64_t r = row + rows + rows * step / steps, end = row + rows + rows * (step + 1) / steps; r < end; ++r)
+    for (int64_t k = 0; k < g.words; k += kLineWords) __builtin_prefetch(g.a + r * g.a_stride + k, 0, 2);
+}
+
 inline int64_t words_of(int64_t elements) { return (elements + kGroup - 1) / kGroup; }
 
 // Word k of n columns from c on, where these lie side by side.

@@ -25,6 +25,8 @@ constexpr int64_t kTaskPack = int64_t{1} << 14; // the same for elements packed
 constexpr int64_t kTaskRead = int64_t{1} << 15; // the same for weights that few rows share
 constexpr int64_t kFewRows = 512;               // up to here threads share the columns: each reads its own weights only
 
+constexpr int64_t kNearElements = int64_t{1} << 18;  // of the operands by rows: so many stay in the second-level cache
+
 int64_t parts_of(int64_t n, int64_t part) { return (n + part - 1) / part; }
 
 class ProductRun {
@@ -86,7 +88,8 @@ class ProductRun {
   GemmBlock block(int64_t row, int64_t rows, float* stage) const {
     Values from = values(p_.a);
     from.data = static_cast<char*>(from.data) + row * p_.inner * dtype_size(p_.a.dtype);
-    GemmBlock b{rows, words_, p_.cols, static_cast<const float*>(from.data), words_, nullptr, p_.finish, row, 0, p_.cols};
+    GemmBlock b{rows, words_, p_.cols, static_cast<const float*>(from.data), words_, nullptr, p_.finish, row, 0, p_.cols,
+                p_.rows * (p_.inner + p_.cols) > kNearElements};
     if (must_stage()) {
       kernel_.stage(from, p_.inner, rows, p_.inner, stage, stage_stride_);
       b.a = stage;

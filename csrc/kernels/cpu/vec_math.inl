@@ -6,20 +6,22 @@ namespace {
 
 using longer::Activation;
 
-// 2^t for t <= 0; 0 below 2^-126; NaN stays NaN. Within 2 ulp.
-inline Vec exp2_negative(Vec t) {
-  const Vec lowest = set(-126.0f);
-  const Vec x = vmax(lowest, t);
-  const Vec n = round_even(x);
-  const Vec f = sub(x, n);
-  Vec y = set(1.535336188319500e-4f);
-  y = fma(y, f, set(1.339887440266574e-3f));
+// 2^t for t in [-126, 0]; NaN stays NaN. Within 2 ulp.
+inline Vec exp2_within(Vec t) {
+  const Vec n = round_even(t), f = sub(t, n);
+  Vec y = fma(set(1.535336188319500e-4f), f, set(1.339887440266574e-3f));
   y = fma(y, f, set(9.618437357674640e-3f));
   y = fma(y, f, set(5.550332471162809e-2f));
   y = fma(y, f, set(2.402264791363012e-1f));
   y = fma(y, f, set(6.931472028550421e-1f));
   y = fma(y, f, set(1.0f));
-  return if_less(t, lowest, set(0.0f), times_pow2(y, n));
+  return times_pow2(y, n);
+}
+
+// The same for all t <= 0; 0 below 2^-126.
+inline Vec exp2_negative(Vec t) {
+  const Vec lowest = set(-126.0f);
+  return if_less(t, lowest, set(0.0f), exp2_within(vmax(lowest, t)));
 }
 
 // 0 below -87.3, 2^127 above 88; within 2 ulp between.
@@ -29,8 +31,7 @@ inline Vec exp_vec(Vec t) {
   const Vec n = round_even(mul(x, set(1.44269504f)));
   Vec f = fma(n, set(-0.693359375f), x);
   f = fma(n, set(2.12194440e-4f), f);
-  Vec y = set(1.9875691500e-4f);
-  y = fma(y, f, set(1.3981999507e-3f));
+  Vec y = fma(set(1.9875691500e-4f), f, set(1.3981999507e-3f));
   y = fma(y, f, set(8.3334519073e-3f));
   y = fma(y, f, set(4.1665795894e-2f));
   y = fma(y, f, set(1.6666665459e-1f));
@@ -41,12 +42,13 @@ inline Vec exp_vec(Vec t) {
 
 inline Vec sigmoid_vec(Vec x) { return divide(set(1.0f), add(set(1.0f), exp_vec(sub(set(0.0f), x)))); }
 
-// 1 + erf(x / sqrt 2), between 0 and 2. On the negative side it is erfc, of which the polynomial (minimax on [0, 6])
-// gives the binary logarithm, so that the tail keeps a relative error of about 1e-6.
-inline Vec one_plus_erf(Vec x) {
-  const Vec t = vabs(x);
-  Vec r = set(-1.929075566e-08f);
-  r = fma(r, t, set(6.138085951e-07f));
+// GELU is taken for that of -kGeluEnd below it: nothing is left of either.
+constexpr float kGeluEnd = 11.0f;
+
+// The share of a normal distribution beyond t, for t in [0, kGeluEnd]. The polynomial (minimax on [0, 6]) gives its binary
+// logarithm, so that the tail keeps a relative error of about 1e-6.
+inline Vec normal_tail(Vec t) {
+  Vec r = fma(set(-1.929075566e-08f), t, set(6.138085951e-07f));
   r = fma(r, t, set(-8.340755812e-06f));
   r = fma(r, t, set(6.120406761e-05f));
   r = fma(r, t, set(-2.275515726e-04f));
@@ -55,14 +57,24 @@ inline Vec one_plus_erf(Vec x) {
   r = fma(r, t, set(-5.252419040e-02f));
   r = fma(r, t, set(-4.591952264e-01f));
   r = fma(r, t, set(-1.151106834e+00f));
-  const Vec tail = exp2_negative(mul(r, t));
-  return if_less(x, set(0.0f), tail, sub(set(2.0f), tail));
+  return exp2_within(fma(r, t, set(-1.0f)));
+}
+
+inline Vec gelu(Vec x) {
+  const Vec t = vmin(set(kGeluEnd), vabs(x));
+  return sub(vmax(set(0.0f), x), mul(t, normal_tail(t)));
+}
+
+inline Vec gelu_slope(Vec x) {
+  const Vec t = vmin(set(kGeluEnd), vabs(x));
+  const Vec density = exp2_within(fma(mul(set(-0.7213475204f), t), t, set(-1.3257480647f)));
+  const Vec left = sub(normal_tail(t), mul(t, density));  // at -t
+  return if_less(x, set(0.0f), left, sub(set(1.0f), left));
 }
 
 inline Vec tanh_vec(Vec x) {
   const Vec t = vabs(x), s = mul(x, x);
-  Vec p = set(-5.70498872745e-3f);
-  p = fma(p, s, set(2.06390887954e-2f));
+  Vec p = fma(set(-5.70498872745e-3f), s, set(2.06390887954e-2f));
   p = fma(p, s, set(-5.37397155531e-2f));
   p = fma(p, s, set(1.33314422036e-1f));
   p = fma(p, s, set(-3.33332819422e-1f));
@@ -75,7 +87,7 @@ template <Activation kind>
 inline Vec activate(Vec x) {
   switch (kind) {
     case Activation::none: return x;
-    case Activation::gelu: return mul(mul(set(0.5f), x), one_plus_erf(x));
+    case Activation::gelu: return gelu(x);
     case Activation::relu: return vmax(set(0.0f), x);
     case Activation::silu: return mul(x, sigmoid_vec(x));
     case Activation::tanh: return tanh_vec(x);
@@ -89,10 +101,7 @@ inline Vec activation_slope(Vec x) {
   const Vec one = set(1.0f);
   switch (kind) {
     case Activation::none: return one;
-    case Activation::gelu: {
-      const Vec density = mul(set(0.3989422804f), exp2_negative(mul(mul(set(-0.7213475204f), x), x)));
-      return fma(x, density, mul(set(0.5f), one_plus_erf(x)));
-    }
+    case Activation::gelu: return gelu_slope(x);
     case Activation::relu: return if_less(set(0.0f), x, one, set(0.0f));
     case Activation::silu: {
       const Vec s = sigmoid_vec(x);
