@@ -109,8 +109,8 @@ export class NaiveLonger {
       const places = this.#places();
       pooled = [...zeros((places - stored.length) * D), ...stored.flat()];
     } else pooled = zeros(D).map((_, i) => (stored.length === 0 ? 0 : stored.reduce((s, row) => s + row[i]!, 0) / stored.length));
-    const request_ = [...pooled, ...anchors.map(normed).flat(), ...features];
-    return this.#mlp('head', [...own.map(normed).flat(), ...this.#side(request, 'candidate', index), ...request_], c.head.hidden.length + 1, gelu);
+    const request_ = [...pooled, ...anchors.map(normed).flat(), ...this.#headSide(request, 'user', 0), ...this.#headSide(request, 'context', 0)];
+    return this.#mlp('head', [...own.map(normed).flat(), ...this.#headSide(request, 'candidate', index), ...request_], c.head.hidden.length + 1, gelu);
   }
 
   /** Positions of the asking rows, newest first; for learnable queries their numbers. */
@@ -244,6 +244,13 @@ export class NaiveLonger {
 
   #side(request: EncodedRequest, side: Side, row: number): Vector {
     return [...this.#schema.sides[side].fields.flatMap((f) => this.#lookup(request[side], f, row)), ...this.#numeric(request[side], side, row)];
+  }
+
+  /** What the head reads of a side: its embeddings normalised, then the numeric features. */
+  #headSide(request: EncodedRequest, side: Side, row: number): Vector {
+    const all = this.#side(request, side, row);
+    const width = all.length - this.#schema.sides[side].numericCount;
+    return [...(width > 1 ? this.#norm(`head.${side}_norm`, all.slice(0, width)) : all.slice(0, width)), ...all.slice(width)];
   }
 
   #numeric(side: EncodedSide, name: Side, row: number): Vector {

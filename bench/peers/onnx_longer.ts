@@ -163,8 +163,9 @@ export class OnnxLonger {
 
   #userSide(g: OnnxGraph): Cache {
     const { anchors, tables, selfLayers } = this.#c;
-    const features = g.concat(1, ...['segment', 'region', 'hour'].map((f) => this.#embed(g, tables[f]!, g.input(f, 'int32', [1]))));
-    const user = this.#mlp(g, 'user_token', features);
+    const [segment, region, hour] = ['segment', 'region', 'hour'].map((f) => this.#embed(g, tables[f]!, g.input(f, 'int32', [1])));
+    const ofUser = g.concat(1, segment!, region!);
+    const user = this.#mlp(g, 'user_token', g.concat(1, ofUser, hour!));
     const history = this.#events(g);
     const rows = anchors > 0 ? g.concat(0, g.op('Add', [g.concat(0, user, this.#parameter(g, 'cls')), this.#parameter(g, 'slots')]), history) : history;
     const total = anchors + this.#groups;
@@ -195,7 +196,7 @@ export class OnnxLonger {
     const parts = [g.op('ReduceMean', [g.slice(out, 0, anchors, asking), g.ints(0)], { keepdims: 1 })];
     if (anchors > 0) parts.push(g.reshape(g.slice(out, 0, 0, anchors), 1, anchors * this.#D));
     const from = this.#own * this.#D + this.#tensor('table.item').shape[1]!;
-    const head = g.op('Gemm', [g.concat(1, ...parts, features), this.#parameter(g, 'head.0.weight', { from }), this.#parameter(g, 'head.0.bias')]);
+    const head = g.op('Gemm', [g.concat(1, ...parts, this.#norm(g, 'head.user_norm', ofUser), this.#norm(g, 'head.context_norm', hour!)), this.#parameter(g, 'head.0.weight', { from }), this.#parameter(g, 'head.0.bias')]);
     return { keys, values, head, user: anchors > 0 ? null : user };
   }
 
@@ -239,7 +240,7 @@ export class OnnxLonger {
     }
     const out = this.#norm(g, 'final_norm', x);
     const flat = own === 1 ? out : g.reshape(g.transpose(g.reshape(out, own, -1, this.#D), 1, 0, 2), -1, own * this.#D);
-    const first = g.op('Gemm', [g.concat(1, flat, item), this.#parameter(g, 'head.0.weight', { to: own * this.#D + width }), cache.head]);
+    const first = g.op('Gemm', [g.concat(1, flat, this.#norm(g, 'head.candidate_norm', item)), this.#parameter(g, 'head.0.weight', { to: own * this.#D + width }), cache.head]);
     return this.#linear(g, 'head.2', this.#gelu(g, 'head.1', g.op('Gelu', [first])));
   }
 }

@@ -167,8 +167,9 @@ class Longer:
             history = (history * b["valid"]).reshape(-1, width)
             history = history.new_zeros(requests * b["most"], width).index_copy(0, b["spread"], history).reshape(requests, b["most"], width)
 
-        features = torch.cat([self.embed(c["tables"]["segment"], b["segment"]), self.embed(c["tables"]["region"], b["region"]), self.embed(c["tables"]["hour"], b["hour"])], -1)
-        user = self.mlp("user_token", features, 2)
+        of_user = torch.cat([self.embed(c["tables"]["segment"], b["segment"]), self.embed(c["tables"]["region"], b["region"])], -1)
+        of_context = self.embed(c["tables"]["hour"], b["hour"])
+        user = self.mlp("user_token", torch.cat([of_user, of_context], -1), 2)
         item = self.embed("item", b["candidate"])
         as_event = F.pad(item, (0, self.p["token.0.weight"].shape[1] - item.shape[1]))
         candidate = self.linear("candidate_tile", self.mlp("token", as_event, 2)) + self.mlp("candidate_token", item, 2)
@@ -184,10 +185,10 @@ class Longer:
         for layer in range(1, c["selfLayers"] + 1):
             x = block(self.self_block, f"layer{layer}", x, c["heads"], b["self"])
         out = self.norm("final_norm", x)
-        parts = [out[:, anchors + k :].flatten(1), item, torch.bmm(b["pool"], out[:, anchors : anchors + k])[:, 0]]
+        parts = [out[:, anchors + k :].flatten(1), self.norm("head.candidate_norm", item), torch.bmm(b["pool"], out[:, anchors : anchors + k])[:, 0]]
         if anchors:
             parts.append(out[:, :anchors].flatten(1))
-        return self.mlp("head", torch.cat(parts + [features], -1), 3)[:, 0]
+        return self.mlp("head", torch.cat(parts + [self.norm("head.user_norm", of_user), self.norm("head.context_norm", of_context)], -1), 3)[:, 0]
 
     def step(self, b, precision, again=False):
         self.adamw.zero_grad(set_to_none=True)

@@ -1,10 +1,12 @@
 import { type Dim, fixed, plus, symbol } from '../graph/dim.ts';
-import { type Graph, type Value } from '../graph/graph.ts';
+import { type Graph, type Value, widthOf } from '../graph/graph.ts';
 import { concat } from '../graph/ops/concat.ts';
 import { embed, type EmbedField } from '../graph/ops/embed.ts';
+import type { NormKind } from '../graph/ops/norm.ts';
 import { timeBucket } from '../graph/ops/time_bucket.ts';
 import type { Schema } from '../schema/schema.ts';
 import type { LongerConfig } from './config.ts';
+import { normalise } from './layers.ts';
 
 export type Side = 'user' | 'context' | 'event' | 'candidate';
 
@@ -41,10 +43,13 @@ function sideFields(graph: Graph, schema: Schema, side: Side, columns: (feature:
   return fields;
 }
 
-function withNumeric(graph: Graph, schema: Schema, side: Side, x: Value | null): Value | null {
+function numericInput(graph: Graph, schema: Schema, side: Side): Value | null {
   const count = schema.sides[side].numericCount;
-  if (count === 0) return x;
-  const numeric = graph.input(`${side}.numeric`, 'f32', [rowsOfSide[side], fixed(count)]);
+  return count > 0 ? graph.input(`${side}.numeric`, 'f32', [rowsOfSide[side], fixed(count)]) : null;
+}
+
+function beside(graph: Graph, x: Value | null, numeric: Value | null): Value | null {
+  if (!numeric) return x;
   return x ? concat(graph, x, numeric) : asTemporary(graph, numeric);
 }
 
@@ -55,12 +60,37 @@ function asTemporary(graph: Graph, input: Value): Value {
   return y;
 }
 
-/** All features of one side side by side, or null where the schema has none: [rows, width]. */
-export function sideVector(graph: Graph, schema: Schema, side: Side): Value | null {
+/** Features of one side, a row each of what they describe; null where the schema has none of the kind. */
+export interface SideFeatures {
+  readonly side: Side;
+  /** [rows, sum of the widths] */
+  readonly embedded: Value | null;
+  /** [rows, count], standardised by the schema */
+  readonly numeric: Value | null;
+}
+
+export function sideFeatures(graph: Graph, schema: Schema, side: Side): SideFeatures {
   return graph.scope(side, () => {
     let width = 0;
     const fields = sideFields(graph, schema, side, (_, w) => (width += w) - w);
-    return withNumeric(graph, schema, side, fields.length > 0 ? embed(graph, rowsOfSide[side], width, fields) : null);
+    return { side, embedded: fields.length > 0 ? embed(graph, rowsOfSide[side], width, fields) : null, numeric: numericInput(graph, schema, side) };
+  });
+}
+
+/** All features side by side, or null where there are none: [rows, width]. */
+export function sideVector(graph: Graph, { side, embedded, numeric }: SideFeatures): Value | null {
+  return graph.scope(side, () => beside(graph, embedded, numeric));
+}
+
+/**
+ * The same as the head reads it: embeddings normalised together, so that rows of all lengths weigh alike beside the model's normalised output. (Rows of frequent
+ * ids grow, and the head would follow their length first.)
+ */
+export function headVector(graph: Graph, { side, embedded, numeric }: SideFeatures, kind: NormKind): Value | null {
+  return graph.scope(`head.${side}`, () => {
+    // A single column has nothing to be normalised by.
+    const known = embedded && widthOf(embedded) > 1 ? normalise(graph, `head.${side}_norm`, embedded, kind) : embedded;
+    return beside(graph, known, numeric);
   });
 }
 
@@ -102,7 +132,7 @@ export function eventVector(graph: Graph, schema: Schema, options: EventOptions)
       const { buckets, width: gapWidth } = options.timeGap;
       fields.push({ table: table(graph, 'time_gap', buckets, gapWidth), ids: gapBuckets(graph, options), column: base });
     }
-    return withNumeric(graph, schema, 'event', embed(graph, symbol('events'), width, fields))!;
+    return beside(graph, embed(graph, symbol('events'), width, fields), numericInput(graph, schema, 'event'))!;
   });
 }
 

@@ -12,7 +12,7 @@ import { segmentPool } from '../graph/ops/segment_pool.ts';
 import type { Schema } from '../schema/schema.ts';
 import { block, type BlockStyle } from './block.ts';
 import { type LongerConfig, queryCount } from './config.ts';
-import { candidateAsEvent, type EventOptions, eventSegments, eventVector, sideVector } from './features.ts';
+import { candidateAsEvent, type EventOptions, eventSegments, eventVector, headVector, sideFeatures, sideVector } from './features.ts';
 import { dense, indexInput, matrix, mlp, normalise, normalInit, offsetsInput } from './layers.ts';
 import { type Cache, headLogits } from './head.ts';
 import { appendRefusal } from './append.ts';
@@ -53,13 +53,13 @@ function mergedTokens(graph: Graph, x: Value, c: LongerConfig): Value {
   return graph.border(merge(graph, joined, eventOffsets, groupOffsets, G, c.merge));
 }
 
-/** Tokens of the user's side, a row a request each: user/context, and one of the user id where the model has it. */
-function userTokens(graph: Graph, schema: Schema, c: LongerConfig): { features: Value | null; user: Value; uid: Value | null } {
+/** Tokens of the user's side, a row a request each: user/context, and one of the user id where the model has it; and what the head reads of the user's features. */
+function userTokens(graph: Graph, schema: Schema, c: LongerConfig): { forHead: Value[]; user: Value; uid: Value | null } {
   return graph.scope('user', () => {
     const D = c.width * c.merge;
-    const user = sideVector(graph, schema, 'user');
-    const context = sideVector(graph, schema, 'context');
-    const parts = [user, context].filter((v) => v !== null);
+    const sides = (['user', 'context'] as const).map((side) => sideFeatures(graph, schema, side));
+    const forHead = sides.map((f) => headVector(graph, f, c.norm)).filter((v) => v !== null);
+    const parts = sides.map((f) => sideVector(graph, f)).filter((v) => v !== null);
     const features = parts.length > 0 ? concat(graph, ...parts) : null;
     // Without user and context features the token is its slot's learned vector alone.
     const token = features
@@ -76,7 +76,7 @@ function userTokens(graph: Graph, schema: Schema, c: LongerConfig): { features: 
       const id = embed(graph, R, field.width, [{ table, ids: graph.input(`user.${field.name}`, 'i32', [R]), column: 0 }]);
       uid = dense(graph, 'uid_token', id, D);
     }
-    return { features, user: token, uid };
+    return { forHead, user: token, uid };
   });
 }
 
@@ -115,7 +115,7 @@ export function userSide(graph: Graph, schema: Schema, c: LongerConfig, past: Pa
   const keyRows = plus(times(R, anchors), G);
   const queryRows = past ? symbol('fresh') : plus(times(R, anchors), S);
   const appendable = appendRefusal(schema, c) === null;
-  const { features, user, uid } = userTokens(graph, schema, c);
+  const { forHead, user, uid } = userTokens(graph, schema, c);
   const cls = clsTokens(graph, c);
   const history = mergedTokens(graph, eventTokens(graph, schema, c), c);
 
@@ -174,7 +174,7 @@ export function userSide(graph: Graph, schema: Schema, c: LongerConfig, past: Pa
       const anchorRows = gatherRows(graph, indexInput(graph, 'anchor.query', times(R, anchors)), out);
       parts.push(merge(graph, anchorRows, offsetsInput(graph, 'anchor.offsets', R), offsetsInput(graph, 'one.offsets', R), R, anchors));
     }
-    cache['request'] = concat(graph, ...parts, ...(features ? [features] : []));
+    cache['request'] = concat(graph, ...parts, ...forHead);
   });
   if (c.visibility === 'paper') {
     cache['user'] = user;
@@ -201,11 +201,11 @@ export function candidateSide(graph: Graph, schema: Schema, c: LongerConfig, cac
   const m = candidateRowCount(c);
   const rows = times(C, m);
   const candidateOffsets = offsetsInput(graph, 'candidate.offsets', R);
-  const features = graph.scope('candidate', () => sideVector(graph, schema, 'candidate'));
+  const features = sideFeatures(graph, schema, 'candidate');
 
   const token = graph.scope('candidate_token', () => {
     const shared = c.candidateEncoder === 'shared' ? candidateAsEvent(graph, schema, eventOptions(c)) : null;
-    const own = mlp(graph, 'candidate_token', features!, [D, D], 'gelu', normalInit(D, shared ? 0.1 : 1));
+    const own = mlp(graph, 'candidate_token', sideVector(graph, features)!, [D, D], 'gelu', normalInit(D, shared ? 0.1 : 1));
     if (!shared) return own;
     // The candidate as an event token, repeated over the K places of a merged token: content matches from the start.
     const tiled: Init = { kind: 'identity-tiles', scale: 1 };
@@ -241,7 +241,6 @@ export function candidateSide(graph: Graph, schema: Schema, c: LongerConfig, cac
   return graph.scope('head', () => {
     const out = normalise(graph, 'final_norm', x, c.norm);
     const flat = m === 1 ? out : merge(graph, out, offsetsInput(graph, 'candidate.row_offsets', R), candidateOffsets, C, m);
-    const mine = features ? concat(graph, flat, features) : flat;
-    return headLogits(graph, schema, c.head.hidden, mine, cache['request']!);
+    return headLogits(graph, schema, c.head.hidden, concat(graph, flat, headVector(graph, features, c.norm)!), cache['request']!);
   });
 }

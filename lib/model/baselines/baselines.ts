@@ -6,7 +6,7 @@ import { segmentPool } from '../../graph/ops/segment_pool.ts';
 import { gatherRows } from '../../graph/ops/gather_rows.ts';
 import type { Schema } from '../../schema/schema.ts';
 import { type BaselineConfig } from '../config.ts';
-import { candidateAsEvent, eventVector, sideVector } from '../features.ts';
+import { candidateAsEvent, eventVector, headVector, sideFeatures, sideVector } from '../features.ts';
 import { type Cache, headLogits } from '../head.ts';
 import { indexInput, matrix, mlp, normalInit, normalise, offsetsInput } from '../layers.ts';
 
@@ -17,9 +17,7 @@ import { indexInput, matrix, mlp, normalInit, normalise, offsetsInput } from '..
 const R = symbol('requests');
 
 export function baselineUserSide(graph: Graph, schema: Schema, c: BaselineConfig): Cache {
-  const user = sideVector(graph, schema, 'user');
-  const context = sideVector(graph, schema, 'context');
-  const parts = [user, context].filter((v) => v !== null);
+  const parts = (['user', 'context'] as const).map((side) => headVector(graph, sideFeatures(graph, schema, side), 'layer')).filter((v) => v !== null);
   const cache: Cache = {};
   if (c.kind !== 'base') {
     const tokens = graph.border(eventTokens(graph, schema, c));
@@ -31,12 +29,12 @@ export function baselineUserSide(graph: Graph, schema: Schema, c: BaselineConfig
 }
 
 export function baselineCandidateSide(graph: Graph, schema: Schema, c: BaselineConfig, cache: Cache): Value {
-  const features = sideVector(graph, schema, 'candidate')!;
-  let mine = features;
+  const features = sideFeatures(graph, schema, 'candidate');
+  let mine = headVector(graph, features, 'layer')!;
   if (c.kind === 'din') {
     const shared = candidateAsEvent(graph, schema, eventOptions(c));
-    const token = dinToken(graph, c, shared ? 'token' : 'candidate_token', shared ?? features);
-    mine = concat(graph, features, token, dinPool(graph, c, token, cache['events']!));
+    const token = shared ? dinToken(graph, c, 'token', shared) : dinToken(graph, c, 'candidate_token', sideVector(graph, features)!);
+    mine = concat(graph, mine, token, dinPool(graph, c, token, cache['events']!));
   }
   return graph.scope('head', () => headLogits(graph, schema, c.head.hidden, mine, cache['request']!));
 }
