@@ -87,7 +87,7 @@ export function sideVector(graph: Graph, { side, embedded, numeric }: SideFeatur
  * ids grow, and the head would follow their length first.)
  */
 export function headVector(graph: Graph, { side, embedded, numeric }: SideFeatures, kind: NormKind): Value | null {
-  return graph.scope(`head.${side}`, () => {
+  return graph.scope('head', () => {
     // A single column has nothing to be normalised by.
     const known = embedded && widthOf(embedded) > 1 ? normalise(graph, `head.${side}_norm`, embedded, kind) : embedded;
     return beside(graph, known, numeric);

@@ -12,7 +12,7 @@ import { segmentPool } from '../graph/ops/segment_pool.ts';
 import type { Schema } from '../schema/schema.ts';
 import { block, type BlockStyle } from './block.ts';
 import { type LongerConfig, queryCount } from './config.ts';
-import { candidateAsEvent, type EventOptions, eventSegments, eventVector, headVector, sideFeatures, sideVector } from './features.ts';
+import { candidateAsEvent, type EventOptions, eventSegments, eventVector, headVector, type SideFeatures, sideFeatures, sideVector } from './features.ts';
 import { dense, indexInput, matrix, mlp, normalise, normalInit, offsetsInput } from './layers.ts';
 import { type Cache, headLogits } from './head.ts';
 import { appendRefusal } from './append.ts';
@@ -53,12 +53,11 @@ function mergedTokens(graph: Graph, x: Value, c: LongerConfig): Value {
   return graph.border(merge(graph, joined, eventOffsets, groupOffsets, G, c.merge));
 }
 
-/** Tokens of the user's side, a row a request each: user/context, and one of the user id where the model has it; and what the head reads of the user's features. */
-function userTokens(graph: Graph, schema: Schema, c: LongerConfig): { forHead: Value[]; user: Value; uid: Value | null } {
+/** Tokens of the user's side, a row a request each: user/context, and one of the user id where the model has it. */
+function userTokens(graph: Graph, schema: Schema, c: LongerConfig): { sides: SideFeatures[]; user: Value; uid: Value | null } {
   return graph.scope('user', () => {
     const D = c.width * c.merge;
     const sides = (['user', 'context'] as const).map((side) => sideFeatures(graph, schema, side));
-    const forHead = sides.map((f) => headVector(graph, f, c.norm)).filter((v) => v !== null);
     const parts = sides.map((f) => sideVector(graph, f)).filter((v) => v !== null);
     const features = parts.length > 0 ? concat(graph, ...parts) : null;
     // Without user and context features the token is its slot's learned vector alone.
@@ -76,7 +75,7 @@ function userTokens(graph: Graph, schema: Schema, c: LongerConfig): { forHead: V
       const id = embed(graph, R, field.width, [{ table, ids: graph.input(`user.${field.name}`, 'i32', [R]), column: 0 }]);
       uid = dense(graph, 'uid_token', id, D);
     }
-    return { forHead, user: token, uid };
+    return { sides, user: token, uid };
   });
 }
 
@@ -115,7 +114,7 @@ export function userSide(graph: Graph, schema: Schema, c: LongerConfig, past: Pa
   const keyRows = plus(times(R, anchors), G);
   const queryRows = past ? symbol('fresh') : plus(times(R, anchors), S);
   const appendable = appendRefusal(schema, c) === null;
-  const { forHead, user, uid } = userTokens(graph, schema, c);
+  const { sides, user, uid } = userTokens(graph, schema, c);
   const cls = clsTokens(graph, c);
   const history = mergedTokens(graph, eventTokens(graph, schema, c), c);
 
@@ -174,7 +173,7 @@ export function userSide(graph: Graph, schema: Schema, c: LongerConfig, past: Pa
       const anchorRows = gatherRows(graph, indexInput(graph, 'anchor.query', times(R, anchors)), out);
       parts.push(merge(graph, anchorRows, offsetsInput(graph, 'anchor.offsets', R), offsetsInput(graph, 'one.offsets', R), R, anchors));
     }
-    cache['request'] = concat(graph, ...parts, ...forHead);
+    cache['request'] = concat(graph, ...parts, ...sides.map((f) => headVector(graph, f, c.norm)).filter((v) => v !== null));
   });
   if (c.visibility === 'paper') {
     cache['user'] = user;
