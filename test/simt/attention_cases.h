@@ -91,6 +91,56 @@ inline void candidate_attention_case(OpCase& c, Dice& d, bool backward) {
   for (int i = 0; i < 2; ++i) c.out(h.type, {keys.back(), h.width()});
 }
 
+// Keys in pages: tables name the pages of each pool in any order, some of them twice, some not at all; spans of a table may overlap.
+struct Pages {
+  int64_t page_rows, pool_pages[2];
+  std::vector<int32_t> tables[2];
+  std::vector<double> spans;  // first, count
+
+  Pages(Dice& d, int64_t segments) : page_rows(d.one_of<int64_t>({1, 3, 16, 64, 100})) {
+    const int64_t listed = d.whole(0, 2) ? d.whole(1, 200 / page_rows + 2) : 0;
+    for (int i = 0; i < 2; ++i) {
+      pool_pages[i] = listed ? listed + d.whole(0, 5) : 0;
+      tables[i] = d.whole_list(listed, 0, pool_pages[i] - 1);
+    }
+    for (int64_t s = 0; s < segments; ++s) {
+      const int64_t first = d.whole(0, listed * page_rows);
+      spans.push_back(static_cast<double>(first));
+      spans.push_back(static_cast<double>(d.whole(0, listed * page_rows - first)));
+    }
+  }
+  OpCase& add_pools(OpCase& c, longer::DType type, int64_t width) const {
+    for (int i = 0; i < 2; ++i) c.in(type, {pool_pages[i] * page_rows, width}, -2, 2);
+    return c.in(tables[0]).in(tables[1]);
+  }
+  OpCase& add_spans(OpCase& c) const { return c.in(longer::DType::i32, {static_cast<int64_t>(spans.size()) / 2, 2}, spans); }
+};
+
+inline void paged_attention_case(OpCase& c, Dice& d) {
+  const Heads h = any_heads(d);
+  const int64_t segments = d.whole(0, 4);
+  const std::vector<int32_t> rows = d.offsets(segments);
+  const Pages pages(d, segments);
+  std::vector<int32_t> limits = d.whole_list(rows.back(), -2, 200);
+  pages.add_pools(c.in(h.type, {rows.back(), h.width()}, -2, 2), h.type, h.width()).in(rows);
+  pages.add_spans(c).in(limits).out(h.type, {rows.back(), h.width()});
+  d.coin() ? c.out(longer::DType::f32, {rows.back(), h.heads}) : c.out_absent();
+  c.attributes({static_cast<double>(h.heads), h.scale(), static_cast<double>(pages.page_rows)});
+}
+
+inline void paged_candidate_attention_case(OpCase& c, Dice& d) {
+  const Heads h = any_heads(d);
+  const int64_t requests = d.whole(0, 3), m = d.one_of<int64_t>({1, 2, 3, 8, 17});
+  const std::vector<int32_t> candidates = d.offsets(requests, 150 / m + 1);
+  const int64_t rows = candidates.back() * m;
+  const Pages pages(d, requests);
+  for (int i = 0; i < 3; ++i) c.in(h.type, {rows, h.width()}, -2, 2);
+  pages.add_pools(c, h.type, h.width()).in(candidates);
+  pages.add_spans(c).out(h.type, {rows, h.width()});
+  d.coin() ? c.out(longer::DType::f32, {rows, h.heads}) : c.out_absent();
+  c.attributes({static_cast<double>(h.heads), h.scale(), static_cast<double>(m), static_cast<double>(pages.page_rows)});
+}
+
 // Groups of one event, of a few, and of more than a request has.
 inline void group_attention_case(OpCase& c, Dice& d, bool backward) {
   const Heads h = any_heads(d);

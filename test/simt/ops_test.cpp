@@ -5,9 +5,9 @@
 
 #include "kernels/dense_kernels.h"
 #include "kernels/embedding_kernels.h"
-#include "kernels/rows_kernels.h"
 #include "simt/attention_cases.h"
 #include "simt/op_case.h"
+#include "simt/rows_cases.h"
 #include "simt/training_cases.h"
 
 using namespace longer;
@@ -76,71 +76,6 @@ void linear_dw(OpCase& c, Dice& d) {
   d.coin() ? c.out(f32, {p.columns}) : c.out_absent();
 }
 
-int64_t last(const std::vector<int32_t>& offsets) { return offsets.back(); }
-
-void pairs(OpCase& c, Dice& d, bool backward, bool pool) {
-  const int64_t requests = d.whole(0, 4), width = d.width();
-  const std::vector<int32_t> candidates = d.offsets(requests, 70), events = d.offsets(requests, 70);
-  std::vector<int32_t> at{0};
-  for (int64_t r = 0; r < requests; ++r) at.push_back(at.back() + (candidates[r + 1] - candidates[r]) * (events[r + 1] - events[r]));
-  if (pool) c.in(d.type(), {last(at), 1}, -1, 1);
-  else c.in(d.type(), {last(candidates), width}, -1, 1);
-  c.in(d.type(), {last(events), width}, -1, 1);
-  if (backward && pool) c.in(d.type(), {last(candidates), width}, -1, 1);
-  if (backward && !pool) c.in(d.type(), {last(at), 4 * width}, -1, 1);
-  c.in(candidates).in(events).in(at);
-  if (!backward && pool) c.out(d.type(), {last(candidates), width});
-  if (!backward && !pool) c.out(d.type(), {last(at), 4 * width});
-  if (!backward) return;
-  if (pool) c.out(d.type(), {last(at), 1});
-  else c.out(d.type(), {last(candidates), width});
-  c.out(d.type(), {last(events), width});
-}
-
-void gather(OpCase& c, Dice& d, bool backward) {
-  const int64_t rows = d.one_of<int64_t>({0, 1, 40, 500}), width = d.one_of<int64_t>({3, 8, 40});
-  std::vector<int64_t> sources;
-  int64_t all = 0;
-  for (int64_t s = d.whole(1, 8); s > 0; --s) sources.push_back(d.rows()), all += sources.back();
-  std::vector<int32_t> index = d.whole_list(rows, -1, all - 1);
-  if (all > 0 && d.coin())
-    for (int64_t i = 0; i < rows; i += d.whole(1, 3)) index[i] = static_cast<int32_t>(all / 2);  // one row many times
-  c.in(index);
-  if (backward) c.in(d.type(), {rows, width}, -1, 1);
-  for (const int64_t n : sources) backward ? c.out(d.type(), {n, width}) : c.in(d.type(), {n, width}, -1, 1);
-  if (!backward) c.out(d.type(), {rows, width});
-}
-
-void merge(OpCase& c, Dice& d, bool backward) {
-  const int64_t requests = d.whole(0, 5), group = d.one_of<int64_t>({1, 2, 4, 5}), width = d.width();
-  const std::vector<int32_t> events = d.offsets(requests, 40);
-  std::vector<int32_t> groups{0};
-  for (int64_t r = 0; r < requests; ++r)
-    groups.push_back(groups.back() + static_cast<int32_t>((events[r + 1] - events[r] + group - 1) / group + d.whole(0, 1)));
-  if (backward) c.in(d.type(), {last(groups), group * width}, -1, 1);
-  else c.in(d.type(), {last(events), width}, -1, 1);
-  c.in(events).in(groups).attributes({static_cast<double>(group)});
-  if (backward) c.out(d.type(), {last(events), width});
-  else c.out(d.type(), {last(groups), group * width});
-}
-
-void pool(OpCase& c, Dice& d, bool backward) {
-  const int64_t segments = d.whole(0, 6), width = d.width();
-  const std::vector<int32_t> offsets = d.offsets(segments, 700);
-  c.in(d.type(), {backward ? segments : last(offsets), width}, -1, 1).in(offsets);
-  c.out(d.type(), {backward ? last(offsets) : segments, width}).attributes({static_cast<double>(d.whole(0, 1))});
-}
-
-void concat(OpCase& c, Dice& d, bool backward) {
-  const int64_t rows = d.rows();
-  std::vector<int64_t> widths;
-  int64_t sum = 0;
-  for (int64_t p = d.whole(1, 16); p > 0; --p) widths.push_back(d.one_of<int64_t>({1, 8, 16, 5, 24})), sum += widths.back();
-  if (backward) c.in(d.type(), {rows, sum}, -1, 1);
-  for (const int64_t w : widths) backward ? c.out(d.type(), {rows, w}) : c.in(d.type(), {rows, w}, -1, 1);
-  if (!backward) c.out(d.type(), {rows, sum});
-}
-
 void dropout(OpCase& c, Dice& d) {
   const int64_t rows = d.rows(), width = d.width();
   c.in(d.type(), {rows, width}, -1, 1).in(d.whole_list(2, -1000000, 1000000)).out(d.type(), {rows, width});
@@ -155,7 +90,7 @@ double add_ids(OpCase& c, Dice& d, int64_t rows, int64_t most) {
     return pooling;
   }
   std::vector<int32_t> offsets = d.offsets(rows, 30);
-  c.in(d.whole_list(last(offsets), -1, most)).in(offsets);
+  c.in(d.whole_list(offsets.back(), -1, most)).in(offsets);
   return pooling;
 }
 
@@ -190,11 +125,11 @@ void sparse_grad(OpCase& c, Dice& d) {
 void time_bucket(OpCase& c, Dice& d) {
   const int64_t requests = d.whole(0, 5), boundaries = d.one_of<int64_t>({0, 1, 31});
   const std::vector<int32_t> offsets = d.offsets(requests);
-  std::vector<double> at = d.numbers(boundaries, 0, 100), events = d.numbers(last(offsets), 0, 100);
+  std::vector<double> at = d.numbers(boundaries, 0, 100), events = d.numbers(offsets.back(), 0, 100);
   std::sort(at.begin(), at.end());
   const std::vector<double> now = d.numbers(requests, 40, 120);
-  if (requests > 0 && last(offsets) > 0 && boundaries > 0) at[0] = 0, events[0] = 1000;  // the future counts as now
-  c.in(f64, {last(offsets)}, events).in(f64, {requests}, now).in(offsets).in(f64, {boundaries}, at).out(DType::i32, {last(offsets)});
+  if (requests > 0 && offsets.back() > 0 && boundaries > 0) at[0] = 0, events[0] = 1000;  // the future counts as now
+  c.in(f64, {offsets.back()}, events).in(f64, {requests}, now).in(offsets).in(f64, {boundaries}, at).out(DType::i32, {offsets.back()});
 }
 
 const std::map<std::string, Maker>& makers() {
@@ -221,24 +156,27 @@ const std::map<std::string, Maker>& makers() {
       {"gate_dx", pointwise(reference::gate_dx, 3, 2)},
       {"dropout", {reference::dropout, dropout}},
       {"cast", pointwise(reference::cast, 1, 1)},
-      {"gather_rows", {reference::gather_rows, [](OpCase& c, Dice& d) { gather(c, d, false); }}},
-      {"gather_rows_dx", {reference::gather_rows_dx, [](OpCase& c, Dice& d) { gather(c, d, true); }}},
-      {"merge", {reference::merge, [](OpCase& c, Dice& d) { merge(c, d, false); }}},
-      {"merge_dx", {reference::merge_dx, [](OpCase& c, Dice& d) { merge(c, d, true); }}},
-      {"segment_pool", {reference::segment_pool, [](OpCase& c, Dice& d) { pool(c, d, false); }}},
-      {"segment_pool_dx", {reference::segment_pool_dx, [](OpCase& c, Dice& d) { pool(c, d, true); }}},
-      {"concat", {reference::concat, [](OpCase& c, Dice& d) { concat(c, d, false); }}},
-      {"concat_dx", {reference::concat_dx, [](OpCase& c, Dice& d) { concat(c, d, true); }}},
-      {"pair_features", {reference::pair_features, [](OpCase& c, Dice& d) { pairs(c, d, false, false); }}},
-      {"pair_features_dx", {reference::pair_features_dx, [](OpCase& c, Dice& d) { pairs(c, d, true, false); }}},
-      {"pair_pool", {reference::pair_pool, [](OpCase& c, Dice& d) { pairs(c, d, false, true); }}},
-      {"pair_pool_dx", {reference::pair_pool_dx, [](OpCase& c, Dice& d) { pairs(c, d, true, true); }}},
+      {"gather_rows", {reference::gather_rows, [](OpCase& c, Dice& d) { simt::gather(c, d, false); }}},
+      {"gather_rows_dx", {reference::gather_rows_dx, [](OpCase& c, Dice& d) { simt::gather(c, d, true); }}},
+      {"write_rows", {reference::write_rows, simt::write_rows}},
+      {"merge", {reference::merge, [](OpCase& c, Dice& d) { simt::merge(c, d, false); }}},
+      {"merge_dx", {reference::merge_dx, [](OpCase& c, Dice& d) { simt::merge(c, d, true); }}},
+      {"segment_pool", {reference::segment_pool, [](OpCase& c, Dice& d) { simt::pool(c, d, false); }}},
+      {"segment_pool_dx", {reference::segment_pool_dx, [](OpCase& c, Dice& d) { simt::pool(c, d, true); }}},
+      {"concat", {reference::concat, [](OpCase& c, Dice& d) { simt::concat(c, d, false); }}},
+      {"concat_dx", {reference::concat_dx, [](OpCase& c, Dice& d) { simt::concat(c, d, true); }}},
+      {"pair_features", {reference::pair_features, [](OpCase& c, Dice& d) { simt::pairs(c, d, false, false); }}},
+      {"pair_features_dx", {reference::pair_features_dx, [](OpCase& c, Dice& d) { simt::pairs(c, d, true, false); }}},
+      {"pair_pool", {reference::pair_pool, [](OpCase& c, Dice& d) { simt::pairs(c, d, false, true); }}},
+      {"pair_pool_dx", {reference::pair_pool_dx, [](OpCase& c, Dice& d) { simt::pairs(c, d, true, true); }}},
       {"attention", {reference::attention, [](OpCase& c, Dice& d) { simt::attention_case(c, d, false); }, 3, 3e-6}},
       {"attention_dx", {reference::attention_dx, [](OpCase& c, Dice& d) { simt::attention_case(c, d, true); }, 3, 3e-6}},
       {"candidate_attention_dx", {reference::candidate_attention_dx, [](OpCase& c, Dice& d) { simt::candidate_attention_case(c, d, true); }, 3, 3e-6}},
       {"candidate_attention", {reference::candidate_attention, [](OpCase& c, Dice& d) { simt::candidate_attention_case(c, d, false); }, 3, 3e-6}},
       {"group_attention", {reference::group_attention, [](OpCase& c, Dice& d) { simt::group_attention_case(c, d, false); }, 3, 3e-6}},
       {"group_attention_dx", {reference::group_attention_dx, [](OpCase& c, Dice& d) { simt::group_attention_case(c, d, true); }, 3, 6e-6}},  // of few keys, what cancels is much
+      {"paged_attention", {reference::paged_attention, simt::paged_attention_case, 3, 3e-6}},
+      {"paged_candidate_attention", {reference::paged_candidate_attention, simt::paged_candidate_attention_case, 3, 3e-6}},
       {"embed", {reference::embed, embed}},
       {"sparse_grad", {reference::sparse_grad, sparse_grad}},
       {"time_bucket", {reference::time_bucket, time_bucket}},
@@ -303,6 +241,36 @@ void candidate_alone(Device& device, DType type, int64_t m) {
   simt::expect(same, "a candidate of " + std::to_string(m) + " rows depends on the others");
 }
 
+// Where keys lie does not matter: the bits of attention over keys in order are those over the same keys in pages.
+void pages_alike(Device& device, DType type, int64_t page_rows) {
+  constexpr int64_t kRows = 70, kKeys = 150, kFirst = 7, kWidth = 64, kPages = 200;
+  Dice dice(3);
+  const int64_t listed = (kFirst + kKeys + page_rows - 1) / page_rows;
+  const std::vector<double> q = dice.numbers(kRows * kWidth, -2, 2);
+  std::vector<double> keys[2], pools[2];
+  std::vector<int32_t> tables[2], limits = dice.whole_list(kRows, 0, kKeys);
+  for (int i = 0; i < 2; ++i) {
+    keys[i] = dice.numbers(kKeys * kWidth, -2, 2);
+    pools[i] = dice.numbers(kPages * page_rows * kWidth, -2, 2);
+    for (int64_t p = 0; p < listed; ++p) tables[i].push_back(static_cast<int32_t>((p * 37 + i) % kPages));
+    for (int64_t k = 0; k < kKeys; ++k) {
+      const int64_t at = kFirst + k, row = tables[i][at / page_rows] * page_rows + at % page_rows;
+      std::copy_n(keys[i].begin() + k * kWidth, kWidth, pools[i].begin() + row * kWidth);
+    }
+  }
+  OpCase plain("attention", reference::attention, 1), paged("paged_attention", reference::paged_attention, 1);
+  for (OpCase* c : {&plain, &paged}) {
+    const bool in_pages = c == &paged;
+    c->in(type, {kRows, kWidth}, q);
+    for (int i = 0; i < 2; ++i) c->in(type, {in_pages ? kPages * page_rows : kKeys, kWidth}, in_pages ? pools[i] : keys[i]);
+    if (in_pages) c->in(tables[0]).in(tables[1]).in({0, kRows}).in(DType::i32, {1, 2}, {kFirst, kKeys}).in(limits);
+    else c->in({0, kRows}).in({0, kKeys}).in(limits);
+    c->out(type, {kRows, kWidth}).out(f32, {kRows, 2}).attributes(in_pages ? std::vector<double>{2, 0.25, static_cast<double>(page_rows)} : std::vector<double>{2, 0.25});
+    c->run_device(device);
+  }
+  simt::expect(plain.result(0) == paged.result(0) && plain.result(1) == paged.result(1), "pages of " + std::to_string(page_rows) + " rows change the bits of attention");
+}
+
 // Attention multiplies the tiles that are seen and no others, and its tiles have no bank conflicts.
 void attention_cost(Device& device) {
   std::vector<int32_t> limits(128);
@@ -316,15 +284,30 @@ void attention_cost(Device& device) {
   simt::expect(simt::counters().bank_conflicts == 0, "attention has bank conflicts");
 }
 
+// Two pages of 16 keys, as these tables name them.
+OpCase paged_case(const std::vector<int32_t>& table, const std::vector<double>& span) {
+  OpCase c("paged_attention", reference::paged_attention, 1);
+  c.in(f32, {3, 8}, -1, 1).in(f32, {32, 8}, -1, 1).in(f32, {32, 8}, -1, 1).in(table).in({0, 1}).in({0, 3}).in(DType::i32, {1, 2}, span).in({30, 1, 30});
+  c.out(f32, {3, 8}).out_absent().attributes({1, 1, 16});
+  return c;
+}
+
 // Ids and indices past the end are neither read nor written there, and are told.
 void faults(Device& device) {
-  const auto told = [&](OpCase& c, const char* what) {
+  const auto told = [&](OpCase c, const char* what) {
     c.run_device(device);
     simt::expect(c.fault() == 7, std::string(what) + " is not told");
   };
   told(OpCase("gather_rows", reference::gather_rows, 1).in({0, 5}).in(f32, {5, 8}, -1, 1).out(f32, {2, 8}), "an index past the sources");
   told(OpCase("gather_rows_dx", reference::gather_rows_dx, 1).in({5, 2}).in(f32, {2, 8}, -1, 1).out(f32, {5, 8}), "an index past the gradients");
   told(OpCase("embed", reference::embed, 1).in(f32, {5, 8}, -1, 1).in({5}).in_absent().out(f32, {1, 8}).attributes({1, 0, 0}), "an id past its table");
+  told(OpCase("write_rows", reference::write_rows, 1).in({2, 3}).in(f32, {2, 8}, -1, 1).in_place(f32, {3, 8}, -1, 1), "a place past the rows");
+  told(OpCase("write_rows", reference::write_rows, 1).in({-1}).in(bf16, {1, 8}, -1, 1).in_place(f32, {3, 8}, -1, 1), "a place before the rows");
+  told(paged_case({0, 2}, {0, 20}), "a page past its pool");
+  told(paged_case({-1, 1}, {0, 20}), "a page before its pool");
+  told(paged_case({0, 1}, {10, 23}), "a span past its table");
+  told(paged_case({0, 1}, {-1, 3}), "a span before its table");
+  told(paged_case({0, 1}, {0, -1}), "a span of fewer keys than none");
   told(OpCase("merge", reference::merge, 1).in(f32, {5, 8}, -1, 1).in({0, 5}).in({0, 2}).out(f32, {2, 16}).attributes({2}), "a group too few");
   told(OpCase("rowwise_adagrad", reference::rowwise_adagrad, 1).in({3}).in(f32, {1, 8}, -1, 1).in({1}).in(f32, {8}, 0, 1).in(f32, {1}, 1, 1)
            .in_place(f32, {3, 8}, -1, 1).in_place(f32, {3}, 0, 1).attributes({1e-8}), "a row past the table");
@@ -359,5 +342,8 @@ int main(int count, char** arguments) {
   if (only.empty() || only == "candidate_attention")
     for (const DType type : {f32, bf16})
       for (const int64_t m : {1, 2, 3, 5}) candidate_alone(*device, type, m);
+  if (only.empty() || only == "paged_attention")
+    for (const DType type : {f32, bf16})
+      for (const int64_t page_rows : {1, 48, 64}) pages_alike(*device, type, page_rows);
   return simt::report("ops_test " SIMT_TIER);
 }

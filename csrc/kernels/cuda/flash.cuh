@@ -5,6 +5,7 @@
 // where a candidate lies in a tile then does not change which of its products are added together, nor its bits.
 #pragma once
 #include "kernels/cuda/flash.h"
+#include "kernels/cuda/pointwise.cuh"
 #include "kernels/cuda/tile.cuh"
 
 namespace longer::cuda {
@@ -43,18 +44,65 @@ struct FlashRows {
   }
 };
 
+struct KeyRange {
+  int64_t first;
+  int count;
+};
+
+// Where the rows of keys and of values lie: in the order in which they are counted,
+struct InOrder {
+  __device__ __forceinline__ KeyRange keys_of(const FlashInput& in, int request) const {
+    return {in.k_offsets[request], in.k_offsets[request + 1] - in.k_offsets[request]};
+  }
+  __device__ __forceinline__ int64_t k_row(int64_t r) const { return r; }
+  __device__ __forceinline__ int64_t v_row(int64_t r) const { return r; }
+};
+
+// or in pages, row r in place r % page_rows of the page that its table has at r / page_rows (kernels/key_pages.h).
+struct InPages {
+  struct Table {
+    const int32_t* pages;
+    int64_t there;  // pages that the pool has
+  } k, v;
+  const int32_t* spans;  // of a request: its first row, counted through the tables, and how many
+  int64_t listed;        // pages of a table
+  int page_rows;
+  int32_t *fault, code;
+
+  // None where they are not all in the table.
+  __device__ __forceinline__ KeyRange keys_of(const FlashInput&, int request) const {
+    const KeyRange range{spans[2 * int64_t{request}], spans[2 * int64_t{request} + 1]};
+    if (range.first >= 0 && range.count >= 0 && range.first + range.count <= listed * page_rows) return range;
+    report(fault, code);
+    return {0, 0};
+  }
+  __device__ __forceinline__ int64_t k_row(int64_t r) const { return row(k, r); }
+  __device__ __forceinline__ int64_t v_row(int64_t r) const { return row(v, r); }
+
+ private:
+  __device__ __forceinline__ int64_t row(const Table& table, int64_t r) const {
+    if (r < 0) return -1;
+    const uint32_t at = static_cast<uint32_t>(r) / page_rows;  // two counts of 31 bits
+    const int64_t page = table.pages[at];
+    if (page >= 0 && page < table.there) return page * page_rows + static_cast<uint32_t>(r) % page_rows;
+    report(fault, code);
+    return -1;
+  }
+};
+
 // The keys that a row of a request may see, in one matrix.
 struct FlashKeys {
   const void *k, *v;
   Sight sight;
-  int64_t first;  // in memory, where sight is prefix
+  int64_t first;  // where sight is prefix
   int count;
   FlashRows rows;
 
-  __device__ __forceinline__ FlashKeys(const FlashInput& in, int request, bool own) : k(own ? in.own_k : in.k), v(own ? in.own_v : in.v),
+  template <class Place = InOrder>
+  __device__ __forceinline__ FlashKeys(const FlashInput& in, int request, bool own, const Place& place = {}) : k(own ? in.own_k : in.k), v(own ? in.own_v : in.v),
       sight(own ? Sight::own : in.sight), first(0), count(0), rows(in, request) {
-    first = sight == Sight::prefix ? in.k_offsets[request] : rows.first;
-    count = sight == Sight::prefix ? in.k_offsets[request + 1] - in.k_offsets[request] : rows.count;
+    const KeyRange range = sight == Sight::prefix ? place.keys_of(in, request) : KeyRange{rows.first, rows.count};
+    first = range.first, count = range.count;
   }
   __device__ __forceinline__ int64_t at(int key) const {
     if (sight == Sight::own) return rows.at(key);
@@ -209,6 +257,9 @@ FlashInput flash_input(const char* name, const FlashTensors& t) {
   in.scale_log2 = static_cast<float>(t.scale * 1.4426950408889634);
   return in;
 }
+
+// What tells how long a tile of rows takes.
+inline Counts cost_of(const FlashTensors& t, const FlashInput& in) { return {in.k_offsets ? in.k_offsets : in.q_offsets, t.page_rows > 0}; }
 
 // Parts of a workspace, each at a multiple of 256 bytes; from null, only their sizes.
 class Parts {

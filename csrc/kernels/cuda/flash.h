@@ -18,6 +18,9 @@ struct FlashTensors {
   Tensor delta;  // o . do, [rows of q, heads] f32; where present the forward pass writes it instead of o, and the backward pass reads it
   Tensor d_o, dq, dk, dv, down_k, down_v;  // backward only
   Tensor q_offsets, k_offsets, limits;     // q_offsets count units
+  // Where keys lie in pages, of k and of v: forward only. k_offsets then are pairs, the first key, counted through the tables, and how many.
+  Tensor k_tables, v_tables;
+  int64_t page_rows = 0;
   int64_t unit = 1;                        // rows of q: the m of a candidate, or 1
   int64_t group = 0;                       // of events, where sight is group
   Sight sight = Sight::prefix;             // of k and v

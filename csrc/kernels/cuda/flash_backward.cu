@@ -1,7 +1,6 @@
 // The backward pass of flash.h. The weights are computed again from lse; the gradients of rows and of keys are passes of their
 // own, each over all that its tile meets in ascending order, so that nothing is added up between blocks.
 #include "kernels/cuda/flash.cuh"
-#include "kernels/cuda/pointwise.cuh"
 
 namespace longer::cuda {
 
@@ -234,14 +233,14 @@ void flash_backward(const char* name, const FlashTensors& t, void* workspace, co
     const Values o = values(name, t.o), d_o = values(name, t.d_o);
     if (!t.delta.present())
       each_row(queue, name, t.q.dim[0] * t.heads, t.head_width, Deltas{o, d_o, w.delta, in.head_width, packs_aligned({o, d_o}, t.head_width)});
-    list_tiles(queue, name, in.q_offsets, in.pitch, in.k_offsets ? in.k_offsets : in.q_offsets, t.requests, w.rows);
+    list_tiles(queue, name, in.q_offsets, in.pitch, cost_of(t, in), t.requests, w.rows);
     const FlashGradients out{t.d_o.data, vector_of<float>(name, t.lse), w.delta, t.dq.data, t.dk.data, t.dv.data, t.down_k.data, t.down_v.data,
                              w.rows, in.limits ? w.most : nullptr};
     const dim3 block(kTileThreads), row_tiles(grid_size(name, w.rows.most), static_cast<unsigned>(in.heads));
     launch(queue.stream, name, flash_rows_kernel<T, D>, row_tiles, block, sizeof(RowsShared<T, D>), in, out);
     const auto keys_kernel = flash_keys_kernel<T, D>;
     if (t.sight == Sight::prefix) {
-      list_tiles(queue, name, in.k_offsets, 1, in.q_offsets, t.requests, w.keys);
+      list_tiles(queue, name, in.k_offsets, 1, Counts{in.q_offsets, false}, t.requests, w.keys);
       launch(queue.stream, name, keys_kernel, dim3(grid_size(name, w.keys.most), row_tiles.y), block, sizeof(KeysShared<T, D>), in, out, w.keys, false);
     } else {
       launch(queue.stream, name, keys_kernel, row_tiles, block, sizeof(KeysShared<T, D>), in, out, w.rows, false);

@@ -64,8 +64,8 @@ struct FlashResults {
   float* lse;        // null: not wanted
 };
 
-template <class T, int D>
-__global__ void __launch_bounds__(kTileThreads, 2) flash_forward_kernel(FlashInput in, FlashResults out, TileList list) {
+template <class T, int D, class Place>
+__global__ void __launch_bounds__(kTileThreads, 2) flash_forward_kernel(FlashInput in, Place place, FlashResults out, TileList list) {
   using Shared = ForwardShared<T, D>;
   constexpr int kKeys = Shared::kKeys;
   Shared& shared = shared_memory<Shared>();
@@ -83,15 +83,15 @@ __global__ void __launch_bounds__(kTileThreads, 2) flash_forward_kernel(FlashInp
   Left<T> q[D / kDepthStep<T>];
   bool has_q = false;
   for (int part = 0; part < (in.own_k ? 2 : 1); ++part) {
-    const FlashKeys keys(in, item.request, part == 1);
+    const FlashKeys keys(in, item.request, part == 1, place);
     Band mine[2];
     __syncthreads();  // all are done with the last part's bands and stages
     const Band all = shared.bands.set(in, keys, row0, mine);
     const auto load = [&](int key, int stage) {
       const auto key_of = [&](int i) { return key + i < all.end ? keys.at(key + i) : -1; };
       if (key < all.end) {
-        shared.stage[stage].k.load(in.matrix(keys.k), column, last_column, key_of);
-        shared.stage[stage].v.load(in.matrix(keys.v), column, last_column, key_of);
+        shared.stage[stage].k.load(in.matrix(keys.k), column, last_column, [&](int i) { return part == 0 ? place.k_row(key_of(i)) : key_of(i); });
+        shared.stage[stage].v.load(in.matrix(keys.v), column, last_column, [&](int i) { return part == 0 ? place.v_row(key_of(i)) : key_of(i); });
       }
       ptx::copy_async_commit();
     };
@@ -165,9 +165,15 @@ void flash_forward(const char* name, const FlashTensors& t, void* workspace, con
     const FlashInput in = flash_input<T>(name, t);
     Parts parts(workspace);
     const TileList list = take_list(parts, pitched_rows(t), t.requests);
-    list_tiles(queue, name, in.q_offsets, in.pitch, in.k_offsets ? in.k_offsets : in.q_offsets, t.requests, list);
-    launch(queue.stream, name, flash_forward_kernel<T, D>, dim3(grid_size(name, list.most), static_cast<unsigned>(in.heads)), dim3(kTileThreads),
-           sizeof(ForwardShared<T, D>), in, FlashResults{t.o.data, t.d_o.data, vector_of<float>(name, t.delta), vector_of<float>(name, t.lse)}, list);
+    list_tiles(queue, name, in.q_offsets, in.pitch, cost_of(t, in), t.requests, list);
+    const FlashResults out{t.o.data, t.d_o.data, vector_of<float>(name, t.delta), vector_of<float>(name, t.lse)};
+    const auto run = [&](auto place) {
+      launch(queue.stream, name, flash_forward_kernel<T, D, decltype(place)>, dim3(grid_size(name, list.most), static_cast<unsigned>(in.heads)),
+             dim3(kTileThreads), sizeof(ForwardShared<T, D>), in, place, out, list);
+    };
+    if (t.page_rows == 0) return run(InOrder{});
+    const auto table = [&](const Tensor& pages, const Tensor& pool) { return InPages::Table{vector_of<int32_t>(name, pages), pool.dim[0] / t.page_rows}; };
+    run(InPages{table(t.k_tables, t.k), table(t.v_tables, t.v), in.k_offsets, t.k_tables.dim[0], narrow(name, t.page_rows), queue.fault, queue.code});
   });
 }
 

@@ -46,6 +46,7 @@ int64_t norm_dx_workspace(const Call& call);
 // rows
 void gather_rows(const Call& call, const Queue& queue);
 void gather_rows_dx(const Call& call, const Queue& queue);
+void write_rows(const Call& call, const Queue& queue);
 void merge(const Call& call, const Queue& queue);
 void merge_dx(const Call& call, const Queue& queue);
 void segment_pool(const Call& call, const Queue& queue);
@@ -65,12 +66,16 @@ void candidate_attention(const Call& call, const Queue& queue);
 void candidate_attention_dx(const Call& call, const Queue& queue);
 void group_attention(const Call& call, const Queue& queue);
 void group_attention_dx(const Call& call, const Queue& queue);
+void paged_attention(const Call& call, const Queue& queue);
+void paged_candidate_attention(const Call& call, const Queue& queue);
 int64_t attention_workspace(const Call& call);
 int64_t attention_dx_workspace(const Call& call);
 int64_t candidate_attention_workspace(const Call& call);
 int64_t candidate_attention_dx_workspace(const Call& call);
 int64_t group_attention_workspace(const Call& call);
 int64_t group_attention_dx_workspace(const Call& call);
+int64_t paged_attention_workspace(const Call& call);
+int64_t paged_candidate_attention_workspace(const Call& call);
 
 // embedding
 void embed(const Call& call, const Queue& queue);

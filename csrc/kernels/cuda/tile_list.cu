@@ -2,8 +2,6 @@
 // any order: results do not depend on where a tile is listed.
 #include "kernels/cuda/tile_list.h"
 
-#include "kernels/cuda/launch.cuh"
-
 namespace longer::cuda {
 
 namespace {
@@ -16,13 +14,14 @@ struct ListShared {
 };
 
 struct Requests {
-  const int32_t *rows, *cost;
+  const int32_t* rows;
+  Counts cost;
   int64_t count;
   int pitch;
   __device__ int tiles(int64_t r) const {
     return static_cast<int>(((rows[r + 1] - rows[r]) * static_cast<int64_t>(pitch) + kTileRows - 1) / kTileRows);
   }
-  __device__ int class_of(int64_t r) const { return kClasses - 1 - min((cost[r + 1] - cost[r]) / kTileRows, kClasses - 1); }  // 0: the longest
+  __device__ int class_of(int64_t r) const { return kClasses - 1 - max(0, min(cost.count(r) / kTileRows, kClasses - 1)); }  // 0: the longest
 };
 
 __global__ void __launch_bounds__(kThreads) list_tiles_kernel(Requests requests, TileList list) {
@@ -49,10 +48,10 @@ __global__ void __launch_bounds__(kThreads) list_tiles_kernel(Requests requests,
 
 }  // namespace
 
-void list_tiles(const Queue& queue, const char* name, const int32_t* row_offsets, int pitch, const int32_t* cost_offsets, int64_t requests,
+void list_tiles(const Queue& queue, const char* name, const int32_t* row_offsets, int pitch, Counts cost, int64_t requests,
                 const TileList& list) {
   if (list.most == 0) return;
-  launch(queue.stream, name, list_tiles_kernel, dim3(1), dim3(kThreads), sizeof(ListShared), Requests{row_offsets, cost_offsets, requests, pitch}, list);
+  launch(queue.stream, name, list_tiles_kernel, dim3(1), dim3(kThreads), sizeof(ListShared), Requests{row_offsets, cost, requests, pitch}, list);
 }
 
 }  // namespace longer::cuda
