@@ -62,10 +62,13 @@ class OpCase {
   OpCase& out_absent() { outs_.emplace_back(); return *this; }
   OpCase& attributes(std::vector<double> values) { attributes_ = std::move(values); return *this; }
   const std::vector<double>& given_attributes() const { return attributes_; }
+  // By another kernel than the device's operation of this name.
+  OpCase& on(const longer::cuda::DeviceOp& op) { op_ = &op; return *this; }
   OpCase& first_row(int64_t row) { first_row_ = row; return *this; }
   // Only that many rows of the outputs that follow hold anything: the i32 in `output` says.
   OpCase& counted_by(int output) { counted_by_ = output; return *this; }
   const std::vector<double>& result(int i) const { return outs_[i].result; }
+  int outputs() const { return static_cast<int>(outs_.size()); }
   const std::vector<double>& exact_out(int i) const { return outs_[i].exact; }
 
   std::string describe() const {
@@ -112,7 +115,7 @@ class OpCase {
     host.reserve(ins_.size() + outs_.size());
     std::vector<longer::Tensor> in = place(ins_, true), out = place(outs_, false);
     longer::Call call = call_of(in, out);
-    const longer::cuda::DeviceOp* op = longer::cuda::find_device_op(name_);
+    const longer::cuda::DeviceOp* op = op_ ? op_ : longer::cuda::find_device_op(name_);
     if (!op) throw std::runtime_error("the device has no operation " + name_);
     std::vector<longer::Tensor> in_shapes = in, out_shapes = out;  // a workspace is asked for before there is data
     for (auto* list : {&in_shapes, &out_shapes})
@@ -244,6 +247,7 @@ class OpCase {
   std::vector<Value> ins_, outs_;
   std::vector<double> attributes_;
   std::deque<std::vector<int32_t>> whole_;  // what the reference sees of whole numbers
+  const longer::cuda::DeviceOp* op_ = nullptr;
   int64_t first_row_ = 0;
   int counted_by_ = -1;
   int32_t fault_ = 0;

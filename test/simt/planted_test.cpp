@@ -1,22 +1,13 @@
-// Does the emulator find bugs? Two correct kernels, and variants with one mistake each. Every mistake must be caught in the
-// tiers named beside it; in a tier that is not named it is run, and listed as one that the tier cannot be relied on to see.
-// The correct kernels must never be accused. A trial is a process of its own.
-#include <sys/wait.h>
-#include <unistd.h>
-
+// Does the emulator find bugs? Two correct kernels, and variants with one mistake each (planted.h).
 #include <cmath>
 #include <cstdlib>
-#include <cstring>
 #include <vector>
 
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/ptx.cuh"
-#include "simt/check.h"
+#include "simt/planted.h"
 
 using namespace longer;
-
-extern "C" __attribute__((visibility("default"))) const char* __tsan_default_options() { return "exitcode=66"; }
-extern "C" __attribute__((visibility("default"))) const char* __asan_default_options() { return "detect_leaks=0:abort_on_error=0:exitcode=77"; }
 
 namespace {
 
@@ -201,86 +192,35 @@ bool run_pipe(Bug bug) {
   return true;
 }
 
-// 0 right, 1 wrong, 2 told by the machine, anything else by a sanitizer
-int trial(bool (*run)(Bug), Bug bug, simt::Schedule schedule, uint64_t seed) {
-  std::fflush(stdout);
-  const pid_t child = fork();
-  if (child == 0) {
-    if (!std::getenv("SIMT_SHOW")) (void)!std::freopen("/dev/null", "w", stderr);
-    simt::options() = {schedule, seed};
-    int code = 0;
-    try {
-      code = run(bug) ? 0 : 1;
-    } catch (const simt::Failure& failure) {
-      std::fprintf(stderr, "%s\n", failure.what());
-      code = 2;
-    }
-    std::exit(code);
-  }
-  int status = 0;
-  waitpid(child, &status, 0);
-  return WIFEXITED(status) ? WEXITSTATUS(status) : 100;
-}
-
-enum Tier { plain = 1, asan = 2, tsan = 4, every = 7 };
-
-struct Planted {
-  const char* name;
-  bool (*run)(Bug);
-  Bug bug;
-  int caught_in;  // tiers that must see it
-};
-
-const Planted kPlanted[] = {
-    {"copy never waited for", run_sum, Bug::no_wait, every},
-    {"no barrier after the wait for a copy", run_sum, Bug::no_barrier_after_wait, every},
-    {"no barrier before a buffer is used again", run_sum, Bug::no_barrier_before_reuse, every},
-    {"shared row too far", run_sum, Bug::shared_row_too_far, every},
-    {"rows read past the end of global memory", run_sum, Bug::global_past_end, asan},
-    {"visibility < for <=", run_sum, Bug::visibility_off_by_one, every},
-    {"shared memory never written", run_sum, Bug::uninitialised, every},
-    {"no barrier before the sums of warps meet", run_sum, Bug::no_barrier_before_warp_sums, every},
-    {"shuffle by lanes that the mask does not name", run_sum, Bug::part_of_mask, every},
-    {"a lane left before a shuffle", run_sum, Bug::lane_left, every},
-    {"__syncthreads in two branches", run_sum, Bug::divergent_barrier, every},
-    {"plain += between blocks", run_sum, Bug::plain_sum_between_blocks, tsan},
-    {"ticket that orders nothing", run_sum, Bug::ticket_without_order, tsan},
-    {"two barriers in opposite order", run_sum, Bug::cyclic_barriers, every},
-    {"wrong parity", run_pipe, Bug::wrong_parity, every},
-    {"no barrier after mbarrier init", run_pipe, Bug::no_barrier_after_init, every},
-    {"producer ignores the empty barrier", run_pipe, Bug::ignores_empty, every},
-    {"too few bytes expected", run_pipe, Bug::short_expect, every},
-    {"wrong step of a descriptor", run_pipe, Bug::wrong_step, every},
-    {"accumulators read before the last product is there", run_pipe, Bug::no_wgmma_wait, every},
-    {"stage given back before its product is done", run_pipe, Bug::released_too_early, every},
-    {"lanes with different descriptors", run_pipe, Bug::lanes_disagree, every},
-};
-
 }  // namespace
 
 int main(int argc, char** argv) {
-  const int tier = !std::strcmp(SIMT_TIER, "plain") ? plain : !std::strcmp(SIMT_TIER, "asan") ? asan : tsan;
-  const int randoms = tier == plain ? 8 : 3;
-  std::printf("%-52s  forward reverse random   (R right, W wrong result, D diagnosed, S sanitizer)\n", "planted bug, " SIMT_TIER);
-  const auto row = [&](const char* name, bool (*run)(Bug), Bug bug) {
-    const auto letter = [](int code) { return code == 0 ? 'R' : code == 1 ? 'W' : code == 2 ? 'D' : 'S'; };
-    std::string seen{letter(trial(run, bug, simt::Schedule::forward, 1)), letter(trial(run, bug, simt::Schedule::reverse, 1))};
-    for (int i = 1; i <= randoms; ++i) seen += letter(trial(run, bug, simt::Schedule::random, i));
-    std::printf("%-52s  %c       %c       %s\n", name, seen[0], seen[1], seen.substr(2).c_str());
-    return seen.find_first_not_of('R') != std::string::npos;
+  using namespace simt;
+  const std::vector<Planted> planted = {
+      {"nothing (sums)", [] { return run_sum(Bug::none); }, 0},
+      {"nothing (Hopper pipeline)", [] { return run_pipe(Bug::none); }, 0},
+      {"copy never waited for", [] { return run_sum(Bug::no_wait); }, every},
+      {"no barrier after the wait for a copy", [] { return run_sum(Bug::no_barrier_after_wait); }, every},
+      {"no barrier before a buffer is used again", [] { return run_sum(Bug::no_barrier_before_reuse); }, every},
+      {"shared row too far", [] { return run_sum(Bug::shared_row_too_far); }, every},
+      {"rows read past the end of global memory", [] { return run_sum(Bug::global_past_end); }, asan},
+      {"visibility < for <=", [] { return run_sum(Bug::visibility_off_by_one); }, every},
+      {"shared memory never written", [] { return run_sum(Bug::uninitialised); }, every},
+      {"no barrier before the sums of warps meet", [] { return run_sum(Bug::no_barrier_before_warp_sums); }, every},
+      {"shuffle by lanes that the mask does not name", [] { return run_sum(Bug::part_of_mask); }, every},
+      {"a lane left before a shuffle", [] { return run_sum(Bug::lane_left); }, every},
+      {"__syncthreads in two branches", [] { return run_sum(Bug::divergent_barrier); }, every},
+      {"plain += between blocks", [] { return run_sum(Bug::plain_sum_between_blocks); }, tsan},
+      {"ticket that orders nothing", [] { return run_sum(Bug::ticket_without_order); }, tsan},
+      {"two barriers in opposite order", [] { return run_sum(Bug::cyclic_barriers); }, every},
+      {"wrong parity", [] { return run_pipe(Bug::wrong_parity); }, every},
+      {"no barrier after mbarrier init", [] { return run_pipe(Bug::no_barrier_after_init); }, every},
+      {"producer ignores the empty barrier", [] { return run_pipe(Bug::ignores_empty); }, every},
+      {"too few bytes expected", [] { return run_pipe(Bug::short_expect); }, every},
+      {"wrong step of a descriptor", [] { return run_pipe(Bug::wrong_step); }, every},
+      {"accumulators read before the last product is there", [] { return run_pipe(Bug::no_wgmma_wait); }, every},
+      {"stage given back before its product is done", [] { return run_pipe(Bug::released_too_early); }, every},
+      {"lanes with different descriptors", [] { return run_pipe(Bug::lanes_disagree); }, every},
   };
-  std::vector<const char*> unseen;
-  const char* only = argc > 1 ? argv[1] : "";
-  if (!*only) {
-    simt::expect(!row("nothing (sums)", run_sum, Bug::none), "the correct sum is accused");
-    simt::expect(!row("nothing (Hopper pipeline)", run_pipe, Bug::none), "the correct pipeline is accused");
-  }
-  for (const Planted& planted : kPlanted) {
-    if (!std::strstr(planted.name, only)) continue;
-    const bool caught = row(planted.name, planted.run, planted.bug);
-    if (planted.caught_in & tier) simt::expect(caught, std::string(planted.name) + " was not noticed");
-    else unseen.push_back(planted.name);
-  }
-  for (const char* name : unseen) std::printf("not for this tier, not counted: %s\n", name);
-  return simt::report("planted_test " SIMT_TIER);
+  return report_planted("planted_test " SIMT_TIER, planted, argc > 1 ? argv[1] : "");
 }

@@ -1,0 +1,24 @@
+// A variant of the attention kernels (attention_mutants.cmake), compiled under a namespace of its own.
+#pragma once
+#include <map>
+#include <string>
+
+#include "kernels/op.h"
+#include "runtime/device.h"
+
+namespace simt {
+
+struct Mutant {
+  struct Op {
+    void (*run)(const longer::Call& call, longer::Stream stream);
+    int64_t (*workspace)(const longer::Call& call);
+  };
+  Op forward, backward;  // candidate_attention and candidate_attention_dx
+};
+
+inline std::map<std::string, Mutant>& mutants() {
+  static std::map<std::string, Mutant> all;
+  return all;
+}
+
+}  // namespace simt
