@@ -213,6 +213,9 @@ void Executor::run_tiles(int n, const MemoryPlan& plan, const RunRequest& reques
 
 void Executor::run(RunRequest& request, RunOutcome& outcome) {
   const auto start = Clock::now();
+  ThreadPool& pool = runtime_->pool();
+  const uint64_t loops = pool.loops();
+  if (shares_loops_) pool.rouse();
   outcome.cancelled = request.cancelled.load(std::memory_order_relaxed);
   if (outcome.cancelled) return;
   const MemoryPlan& plan = plan_for(request);
@@ -234,6 +237,7 @@ void Executor::run(RunRequest& request, RunOutcome& outcome) {
     else run_node(n, plan, request, arena, outcome);
   }
   if (!outcome.cancelled) copy_out(request);
+  shares_loops_ = pool.loops() > loops;
   outcome.elapsed = microseconds(start, Clock::now());
 }
 

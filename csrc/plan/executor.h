@@ -91,6 +91,7 @@ class Executor {
   std::vector<PreparedWeights::Held> held_;
   std::vector<const void*> prepared_;
   uint64_t prepared_version_ = 0;
+  bool shares_loops_ = false;  // the last run dealt work to other threads
   TileRunner tiles_;
   std::unique_ptr<DeviceRunner> device_;  // of the cuda backend: runs what the rest of this class runs on the CPU
   MemoryPlan promised_;

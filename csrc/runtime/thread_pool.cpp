@@ -54,12 +54,8 @@ ThreadPool::ThreadPool(int threads) : threads_(threads < 1 ? 1 : threads), share
 ThreadPool::~ThreadPool() { stop(); }
 
 void ThreadPool::stop() {
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    stopping_ = true;
-    generation_.fetch_add(1, std::memory_order_release);
-  }
-  wake_.notify_all();
+  stopping_ = true;
+  announce(threads_);
   for (auto& t : workers_) t.join();
 }
 
@@ -84,42 +80,48 @@ void ThreadPool::run(int64_t tasks, Thunk thunk, void* body) {
     shares_[w].end = tasks * (w + 1) / threads_;
   }
   gate_.fetch_add(kOpen, std::memory_order_release);
-  int wake = 0;
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    generation_.fetch_add(1, std::memory_order_release);
-    wake = static_cast<int>(std::min<int64_t>(sleepers_, tasks - 1));
-  }
-  for (; wake > 0; --wake) wake_.notify_one();
+  ++loops_;
+  announce(tasks - 1);
 
   drain(0);
   gate_.fetch_sub(kOpen, std::memory_order_acq_rel);
   if (!spin_until([this] { return nobody_inside(); })) {
     std::unique_lock<std::mutex> lock(mutex_);
-    done_.wait(lock, [this] { return nobody_inside(); });
+    waiting_ = true;
+    done_.wait(lock, [this] { return gate_.load() == 0; });
+    waiting_ = false;
   }
-  std::exception_ptr failure;
+  if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
+}
+
+void ThreadPool::announce(int64_t most) {
+  ++generation_;
+  if (sleepers_ == 0) return;
+  int64_t wake;
   {
-    std::lock_guard<std::mutex> lock(mutex_);
-    failure = std::exchange(failure_, nullptr);
+    std::lock_guard<std::mutex> lock(mutex_);  // who counted itself in is asleep by now, or will look again
+    wake = std::min<int64_t>(sleepers_, most);
   }
-  if (failure) std::rethrow_exception(failure);
+  for (; wake > 0; --wake) wake_.notify_one();
+}
+
+void ThreadPool::rouse() {
+  if (sleepers_ > 0) announce(threads_);
 }
 
 void ThreadPool::work(int worker) {
   uint64_t seen = 0;
   for (;;) {
-    spin_until([&] { return generation_.load(std::memory_order_acquire) != seen; });
-    {
+    if (!spin_until([&] { return generation_.load(std::memory_order_acquire) != seen; })) {
       std::unique_lock<std::mutex> lock(mutex_);
       ++sleepers_;
-      wake_.wait(lock, [&] { return generation_.load(std::memory_order_relaxed) != seen; });
+      wake_.wait(lock, [&] { return generation_ != seen; });
       --sleepers_;
-      seen = generation_.load(std::memory_order_relaxed);
-      if (stopping_) return;
     }
-    if (gate_.fetch_add(1, std::memory_order_acq_rel) >= kOpen) drain(worker);
-    if (gate_.fetch_sub(1, std::memory_order_acq_rel) == 1) {  // the last one out of a shut gate
+    seen = generation_;
+    if (stopping_) return;
+    if (gate_.fetch_add(1) >= kOpen) drain(worker);
+    if (gate_.fetch_sub(1) == 1 && waiting_) {  // the last one out of a shut gate
       std::lock_guard<std::mutex> lock(mutex_);
       done_.notify_one();
     }

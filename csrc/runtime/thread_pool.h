@@ -28,6 +28,10 @@ class ThreadPool {
 
   int size() const { return threads_; }
 
+  // Wakes workers that sleep, ahead of loops that are about to come: waking takes as long as many a loop.
+  void rouse();
+  uint64_t loops() const { return loops_; }  // that were shared so far; of the thread that calls parallel_for
+
   // Runs body(task, worker) for every task in [0, tasks); worker in [0, size()). Returns when all are done.
   template <class Body>
   void parallel_for(int64_t tasks, Body&& body) {
@@ -45,20 +49,24 @@ class ThreadPool {
   void run(int64_t tasks, Thunk thunk, void* body);
   void work(int worker);
   void drain(int worker);
+  void announce(int64_t most);
   void stop();
   bool nobody_inside() const { return gate_.load(std::memory_order_acquire) == 0; }
 
   int threads_;
   std::vector<std::thread> workers_;
-  std::mutex mutex_;
+  std::mutex mutex_;  // for who sleeps; a loop whose workers spin does without
   std::condition_variable wake_, done_;
-  std::atomic<uint64_t> generation_{0};  // changes under mutex_
-  int sleepers_ = 0;                     // under mutex_
-  bool stopping_ = false;                // under mutex_
+  // A thread that goes to sleep says so before it looks a last time; one that has news tells before it looks who sleeps.
+  std::atomic<int> sleepers_{0};
+  std::atomic<bool> waiting_{false};  // the caller of parallel_for sleeps
+  std::atomic<bool> stopping_{false};
+  uint64_t loops_ = 0;
+  alignas(64) std::atomic<uint64_t> generation_{0};
 
   // The open flag of the loop plus the number of workers inside. A worker adds itself first and looks at the flag in
   // the same step: one that comes late finds the gate shut, or open with the fields below already those of the next loop.
-  std::atomic<int64_t> gate_{0};
+  alignas(64) std::atomic<int64_t> gate_{0};
   struct alignas(64) Share {
     std::atomic<int64_t> next{0};
     int64_t end = 0;
@@ -66,7 +74,7 @@ class ThreadPool {
   std::unique_ptr<Share[]> shares_;  // of tasks, a worker each
   Thunk thunk_ = nullptr;
   void* body_ = nullptr;
-  std::exception_ptr failure_;  // under mutex_
+  std::exception_ptr failure_;  // under mutex_ while anybody is inside
 };
 
 // A pool of the calling thread alone: it has no state, so any number of threads may use it at once.

@@ -22,7 +22,7 @@ struct Product {
 constexpr int64_t kBlockTiles = 8;              // row tiles that share a pass over the panels
 constexpr int64_t kTaskWork = int64_t{1} << 18; // multiply-adds that are worth handing to another thread
 constexpr int64_t kTaskPack = int64_t{1} << 14; // the same for elements packed
-constexpr int64_t kTaskRead = int64_t{1} << 15; // the same for weights that few rows share
+constexpr int64_t kTaskRead = int64_t{1} << 14; // the same for weights that few rows share: what they wait for is memory
 constexpr int64_t kFewRows = 512;               // up to here threads share the columns: each reads its own weights only
 
 constexpr int64_t kNearElements = int64_t{1} << 18;  // of the operands by rows: so many stay in the second-level cache
@@ -127,8 +127,9 @@ class ProductRun {
   // Tasks of whole panels; before(col, cols) is called for each.
   template <class Before>
   void run_columns(Before before, const float* panels, char* stages) const {
-    const int64_t panel_work = std::max<int64_t>(1, p_.inner * kernel_.panel * std::min(p_.rows, kernel_.row_tile));
-    const int64_t wide = std::max(parts_of(panels_, 2 * pool_.size()), parts_of(kTaskWork, panel_work)) * kernel_.panel;
+    const int64_t panel_read = std::max<int64_t>(1, p_.inner * kernel_.panel), panel_work = panel_read * std::min(p_.rows, kernel_.row_tile);
+    const int64_t worth = std::min(parts_of(kTaskWork, panel_work), parts_of(kTaskRead, panel_read));
+    const int64_t wide = std::max(parts_of(panels_, 2 * pool_.size()), worth) * kernel_.panel;
     pool_.parallel_for(parts_of(p_.cols, wide), [&](int64_t task, int worker) {
       const int64_t col = task * wide, cols = std::min(wide, p_.cols - col);
       before(col, cols);
