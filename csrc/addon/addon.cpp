@@ -99,13 +99,16 @@ Napi::Value run(const Napi::CallbackInfo& info) {
   Napi::Array keep = Napi::Array::New(env);
   request->inputs = arrays_of(info[2], graph, graph.inputs(), "input", keep);
   request->outputs = arrays_of(info[3], graph, graph.outputs(), "output", keep);
+  double here_below = 0;
   if (info[4].IsObject()) {
     const Napi::Object options = info[4].As<Napi::Object>();
     request->profile = options.Get("profile").ToBoolean();
     request->check_finite = options.Get("checkFinite").ToBoolean();
+    const Napi::Value below = options.Get("hereBelow");
+    if (below.IsNumber()) here_below = below.As<Napi::Number>().DoubleValue();
   }
   plan->executor.check(*request);
-  return Job::start(env, std::make_unique<Job>(Environment::of(env), std::move(plan), std::move(request), keep));
+  return Job::start(env, std::make_unique<Job>(Environment::of(env), std::move(plan), std::move(request), keep), here_below);
 }
 
 Napi::Object init(Napi::Env env, Napi::Object exports) {

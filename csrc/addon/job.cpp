@@ -47,11 +47,15 @@ Job::~Job() {
   if (arrays_) napi_delete_reference(env_, arrays_);
 }
 
-Napi::Value Job::start(Napi::Env env, std::unique_ptr<Job> job) {
+Napi::Value Job::start(Napi::Env env, std::unique_ptr<Job> job, double here_below) {
   napi_value promise;
   if (napi_create_promise(env, &job->deferred_, &promise) != napi_ok) throw Napi::Error::New(env);
   Napi::Object result = Napi::Object::New(env);
   result.Set("promise", Napi::Value(env, promise));
+  if (job->run_here(here_below)) {
+    job->settle(env);
+    return result;
+  }
   result.Set("cancel", Napi::Function::New(env, [request = job->request_](const Napi::CallbackInfo& info) {
                request->cancelled.store(true, std::memory_order_relaxed);
                return info.Env().Undefined();
@@ -61,7 +65,21 @@ Napi::Value Job::start(Napi::Env env, std::unique_ptr<Job> job) {
   return result;
 }
 
+bool Job::run_here(double below) {
+  Runtime& runtime = *plan_->runtime->runtime;
+  if (!(below > 0) || plan_->executor.graph().writes_state() || !runtime.try_enter()) return false;
+  here_ = plan_->executor.is_short(*request_, below);
+  if (here_) compute();
+  runtime.leave();
+  return here_;
+}
+
 void Job::run(Runtime&) noexcept {
+  compute();
+  environment_.finished(this);
+}
+
+void Job::compute() noexcept {
   try {
     plan_->executor.run(*request_, outcome_);
   } catch (const Error& error) {
@@ -77,7 +95,6 @@ void Job::run(Runtime&) noexcept {
     error_ = "unknown failure";
     error_code_ = "ERR_KERNEL";
   }
-  environment_.finished(this);
 }
 
 void Job::settle(napi_env env) {
@@ -88,10 +105,12 @@ void Job::settle(napi_env env) {
   if (!error_code_.empty()) {
     if (napi_create_error(env, text(env, error_code_), text(env, error_), &value) == napi_ok) napi_reject_deferred(env, deferred_, value);
   } else if (napi_create_object(env, &value) == napi_ok) {
-    napi_value cancelled = nullptr;
+    napi_value cancelled = nullptr, here = nullptr;
     napi_get_boolean(env, outcome_.cancelled, &cancelled);
+    napi_get_boolean(env, here_, &here);
     set(env, value, "elapsed", number(env, outcome_.elapsed));
     set(env, value, "cancelled", cancelled);
+    set(env, value, "here", here);
     if (request_->profile) set(env, value, "times", doubles(env, outcome_.times));
     set(env, value, "firstNonFinite", number(env, outcome_.first_non_finite));
     napi_resolve_deferred(env, deferred_, value);

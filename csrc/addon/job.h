@@ -1,4 +1,4 @@
-// One run on its way: made on the JavaScript thread, run on the runtime's, settled and destroyed on the first again.
+// One run: made on the JavaScript thread, run there or on the runtime's, settled and destroyed on the first again.
 #pragma once
 #include <napi.h>
 
@@ -17,7 +17,9 @@ class Job final : public Task {
   Job(Environment& environment, std::shared_ptr<PlanBox> plan, std::unique_ptr<RunRequest> request, Napi::Array arrays);
   ~Job() override;
 
-  static Napi::Value start(Napi::Env env, std::unique_ptr<Job> job);  // {promise, cancel()}
+  // {promise, cancel()}. At once if the runtime is free and such runs are known to take less than `here_below`
+  // microseconds; cancel is absent then.
+  static Napi::Value start(Napi::Env env, std::unique_ptr<Job> job, double here_below);
 
   void post() { plan_->runtime->runtime->post(this); }
   void cancel() { request_->cancelled.store(true, std::memory_order_relaxed); }
@@ -25,6 +27,9 @@ class Job final : public Task {
   void settle(napi_env env);
 
  private:
+  bool run_here(double below);
+  void compute() noexcept;
+
   Environment& environment_;
   std::shared_ptr<PlanBox> plan_;
   std::shared_ptr<RunRequest> request_;  // shared with cancel(), which may outlive the job
@@ -33,6 +38,7 @@ class Job final : public Task {
   napi_env env_;
   napi_ref arrays_ = nullptr;
   napi_deferred deferred_ = nullptr;
+  bool here_ = false;  // it ran on the JavaScript thread
 };
 
 }  // namespace longer::addon

@@ -239,6 +239,7 @@ void Executor::run(RunRequest& request, RunOutcome& outcome) {
   if (!outcome.cancelled) copy_out(request);
   shares_loops_ = pool.loops() > loops;
   outcome.elapsed = microseconds(start, Clock::now());
+  if (!outcome.cancelled) times_.note(request.sizes, outcome.elapsed);
 }
 
 }  // namespace longer

@@ -11,6 +11,7 @@
 #include "plan/device_runner.h"
 #include "plan/graph.h"
 #include "plan/memory_plan.h"
+#include "plan/run_times.h"
 #include "plan/tile_runner.h"
 #include "runtime/worker.h"
 
@@ -58,8 +59,9 @@ class Executor {
   // What a run takes when the caller gives every output, and floats as f64 to the reference backend. Any one thread
   // that is not the runtime's, alongside runs.
   MemoryPromise promise(const std::vector<double>& sizes);
-  // On the runtime's thread, of a checked request.
+  // On the runtime's thread, or one that has entered the runtime: of a checked request, and what such a run may be expected to take.
   void run(RunRequest& request, RunOutcome& outcome);
+  bool is_short(const RunRequest& request, double microseconds) const { return times_.below(request.sizes, microseconds); }
 
  private:
   static constexpr size_t kCachedPlans = 8;
@@ -91,6 +93,7 @@ class Executor {
   std::vector<PreparedWeights::Held> held_;
   std::vector<const void*> prepared_;
   uint64_t prepared_version_ = 0;
+  RunTimes times_;
   bool shares_loops_ = false;  // the last run dealt work to other threads
   TileRunner tiles_;
   std::unique_ptr<DeviceRunner> device_;  // of the cuda backend: runs what the rest of this class runs on the CPU

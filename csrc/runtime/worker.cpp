@@ -63,17 +63,34 @@ void Runtime::post(Task* task) {
   changed_.notify_one();
 }
 
+bool Runtime::try_enter() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  if (busy_ || !queue_.empty()) return false;
+  return busy_ = true;
+}
+
+void Runtime::leave() {
+  bool waited_for;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    busy_ = false;
+    waited_for = !queue_.empty();
+  }
+  if (waited_for) changed_.notify_one();
+}
+
 void Runtime::loop() {
+  std::unique_lock<std::mutex> lock(mutex_);
   for (;;) {
-    Task* task;
-    {
-      std::unique_lock<std::mutex> lock(mutex_);
-      changed_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
-      if (queue_.empty()) return;
-      task = queue_.front();
-      queue_.pop_front();
-    }
+    changed_.wait(lock, [this] { return !busy_ && (stopping_ || !queue_.empty()); });
+    if (queue_.empty()) return;
+    Task* task = queue_.front();
+    queue_.pop_front();
+    busy_ = true;
+    lock.unlock();
     task->run(*this);
+    lock.lock();
+    busy_ = false;
   }
 }
 

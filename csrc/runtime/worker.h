@@ -1,4 +1,5 @@
 // A runtime: one thread of its own that runs tasks in the order posted, with a pool and an arena for them; or with a device.
+// While nothing is queued or runs, another thread may enter it and do there what a task may.
 #pragma once
 #include <condition_variable>
 #include <deque>
@@ -32,9 +33,11 @@ class Runtime {
   Runtime& operator=(const Runtime&) = delete;
 
   void post(Task* task);
+  bool try_enter();  // false while something is queued or runs; tasks posted meanwhile wait for leave()
+  void leave();
   int threads() const { return threads_; }
-  ThreadPool& pool() { return *pool_; }  // loops only from a task; its size from any thread
-  Arena& arena() { return arena_; }      // from a task; its capacity from any thread
+  ThreadPool& pool() { return *pool_; }  // loops only from a task or inside; its size from any thread
+  Arena& arena() { return arena_; }      // from a task or inside; its capacity from any thread
   DeviceLane* lane() { return lane_.get(); }  // nullptr: runs are the CPU's. From a task; its device from any thread
 
  private:
@@ -48,6 +51,7 @@ class Runtime {
   std::condition_variable changed_;
   std::deque<Task*> queue_;
   bool stopping_ = false;
+  bool busy_ = false;  // a task runs, or a thread is inside
   std::thread thread_;
 };
 

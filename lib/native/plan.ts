@@ -1,6 +1,7 @@
 import { availableParallelism } from 'node:os';
 import { LongerError } from '../errors.ts';
 import { loadNative } from './load.ts';
+import { spendTurn, turnHasRoom } from './turn.ts';
 import type { Backend, GraphSpec, MemoryReport, NodeSpec, NumericArray, PlanHandle, RunOptions, RunResult, RuntimeHandle, StateHandle, StoreSpec, ValueSpec } from './types.ts';
 
 /** The addon's errors carry a code in plain Errors: the same as one of ours. */
@@ -25,10 +26,19 @@ const disposed = (what: string): LongerError => new LongerError('ERR_DISPOSED', 
 /** A native thread with its thread pool; plans of one runtime run one after another. */
 export class Runtime implements Disposable {
   readonly threads: number;
+  /** @internal */
+  readonly hereBelow: number;
   #handle: RuntimeHandle | undefined;
 
-  /** @param options.threads default: the CPUs that this process may use. Results do not depend on it. */
-  constructor(options: { readonly threads?: number | undefined } = {}) {
+  /**
+   * @param options.threads default: the CPUs that this process may use. Results do not depend on it.
+   * @param options.hereBelow microseconds, 0 to 2000, default 1000. A run that trains nothing is done on the calling thread, without the hand-over to the
+   * native one and back, if runs as large are known to take less and none is under way; in one turn of the event loop 4 ms of them at most. 0: never.
+   */
+  constructor(options: { readonly threads?: number | undefined; readonly hereBelow?: number | undefined } = {}) {
+    this.hereBelow = options.hereBelow ?? 1000;
+    if (!(this.hereBelow >= 0 && this.hereBelow <= 2000))
+      throw new LongerError('ERR_CONFIG', `expected microseconds from 0 to 2000, got ${this.hereBelow}`, { place: 'hereBelow' });
     const threads = options.threads ?? availableParallelism();
     if (!Number.isSafeInteger(threads) || threads < 1 || threads > 1024)
       throw new LongerError('ERR_CONFIG', `expected a whole number from 1 to 1024, got ${threads}`, { place: 'threads' });
@@ -122,6 +132,7 @@ export class Plan implements Disposable {
   readonly nodes: readonly NodeSpec[];
   #handle: PlanHandle | undefined;
   readonly #backend: Backend;
+  readonly #hereBelow: number;
 
   constructor(graph: GraphSpec, state: State, runtime: Runtime) {
     this.graph = graph;
@@ -129,6 +140,7 @@ export class Plan implements Disposable {
     this.outputs = graph.values.filter((v) => v.place === 'output');
     this.nodes = graph.nodes.flatMap((n) => n.tile?.body ?? [n]);
     this.#backend = state.backend;
+    this.#hereBelow = runtime.hereBelow;
     try {
       this.#handle = loadNative().compile(graph, state.handle, runtime.handle, state.backend);
     } catch (cause) {
@@ -149,7 +161,7 @@ export class Plan implements Disposable {
   }
 
   /**
-   * Runs the graph on the native thread. The arrays are borrowed until the promise settles: do not write or transfer them.
+   * Runs the graph, on the native thread unless it is short (`Runtime`). The arrays are borrowed until the promise settles: do not write or transfer them.
    *
    * @param inputs arrays by name; names that the graph does not read are ignored
    * @param outputs arrays to write by name; an output that is not named is not returned
@@ -165,11 +177,12 @@ export class Plan implements Disposable {
     signal?.throwIfAborted();
     const given = this.inputs.map((v) => this.#expect(v, inputs.get(v.name), sizes));
     const wanted = this.outputs.map((v) => (outputs.has(v.name) ? this.#expect(v, outputs.get(v.name), sizes) : null));
-    const job = native(() => loadNative().run(this.#live(), this.#sizes(sizes), given, wanted, runOptions));
-    const stop = (): void => { job.cancel(); };
-    signal?.addEventListener('abort', stop, { once: true });
+    const job = native(() => loadNative().run(this.#live(), this.#sizes(sizes), given, wanted, { ...runOptions, hereBelow: turnHasRoom(this.#hereBelow) ? this.#hereBelow : 0 }));
+    const stop = job.cancel;
+    if (stop) signal?.addEventListener('abort', stop, { once: true });
     try {
       const result = await job.promise;
+      if (result.here) spendTurn(result.elapsed);
       if (result.cancelled) throw signal?.reason ?? new LongerError('ERR_ABORTED', 'the run was cancelled');
       return result;
     } catch (cause) {
@@ -181,7 +194,7 @@ export class Plan implements Disposable {
         });
       throw signal?.aborted && cause === signal.reason ? cause : translated(cause);
     } finally {
-      signal?.removeEventListener('abort', stop);
+      if (stop) signal?.removeEventListener('abort', stop);
     }
   }
 

@@ -80,12 +80,16 @@ export interface RunOptions {
   readonly profile?: boolean;
   /** Every float output is scanned; the first bad node is named in the result. */
   readonly checkFinite?: boolean;
+  /** Where such runs are known to take less than so many microseconds and none is under way, it is done on the calling thread. Default 0: never. */
+  readonly hereBelow?: number;
 }
 
 export interface RunResult {
-  /** Microseconds of the whole run on the native thread. */
+  /** Microseconds of the whole run. */
   readonly elapsed: number;
   readonly cancelled: boolean;
+  /** It was done on the calling thread. */
+  readonly here: boolean;
   /**
    * Microseconds a node, when profiled, in the order of `Plan.nodes`. A node inside a `tiled` one has its share of the
    * time that this took, so that the times add up to that of the run for any number of threads.
@@ -97,7 +101,8 @@ export interface RunResult {
 
 export interface Job {
   readonly promise: Promise<RunResult>;
-  cancel(): void;
+  /** Absent where the run is over. */
+  readonly cancel?: () => void;
 }
 
 export interface DeviceReport {
@@ -125,7 +130,7 @@ export interface NativeAddon {
   /** What a run at these sizes (by symbol) will need, without running. */
   planMemory(plan: PlanHandle, sizes: Float64Array): MemoryReport;
   /**
-   * Queues one run on the runtime's own thread. `inputs` and `outputs` are in the order of the graph's input and
+   * Queues one run on the runtime's own thread, or does it at once (`hereBelow`). `inputs` and `outputs` are in the order of the graph's input and
    * output values; the arrays are borrowed (not copied) until the promise settles, and must have exactly the
    * sizes that the symbols give. A null output is computed into the arena and not returned.
    */
