@@ -51,6 +51,29 @@ for (const backend of ['cpu', 'reference'] as const) {
   });
 }
 
+t.test('a short run is done on the thread that asks, but a turn of the event loop not filled with them', async (t) => {
+  const a = new Float32Array(200_000).fill(1);
+  const made = (hereBelow: number, threads: number) => {
+    const runtime = new Runtime({ threads, hereBelow });
+    const state = new State([{ name: 'w', dtype: 'f32', size: 200_000 }]);
+    state.write('w', 0, Float32Array.from({ length: 200_000 }, (_, i) => i));
+    return { plan: new Plan(chain(3), state, runtime), y: new Float32Array(200_000) };
+  };
+  const [short, never] = [made(2000, 2), made(0, 1)];
+  const run = ({ plan, y }: typeof short, T = 100_000) => plan.run({ T }, new Map([['a', a.subarray(0, 2 * T)]]), new Map([['y', y.subarray(0, 2 * T)]]));
+  t.equal((await run(short, 1000)).here, false, 'nothing is known of the first');
+  t.equal((await run(short, 10)).here, true, 'a larger one was short');
+  t.equal((await run(short)).here, false, 'a smaller one says nothing');
+  let turned = false;
+  setImmediate(() => { turned = true; });
+  const count = { here: 0, away: 0 };
+  for (let i = 0; i < 2000 && (count.away < 3 || count.here < 10); ++i) ++count[(await run(short)).here ? 'here' : 'away'];
+  t.ok(turned && count.here >= 10 && count.away >= 3, `${count.here} here, ${count.away} on the native thread`);
+  for (let i = 0; i < 20; ++i) t.equal((await run(never)).here, false);
+  t.strictSame(short.y, never.y);
+  t.throws(() => new Runtime({ hereBelow: 5000 }), /microseconds from 0 to 2000/);
+});
+
 t.test('what does not fit is refused with its name', async (t) => {
   const { state, plan, runtime } = setUp('cpu');
   const run = (T: number, a: Float32Array | Int32Array) => () => plan.run({ T }, new Map([['a', a]]));

@@ -213,9 +213,6 @@ void Executor::run_tiles(int n, const MemoryPlan& plan, const RunRequest& reques
 
 void Executor::run(RunRequest& request, RunOutcome& outcome) {
   const auto start = Clock::now();
-  ThreadPool& pool = runtime_->pool();
-  const uint64_t loops = pool.loops();
-  if (shares_loops_) pool.rouse();
   outcome.cancelled = request.cancelled.load(std::memory_order_relaxed);
   if (outcome.cancelled) return;
   const MemoryPlan& plan = plan_for(request);
@@ -224,6 +221,9 @@ void Executor::run(RunRequest& request, RunOutcome& outcome) {
     outcome.elapsed = microseconds(start, Clock::now());
     return;
   }
+  ThreadPool& pool = runtime_->pool();
+  const uint64_t loops = pool.loops();
+  if (shares_loops_) pool.rouse();
   uint8_t* arena = runtime_->arena().reserve(plan.arena_bytes());
   bind(plan, request, arena);
   copy_in(request);

@@ -213,6 +213,62 @@ void sums_are_right(Backend backend, int threads) {
   CHECK(refused(9e15, 0, DType::f32).find("too large") != std::string::npos);
 }
 
+// Another thread does runs itself while the runtime is free, and posts others; each has the same results.
+void another_thread_enters(int threads) {
+  auto runtime = std::make_shared<Runtime>(threads);
+  auto state = std::make_shared<State>(std::vector<StoreDescription>{{"w", DType::f32, 20002}}, Backend::cpu);
+  Executor executor(sum_graph(), state, runtime, Backend::cpu);
+  int entered = 0;
+  for (int round = 0; round < 60; ++round) {
+    const int64_t t = round % 2 == 0 ? 10000 : 5000;
+    std::vector<float> a(static_cast<size_t>(2 * t), static_cast<float>(round)), mine(a.size()), posted(a.size());
+    const auto request_for = [&](RunRequest& request, std::vector<float>& y) {
+      request.sizes = {static_cast<double>(t)};
+      request.inputs = {{a.data(), DType::f32, 2 * t, false}};
+      request.outputs = {{y.data(), DType::f32, 2 * t, false}};
+    };
+    RunRequest first, second;
+    request_for(first, posted);
+    request_for(second, mine);
+    RunTask task(executor, first);
+    if (round % 3 > 0) runtime->post(&task);
+    if (round % 3 == 1) std::this_thread::yield();
+    if (round % 3 == 2) task.wait();
+    if (runtime->try_enter()) {
+      CHECK(!runtime->try_enter());
+      if (round % 3 == 0) runtime->post(&task);  // waits for leave()
+      if (round > 6) CHECK(executor.is_short(second, 1e9) && !executor.is_short(second, 1e-9));
+      RunOutcome outcome;
+      executor.run(second, outcome);
+      runtime->leave();
+      ++entered;
+      for (float y : mine) CHECK(y == static_cast<float>(2 * round));
+    }
+    task.wait();
+    for (float y : posted) CHECK(y == static_cast<float>(2 * round));
+  }
+  CHECK(entered >= 40);
+  RunRequest request;
+  request.sizes = {7000.0};
+  CHECK(executor.is_short(request, 1e9));  // a larger one was seen
+  request.sizes = {10001.0};
+  CHECK(!executor.is_short(request, 1e9));
+}
+
+// Workers that are roused ahead of a loop, awake or asleep, find it.
+void pool_is_roused() {
+  ThreadPool pool(3);
+  for (int round = 0; round < 30; ++round) {
+    if (round % 3 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    pool.rouse();
+    std::atomic<int> sum{0};
+    const uint64_t before = pool.loops();
+    pool.parallel_for(20, [&](int64_t t, int) { sum.fetch_add(static_cast<int>(t)); });
+    pool.parallel_for(1, [&](int64_t, int worker) { CHECK(worker == 0); });
+    CHECK(sum.load() == 190 && pool.loops() == before + 1);
+  }
+}
+
 // h = x w, dw = x^T h, y = merge(h) by groups of 3 over two segments; tiles of `rows`, or (0) three nodes.
 GraphDescription merged_graph(int64_t rows_a_tile) {
   GraphDescription g;
@@ -336,11 +392,13 @@ void bad_graphs_are_refused() {
 int main() {
   pool_runs_every_task_once();
   pool_shares_are_helped();
+  pool_is_roused();
   pool_carries_exceptions();
   placed_blocks_do_not_overlap();
   arena_grows_and_is_aligned();
   for (Backend backend : {Backend::cpu, Backend::reference})
     for (int threads : {1, 3}) sums_are_right(backend, threads);
+  for (int threads : {1, 3}) another_thread_enters(threads);
   bad_graphs_are_refused();
   tiles_are_right();
   bad_tiles_are_refused();
