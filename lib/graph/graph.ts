@@ -6,6 +6,8 @@ import { constantOf, type Dim, fixed, sameDim, showDim, sizeOf, symbol, type Sym
 export type Init =
   | { readonly kind: 'constant'; readonly value: number }
   | { readonly kind: 'normal'; readonly std: number }
+  /** Normal, of standard deviation gain / sqrt(rows). */
+  | { readonly kind: 'fan-in'; readonly gain: number }
   | { readonly kind: 'copy'; readonly of: string; readonly scale: number }
   /** [d, K*d]: K identity matrices side by side, times a factor. */
   | { readonly kind: 'identity-tiles'; readonly scale: number };
@@ -16,6 +18,8 @@ export interface ParameterInfo {
   readonly decay: boolean;
   /** A table is updated sparsely, by row. */
   readonly sparse: boolean;
+  /** The rows that follow those of part `index - 1` of the matrix `of`: it starts, learns and is saved under that name, by what part 0 says. */
+  readonly part?: { readonly of: string; readonly index: number };
 }
 
 /**

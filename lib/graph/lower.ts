@@ -14,22 +14,34 @@ export interface Placement {
 
 /**
  * Where parameters live: every dense one in the flat store `dense`, every embedding table in a store of its own. A name
- * has the same place in every graph of a model, so that training, prefill and scoring share the memory.
+ * has the same place in every graph of a model, so that training, prefill and scoring share the memory. Parts of a matrix
+ * stand one behind the other and count as that matrix, in the place of its first part.
  */
 export class ParameterLayout {
   readonly dense = new Map<string, { offset: number; shape: number[]; value: Value }>();
   readonly tables = new Map<string, { shape: number[]; value: Value }>();
   readonly denseSize: number;
+  readonly #parts = new Map<string, number>();
 
   constructor(parameters: Iterable<Value>) {
+    const all = [...parameters];
+    const partsOf = (name: string): Value[] => all.filter((v) => v.parameter?.part?.of === name).sort((a, b) => a.parameter!.part!.index - b.parameter!.part!.index);
     let offset = 0;
-    for (const value of parameters) {
+    for (const value of all) {
       const shape = value.dims.map(constantOf);
+      const part = value.parameter?.part;
       if (value.parameter?.sparse) this.tables.set(value.name, { shape, value });
+      else if (!part) this.dense.set(value.name, { offset, shape, value });
+      else if (part.index > 0) continue;
       else {
-        this.dense.set(value.name, { offset, shape, value });
-        offset += Math.ceil(shape.reduce((a, b) => a * b, 1) / 16) * 16; // 64-byte steps
+        shape[0] = 0;
+        this.dense.set(part.of, { offset, shape, value });
+        for (const p of partsOf(part.of)) {
+          this.#parts.set(p.name, offset + shape[0]! * shape[1]!);
+          shape[0]! += constantOf(p.dims[0]!);
+        }
       }
+      if (!value.parameter?.sparse) offset += Math.ceil(shape.reduce((a, b) => a * b, 1) / 16) * 16; // 64-byte steps
     }
     this.denseSize = offset;
   }
@@ -42,8 +54,8 @@ export class ParameterLayout {
   }
 
   place(name: string): Placement {
-    const dense = this.dense.get(name);
-    if (dense) return { store: 'dense', offset: dense.offset };
+    const offset = this.dense.get(name)?.offset ?? this.#parts.get(name);
+    if (offset !== undefined) return { store: 'dense', offset };
     if (this.tables.has(name)) return { store: tableStore(name), offset: 0 };
     throw new LongerError('ERR_GRAPH', `the parameter '${name}' is not part of this model`);
   }

@@ -24,9 +24,11 @@ function fill(shape: readonly number[], init: Init, key: string, other: (name: s
   switch (init.kind) {
     case 'constant':
       return data.fill(init.value);
-    case 'normal': {
+    case 'normal':
+    case 'fan-in': {
+      const std = init.kind === 'normal' ? init.std : init.gain / Math.sqrt(shape[0]!);
       const next = normals(key);
-      for (let i = 0; i < data.length; ++i) data[i] = init.std * next();
+      for (let i = 0; i < data.length; ++i) data[i] = std * next();
       return data;
     }
     case 'copy':

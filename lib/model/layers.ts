@@ -33,11 +33,11 @@ export function dense(graph: Graph, name: string, x: Value, width: number, optio
   return linear(graph, x, w, { bias, activation: options.activation ?? 'none', residual: options.residual ?? null });
 }
 
-/** Hidden layers with an activation, then a plain last one. */
-export function mlp(graph: Graph, name: string, x: Value, widths: readonly number[], activation: Activation = 'gelu', last?: Init): Value {
+/** Hidden layers with an activation, then a plain last one. They are numbered from `from`. */
+export function mlp(graph: Graph, name: string, x: Value, widths: readonly number[], activation: Activation = 'gelu', last?: Init, from = 0): Value {
   return widths.reduce((y, width, i) => {
     const end = i === widths.length - 1;
-    return dense(graph, `${name}.${i}`, y, width, { activation: end ? 'none' : activation, ...(end && last ? { init: last } : {}) });
+    return dense(graph, `${name}.${from + i}`, y, width, { activation: end ? 'none' : activation, ...(end && last ? { init: last } : {}) });
   }, x);
 }
 

@@ -14,7 +14,7 @@ import { block, type BlockStyle } from './block.ts';
 import { type LongerConfig, queryCount } from './config.ts';
 import { candidateAsEvent, type EventOptions, eventSegments, eventVector, headVector, type SideFeatures, sideFeatures, sideVector } from './features.ts';
 import { dense, indexInput, matrix, mlp, normalise, normalInit, offsetsInput } from './layers.ts';
-import { type Cache, headLogits } from './head.ts';
+import { type Cache, headLogits, headShare } from './head.ts';
 import { appendRefusal } from './append.ts';
 import { anchorCount, candidateRowCount, segmentCount } from './visibility.ts';
 
@@ -173,7 +173,7 @@ export function userSide(graph: Graph, schema: Schema, c: LongerConfig, past: Pa
       const anchorRows = gatherRows(graph, indexInput(graph, 'anchor.query', times(R, anchors)), out);
       parts.push(merge(graph, anchorRows, offsetsInput(graph, 'anchor.offsets', R), offsetsInput(graph, 'one.offsets', R), R, anchors));
     }
-    cache['request'] = concat(graph, ...parts, ...sides.map((f) => headVector(graph, f, c.norm)).filter((v) => v !== null));
+    cache['request'] = headShare(graph, schema, c.head.hidden, concat(graph, ...parts, ...sides.map((f) => headVector(graph, f, c.norm)).filter((v) => v !== null)));
   });
   if (c.visibility === 'paper') {
     cache['user'] = user;

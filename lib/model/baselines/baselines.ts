@@ -7,7 +7,7 @@ import { gatherRows } from '../../graph/ops/gather_rows.ts';
 import type { Schema } from '../../schema/schema.ts';
 import { type BaselineConfig } from '../config.ts';
 import { candidateAsEvent, eventVector, headVector, sideFeatures, sideVector } from '../features.ts';
-import { type Cache, headLogits } from '../head.ts';
+import { type Cache, headLogits, headShare } from '../head.ts';
 import { indexInput, matrix, mlp, normalInit, normalise, offsetsInput } from '../layers.ts';
 
 /**
@@ -24,7 +24,7 @@ export function baselineUserSide(graph: Graph, schema: Schema, c: BaselineConfig
     if (c.kind === 'din') cache['events'] = tokens;
     parts.push(segmentPool(graph, tokens, offsetsInput(graph, 'event.offsets', R), c.kind === 'din' ? 'mean' : 'sum'));
   }
-  cache['request'] = parts.length > 0 ? concat(graph, ...parts) : constantRows(graph);
+  cache['request'] = headShare(graph, schema, c.head.hidden, parts.length > 0 ? concat(graph, ...parts) : constantRows(graph));
   return cache;
 }
 
