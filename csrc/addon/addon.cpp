@@ -75,17 +75,15 @@ Napi::Value plan_memory(const Napi::CallbackInfo& info) {
 }
 
 // Unpacks a list of arrays for the values named; null means that nobody takes the output.
-std::vector<Borrowed> arrays_of(const Napi::Value& list, const CompiledGraph& graph, const std::vector<int>& values, const char* kind,
-                                Napi::Array& keep) {
+std::vector<Borrowed> arrays_of(const Napi::Value& list, const CompiledGraph& graph, const std::vector<int>& values, const char* kind) {
   if (!list.IsArray()) throw Napi::TypeError::New(list.Env(), std::string(kind) + "s: expected an array");
   const Napi::Array given = list.As<Napi::Array>();
   std::vector<Borrowed> arrays(given.Length());
   for (uint32_t i = 0; i < given.Length(); ++i) {
     const Napi::Value value = given.Get(i);
-    if (value.IsNull() || value.IsUndefined()) continue;
+    if (read_array(value, arrays[i]) || value.IsNull() || value.IsUndefined()) continue;
     const std::string name = i < values.size() ? graph.values()[static_cast<size_t>(values[i])].name : std::to_string(i);
-    arrays[i] = array_of(value, std::string(kind) + " '" + name + "'");
-    keep.Set(keep.Length(), value);
+    array_of(value, std::string(kind) + " '" + name + "'");
   }
   return arrays;
 }
@@ -96,9 +94,11 @@ Napi::Value run(const Napi::CallbackInfo& info) {
   const CompiledGraph& graph = plan->executor.graph();
   auto request = std::make_unique<RunRequest>();
   request->sizes = sizes_of(info[1]);
-  Napi::Array keep = Napi::Array::New(env);
-  request->inputs = arrays_of(info[2], graph, graph.inputs(), "input", keep);
-  request->outputs = arrays_of(info[3], graph, graph.outputs(), "output", keep);
+  Napi::Array keep = Napi::Array::New(env, 2);
+  keep.Set(0u, info[2]);
+  keep.Set(1u, info[3]);
+  request->inputs = arrays_of(info[2], graph, graph.inputs(), "input");
+  request->outputs = arrays_of(info[3], graph, graph.outputs(), "output");
   double here_below = 0;
   if (info[4].IsObject()) {
     const Napi::Object options = info[4].As<Napi::Object>();

@@ -48,11 +48,17 @@ Job::~Job() {
 }
 
 Napi::Value Job::start(Napi::Env env, std::unique_ptr<Job> job, double here_below) {
+  Napi::Object result = Napi::Object::New(env);
+  const bool over = job->run_here(here_below);
+  if (over && job->error_code_.empty()) {
+    job->plan_->runtime->bytes.report(job->plan_->runtime->runtime->arena().capacity());
+    result.Set("result", Napi::Value(env, job->result(env)));
+    return result;
+  }
   napi_value promise;
   if (napi_create_promise(env, &job->deferred_, &promise) != napi_ok) throw Napi::Error::New(env);
-  Napi::Object result = Napi::Object::New(env);
   result.Set("promise", Napi::Value(env, promise));
-  if (job->run_here(here_below)) {
+  if (over) {
     job->settle(env);
     return result;
   }
@@ -97,6 +103,19 @@ void Job::compute() noexcept {
   }
 }
 
+napi_value Job::result(napi_env env) const {
+  napi_value value = nullptr, cancelled = nullptr, here = nullptr;
+  if (napi_create_object(env, &value) != napi_ok) return nullptr;
+  napi_get_boolean(env, outcome_.cancelled, &cancelled);
+  napi_get_boolean(env, here_, &here);
+  set(env, value, "elapsed", number(env, outcome_.elapsed));
+  set(env, value, "cancelled", cancelled);
+  set(env, value, "here", here);
+  if (request_->profile) set(env, value, "times", doubles(env, outcome_.times));
+  set(env, value, "firstNonFinite", number(env, outcome_.first_non_finite));
+  return value;
+}
+
 void Job::settle(napi_env env) {
   plan_->runtime->bytes.report(plan_->runtime->runtime->arena().capacity());
   napi_handle_scope scope;
@@ -104,15 +123,7 @@ void Job::settle(napi_env env) {
   napi_value value = nullptr;
   if (!error_code_.empty()) {
     if (napi_create_error(env, text(env, error_code_), text(env, error_), &value) == napi_ok) napi_reject_deferred(env, deferred_, value);
-  } else if (napi_create_object(env, &value) == napi_ok) {
-    napi_value cancelled = nullptr, here = nullptr;
-    napi_get_boolean(env, outcome_.cancelled, &cancelled);
-    napi_get_boolean(env, here_, &here);
-    set(env, value, "elapsed", number(env, outcome_.elapsed));
-    set(env, value, "cancelled", cancelled);
-    set(env, value, "here", here);
-    if (request_->profile) set(env, value, "times", doubles(env, outcome_.times));
-    set(env, value, "firstNonFinite", number(env, outcome_.first_non_finite));
+  } else if ((value = result(env))) {
     napi_resolve_deferred(env, deferred_, value);
   }
   napi_close_handle_scope(env, scope);

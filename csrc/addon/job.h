@@ -18,7 +18,7 @@ class Job final : public Task {
   ~Job() override;
 
   // {promise, cancel()}. At once if the runtime is free and such runs are known to take less than `here_below`
-  // microseconds; cancel is absent then.
+  // microseconds: {result} then, or a promise that is rejected already.
   static Napi::Value start(Napi::Env env, std::unique_ptr<Job> job, double here_below);
 
   void post() { plan_->runtime->runtime->post(this); }
@@ -29,6 +29,7 @@ class Job final : public Task {
  private:
   bool run_here(double below);
   void compute() noexcept;
+  napi_value result(napi_env env) const;
 
   Environment& environment_;
   std::shared_ptr<PlanBox> plan_;

@@ -171,20 +171,23 @@ std::vector<double> sizes_of(const Napi::Value& value) {
   return {data, data + array.count};
 }
 
-Borrowed array_of(const Napi::Value& value, const std::string& what) {
-  if (!value.IsTypedArray()) throw bad(value, what, "a typed array");
+bool read_array(const Napi::Value& value, Borrowed& array) {
   napi_typedarray_type type;
   size_t length = 0;
-  Borrowed array;
-  if (napi_get_typedarray_info(value.Env(), value, &type, &length, &array.data, nullptr, nullptr) != napi_ok)
-    throw Napi::Error::New(value.Env());
+  if (napi_get_typedarray_info(value.Env(), value, &type, &length, &array.data, nullptr, nullptr) != napi_ok) return false;
   array.count = static_cast<int64_t>(length);
   array.absent = false;
   if (type == napi_float32_array) array.dtype = DType::f32;
   else if (type == napi_float64_array) array.dtype = DType::f64;
   else if (type == napi_int32_array) array.dtype = DType::i32;
   else if (type == napi_uint16_array) array.dtype = DType::bf16;
-  else throw bad(value, what, "a Float32Array, Float64Array, Int32Array or Uint16Array");
+  else return false;
+  return true;
+}
+
+Borrowed array_of(const Napi::Value& value, const std::string& what) {
+  Borrowed array;
+  if (!read_array(value, array)) throw bad(value, what, "a Float32Array, Float64Array, Int32Array or Uint16Array");
   return array;
 }
 

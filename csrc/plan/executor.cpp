@@ -55,12 +55,12 @@ void Executor::check(const RunRequest& request) const {
     for (size_t i = 0; i < values.size(); ++i) {
       if (arrays[i].absent) continue;
       const Value& value = graph_.values()[static_cast<size_t>(values[i])];
-      const std::string label = std::string(kind) + " '" + value.name + "': ";
+      const auto label = [&] { return std::string(kind) + " '" + value.name + "': "; };
       if (!fits(arrays[i].dtype, value.dtype, graph_.backend()))
-        throw shape_error(label + "expected a " + array_name(value.dtype) + ", got a " + array_name(arrays[i].dtype));
+        throw shape_error(label() + "expected a " + array_name(value.dtype) + ", got a " + array_name(arrays[i].dtype));
       const int64_t expected = graph_.shape(values[i], request.sizes).size();
       if (arrays[i].count != expected)
-        throw shape_error(label + "expected " + std::to_string(expected) + " elements at these sizes, got " +
+        throw shape_error(label() + "expected " + std::to_string(expected) + " elements at these sizes, got " +
                           std::to_string(arrays[i].count));
     }
   };

@@ -22,10 +22,16 @@ export function layoutBatch(config: ModelConfig, batch: Batch): ModelInputs {
 
 /** The inputs of candidates against a history side that was laid out before, possibly with other candidates. */
 export function joinLayouts(config: ModelConfig, history: ModelInputs, candidates: ModelInputs): ModelInputs {
+  const { sizes, arrays } = layoutBeside(config, history, candidates);
+  return { sizes, arrays: new Map([...history.arrays, ...arrays]) };
+}
+
+/** The same with the arrays of the candidates alone: where one is missing, the history's holds. */
+export function layoutBeside(config: ModelConfig, history: ModelInputs, candidates: ModelInputs): ModelInputs {
   const sizes = { ...history.sizes, ...candidates.sizes };
-  const arrays = new Map([...history.arrays, ...candidates.arrays]);
+  const { arrays } = candidates;
   if (config.kind !== 'longer') {
-    const events = arrays.get('event.offsets')!;
+    const events = history.arrays.get('event.offsets')!;
     const candidate = arrays.get('candidate.offsets')!;
     const pairs = new Int32Array(events.length);
     for (let r = 1; r < pairs.length; ++r) pairs[r] = pairs[r - 1]! + (events[r]! - events[r - 1]!) * (candidate[r]! - candidate[r - 1]!);

@@ -100,8 +100,10 @@ export interface RunResult {
 }
 
 export interface Job {
-  readonly promise: Promise<RunResult>;
-  /** Absent where the run is over. */
+  /** Of a run that is over, having been done on the calling thread. */
+  readonly result?: RunResult;
+  /** Where there is no result yet. */
+  readonly promise?: Promise<RunResult>;
   readonly cancel?: () => void;
 }
 

@@ -7,7 +7,7 @@ import { checkPrecision, type Precision } from '../graph/passes/precision.ts';
 import { loadCheckpoint } from '../model/checkpoint.ts';
 import { layoutAppend, type Reuse } from '../model/append.ts';
 import { historyForm, type LongerConfig, type ModelConfig } from '../model/config.ts';
-import type { ModelInputs } from '../model/layout.ts';
+import { layoutBeside, layoutCandidates, type ModelInputs } from '../model/layout.ts';
 import { checkParity, type ParityReport } from '../model/parity.ts';
 import { type CacheEntry, ModelDescription, parameterPlaces } from '../model/model.ts';
 import { Plan, Runtime, State } from '../native/plan.ts';
@@ -60,6 +60,8 @@ export class Ranker<S extends SchemaSpec = SchemaSpec> implements Disposable {
   readonly model: ModelDescription;
   readonly precision: Precision;
   readonly #cache: readonly CacheEntry[];
+  /** Cached values by the names of the score graph's inputs. */
+  readonly #cached: ReadonlyMap<string, string>;
   readonly #state: State;
   readonly #runtime: Runtime;
   readonly #owned: Disposable[];
@@ -81,6 +83,7 @@ export class Ranker<S extends SchemaSpec = SchemaSpec> implements Disposable {
     this.model = model;
     this.precision = precision;
     this.#cache = model.cacheIn(precision);
+    this.#cached = new Map(this.#cache.map((e) => [`cache.${e.name}`, e.name]));
     this.#state = state;
     this.#runtime = runtime;
     this.#owned = [...owned];
@@ -177,11 +180,14 @@ export class Ranker<S extends SchemaSpec = SchemaSpec> implements Disposable {
       throw new LongerError('ERR_SHAPE', `the cache holds ${prefilled.requests.length} requests, ${candidates.length} candidate lists were given`);
     const { schema } = this.model;
     const batch = packCandidates(schema, candidates.map((c, i) => encodedCandidates(schema, c, i)));
-    const { sizes, arrays } = this.model.candidateInputs(prefilled.inputs, batch);
-    const inputs = new Map<string, NumericArray>(arrays);
-    for (const [name, array] of prefilled.arrays) inputs.set(`cache.${name}`, array);
+    const { config } = this.model;
+    const { sizes, arrays } = layoutBeside(config, prefilled.inputs, layoutCandidates(config, batch));
+    const get = (name: string): NumericArray | undefined => {
+      const cached = this.#cached.get(name);
+      return cached === undefined ? (arrays.get(name) ?? prefilled.inputs.arrays.get(name)) : prefilled.arrays.get(cached);
+    };
     const logits = new Float32Array(batch.candidates * schema.tasks.length);
-    await this.#score.run(sizes, inputs, new Map([['logits', logits]]), { signal });
+    await this.#score.run(sizes, { get }, new Map([['logits', logits]]), { signal });
     return logits;
   }
 
