@@ -23,7 +23,7 @@ function firstMatrix(graph: Graph, side: 'candidate' | 'request', x: Value, widt
 
 /** What the request gives to the head's first layer, before bias and activation. [requests, width of the layer] */
 export function headShare(graph: Graph, schema: Schema, hidden: readonly number[], request: Value): Value {
-  return graph.scope('head_share', () => linear(graph, request, firstMatrix(graph, 'request', request, widths(schema, hidden)[0])));
+  return graph.scope('head', () => linear(graph, request, firstMatrix(graph, 'request', request, widths(schema, hidden)[0])));
 }
 
 /** @param share what `headShare` gave @returns [candidates, tasks] */

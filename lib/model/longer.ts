@@ -160,7 +160,7 @@ export function userSide(graph: Graph, schema: Schema, c: LongerConfig, past: Pa
       return b.finish(x, normed, attention(graph, b.query(normed), seen(k), seen(v), visible, c.heads));
     });
 
-  graph.scope('history_out', () => {
+  const request = graph.scope('history_out', () => {
     const out = join('out', normalise(graph, 'final_norm', x, c.norm));
     if (appendable) cache['out'] = out;
     const sequenceOffsets = offsetsInput(graph, 'sequence.offsets', R);
@@ -173,8 +173,9 @@ export function userSide(graph: Graph, schema: Schema, c: LongerConfig, past: Pa
       const anchorRows = gatherRows(graph, indexInput(graph, 'anchor.query', times(R, anchors)), out);
       parts.push(merge(graph, anchorRows, offsetsInput(graph, 'anchor.offsets', R), offsetsInput(graph, 'one.offsets', R), R, anchors));
     }
-    cache['request'] = headShare(graph, schema, c.head.hidden, concat(graph, ...parts, ...sides.map((f) => headVector(graph, f, c.norm)).filter((v) => v !== null)));
+    return concat(graph, ...parts, ...sides.map((f) => headVector(graph, f, c.norm)).filter((v) => v !== null));
   });
+  cache['request'] = headShare(graph, schema, c.head.hidden, request);
   if (c.visibility === 'paper') {
     cache['user'] = user;
     if (uid) cache['uid'] = uid;
