@@ -256,7 +256,7 @@ int main() {
     std::printf("skipped: %s\n", error.what());
     return 77;
   }
-  const int64_t rows[] = {0, 1, 2, 5, 12, 16, 17, 97, 300}, sizes[] = {1, 3, 16, 31, 32, 64, 65, 96, 130};
+  const int64_t rows[] = {0, 1, 2, 5, 12, 16, 17, 23, 28, 29, 97, 300}, sizes[] = {1, 3, 16, 31, 32, 64, 65, 96, 130};
   for (int round = 0; round < 300; ++round) {
     const auto any = [&](const int64_t* list) { return list[random_bits() % 9]; };
     test_linear(any(rows), any(sizes), any(sizes), round % 6, some_types(), round % 4 != 0);

@@ -130,7 +130,32 @@ void alone_tile(const GemmBlock& g, int64_t row, int64_t col) {
   finish_registers(g, acc, g.row + row, g.col + col, kAlone * kPanel);
 }
 
+// As many rows as two tiles have, but not more: a vector of columns at a time, so that b, which is all that has to come from
+// far, is read once.
+constexpr int kTallRows = 2 * kRowTile;
+template <int R>
+void tall_tiles(const GemmBlock& g) {
+  if (g.rows != R) {
+    if constexpr (R > kRowTile + 1) tall_tiles<R - 1>(g);
+    return;
+  }
+  for (int64_t c = 0; c < g.cols; c += kLanes) {
+    const float* b = g.b + c / kPanel * kPanel * g.words + c % kPanel;
+    Vec acc[R][1];
+    clear(acc);
+    for (int64_t k = 0; k < g.words; ++k) {
+      const Vec factor = load(b + k * kPanel);
+#pragma GCC unroll 32
+      for (int i = 0; i < R; ++i) acc[i][0] = multiply_add(set(g.a[i * g.a_stride + k]), factor, acc[i][0]);
+    }
+    finish_registers(g, acc, g.row, g.col + c, least(kLanes, g.cols - c));
+  }
+}
+
+void tall(const GemmBlock& g) { tall_tiles<kTallRows>(g); }
+
 void multiply(const GemmBlock& g) {
+  if (g.rows > kRowTile && g.rows <= kTallRows) return tall(g);
   const TileTable& table = tiles();
   const auto one = [&](int64_t r, int64_t rows, int64_t c) {
     const int64_t cols = least(kPanel, g.cols - c);

@@ -70,13 +70,13 @@ template <int R, int V>
 inline void put_tile(Values to, int64_t at, int64_t stride, const Vec (&acc)[R][V]) {
   if (to.is_bf16) {
     uint16_t* out = static_cast<uint16_t*>(to.data) + at;
-#pragma GCC unroll 16
+#pragma GCC unroll 32
     for (int i = 0; i < R; ++i)
 #pragma GCC unroll 8
       for (int j = 0; j < V; ++j) store_bf16(out + i * stride + j * kLanes, acc[i][j]);
   } else {
     float* out = static_cast<float*>(to.data) + at;
-#pragma GCC unroll 16
+#pragma GCC unroll 32
     for (int i = 0; i < R; ++i)
 #pragma GCC unroll 8
       for (int j = 0; j < V; ++j) store(out + i * stride + j * kLanes, acc[i][j]);
@@ -87,13 +87,13 @@ template <int R, int V>
 inline void add_tile(Values from, int64_t at, int64_t stride, Vec (&acc)[R][V]) {
   if (from.is_bf16) {
     const uint16_t* p = static_cast<const uint16_t*>(from.data) + at;
-#pragma GCC unroll 16
+#pragma GCC unroll 32
     for (int i = 0; i < R; ++i)
 #pragma GCC unroll 8
       for (int j = 0; j < V; ++j) acc[i][j] = add(acc[i][j], load_bf16(p + i * stride + j * kLanes));
   } else {
     const float* p = static_cast<const float*>(from.data) + at;
-#pragma GCC unroll 16
+#pragma GCC unroll 32
     for (int i = 0; i < R; ++i)
 #pragma GCC unroll 8
       for (int j = 0; j < V; ++j) acc[i][j] = add(acc[i][j], load(p + i * stride + j * kLanes));
@@ -102,7 +102,7 @@ inline void add_tile(Values from, int64_t at, int64_t stride, Vec (&acc)[R][V]) 
 
 template <int R, int V>
 inline void to_buffer(const Vec (&acc)[R][V], float* buffer) {
-#pragma GCC unroll 16
+#pragma GCC unroll 32
   for (int i = 0; i < R; ++i)
 #pragma GCC unroll 8
     for (int j = 0; j < V; ++j) store(buffer + (i * V + j) * kLanes, acc[i][j]);
@@ -110,7 +110,7 @@ inline void to_buffer(const Vec (&acc)[R][V], float* buffer) {
 
 template <int R, int V>
 inline void from_buffer(Vec (&acc)[R][V], const float* buffer) {
-#pragma GCC unroll 16
+#pragma GCC unroll 32
   for (int i = 0; i < R; ++i)
 #pragma GCC unroll 8
     for (int j = 0; j < V; ++j) acc[i][j] = load(buffer + (i * V + j) * kLanes);
@@ -130,7 +130,7 @@ inline void finish_registers(const GemmBlock& g, Vec (&acc)[R][V], int64_t row, 
 #pragma GCC unroll 8
     for (int j = 0; j < V; ++j) {
       const Vec bias = load(f.bias + col + j * kLanes);
-#pragma GCC unroll 16
+#pragma GCC unroll 32
       for (int i = 0; i < R; ++i) acc[i][j] = add(acc[i][j], bias);
     }
   }
