@@ -63,13 +63,13 @@ function unserved({ answers, errors }: Load): { readonly count: number; readonly
 }
 
 export async function* httpFigures(subject: Subject, options: HttpOptions): AsyncIterable<BenchRecord> {
-  const { threads, name, directory, root, events } = subject;
+  const { threads, directory, root, events } = subject;
   await using server = await Server.start(['--model', directory, '--threads', String(threads), '--cache-mb', String(options.cacheMb), ...(root === undefined ? [] : ['--models', root])]);
   const visitors = new Visitors(subject, server, options);
   await visitors.store(events);
   const run = (seconds: number, rate?: number): Promise<Load> =>
     load({ url: server.url, path: '/v1/rank', seconds, body: visitors.body, ...(rate === undefined ? { connections } : { connections: Math.round(rate), paced: true }) });
-  const record = { bench: 'http', config: name, threads, precision: subject.ranker.precision === 'bf16' ? 'bf16' : 'fp32' } as const;
+  const record = { bench: 'http', ...subject.record } as const;
   await run(Math.min(5, options.seconds));
 
   const closed = await run(options.seconds);

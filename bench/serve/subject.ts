@@ -7,6 +7,7 @@ import { ModelDescription } from '../../lib/model/model.ts';
 import type { Tensor } from '../../lib/model/safetensors.ts';
 import { Runtime, State } from '../../lib/native/plan.ts';
 import { Ranker } from '../../lib/rank/ranker.ts';
+import type { BenchRecord } from '../record.ts';
 
 /** The model that is measured. */
 export interface Subject extends Disposable {
@@ -19,6 +20,8 @@ export interface Subject extends Disposable {
   readonly threads: number;
   /** Of a full history. */
   readonly events: number;
+  /** What every figure of it says. */
+  readonly record: Pick<BenchRecord, 'config' | 'threads' | 'precision'>;
 }
 
 /** A preset with first values from a seed, saved. */
@@ -35,8 +38,9 @@ export async function openSubject({ preset, model, threads }: { readonly preset:
   const directory = model ?? join(root!, 'a');
   const runtime = new Runtime({ threads });
   const ranker = await Ranker.open(directory, { runtime });
+  const name = model ?? preset;
   return {
-    name: model ?? preset, root, directory, ranker, runtime, threads, events: ranker.model.config.maxHistory,
+    name, root, directory, ranker, runtime, threads, events: ranker.model.config.maxHistory, record: { config: name, threads, precision: ranker.precision === 'bf16' ? 'bf16' : 'fp32' },
     [Symbol.dispose]: () => {
       ranker.dispose();
       runtime.dispose();

@@ -1,7 +1,7 @@
 import { packBatch, type Batch } from '../data/batch.ts';
 import { historyForm } from '../model/config.ts';
 import { fullPlan, ModelDescription } from '../model/model.ts';
-import { Runtime, State } from '../native/plan.ts';
+import { type Plan, Runtime, State } from '../native/plan.ts';
 import { Ranker } from '../rank/ranker.ts';
 import type { EncodedRequest } from '../schema/encode.ts';
 import { Trainer } from '../train/trainer.ts';
@@ -54,12 +54,8 @@ export class ServeSession implements Disposable {
   }
 
   /** Logits by the full forward pass, without a cache. */
-  async full(requests: readonly EncodedRequest[]): Promise<Float32Array> {
-    const batch = packBatch(benchSchema, requests, historyForm(this.model.config));
-    const { sizes, arrays } = this.model.inputs(batch);
-    const logits = new Float32Array(batch.candidates);
-    await this.#full.run(sizes, arrays, new Map([['logits', logits]]));
-    return logits;
+  full(requests: readonly EncodedRequest[]): Promise<Float32Array> {
+    return fullLogits(this.#full, this.model, requests);
   }
 
   [Symbol.dispose](): void {
@@ -68,4 +64,13 @@ export class ServeSession implements Disposable {
     this.state.dispose();
     this.runtime.dispose();
   }
+}
+
+/** Logits by a plan of the full forward pass. */
+export async function fullLogits(plan: Plan, model: ModelDescription, requests: readonly EncodedRequest[]): Promise<Float32Array> {
+  const batch = packBatch(model.schema, requests, historyForm(model.config));
+  const { sizes, arrays } = model.inputs(batch);
+  const logits = new Float32Array(batch.candidates * model.schema.tasks.length);
+  await plan.run(sizes, arrays, new Map([['logits', logits]]));
+  return logits;
 }
