@@ -158,3 +158,21 @@ await t.test('encoded histories: the same object once, another one anew, and bou
   t.equal(histories.of('a', a), again);
   t.end();
 });
+
+await t.test('encoded histories: one that grew, lost its oldest events or was edited is what it is when encoded anew', async (t) => {
+  for (const maxEvents of [7, 1000]) {
+    const store = new MemoryHistoryStore(richSchema, { maxEvents });
+    const histories = new EncodedHistories(richSchema, 10_000);
+    const events = request(3, 60).history as unknown as StoredEvent[];
+    for (let n = 0, step = 1; n + step <= 60; n += step, step = 1 + (step % 5)) {
+      await store.append('u', events.slice(n, n + step));
+      const stored = await store.read('u');
+      t.same(histories.of('u', stored), new EncodedHistories(richSchema, 10_000).of('u', stored), `${n + step} events, at most ${maxEvents}`);
+    }
+    const { events: kept, dropped } = await store.read('u');
+    const edited = { events: [...kept.slice(0, 2), { ...kept[2]!, item: 1 }, ...kept.slice(3)], dropped };
+    t.same(histories.of('u', edited), new EncodedHistories(richSchema, 10_000).of('u', edited));
+    t.throws(() => histories.of('u', { events: [...edited.events, { ...kept[0]! }], dropped }), { code: 'ERR_DATA' }, 'time goes backwards');
+    t.same(histories.of('u', edited), new EncodedHistories(richSchema, 10_000).of('u', edited));
+  }
+});

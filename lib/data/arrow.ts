@@ -55,13 +55,7 @@ async function* recordBatches(file: FileHandle, damaged: Damaged): AsyncGenerato
   const { AsyncRecordBatchFileReader, RecordBatchReader, MessageHeader, compressionRegistry, CompressionType } = await import('apache-arrow');
   const { decompress } = await import('fzstd');
   compressionRegistry.set(CompressionType.ZSTD, { decode: (data) => decompress(data) });
-  const guarded = async <T>(read: () => T | Promise<T>): Promise<T> => {
-    try {
-      return await read();
-    } catch (cause) {
-      throw cause instanceof LongerError ? cause : damaged((cause as Error).message, cause);
-    }
-  };
+  const guarded = guard(damaged);
   const source = await located(file, damaged);
   if (source.form === 'file') {
     // Its schema may stand in the footer alone; the walk over the messages proves that the footer names them all.
@@ -85,6 +79,22 @@ async function* recordBatches(file: FileHandle, damaged: Damaged): AsyncGenerato
     }
     return;
   }
+  yield* streamBatches(source, damaged);
+}
+
+type Guarded = <T>(read: () => T | Promise<T>) => Promise<T>;
+
+const guard = (damaged: Damaged): Guarded => async (read) => {
+  try {
+    return await read();
+  } catch (cause) {
+    throw cause instanceof LongerError ? cause : damaged((cause as Error).message, cause);
+  }
+};
+
+async function* streamBatches(source: Source, damaged: Damaged): AsyncGenerator<{ readonly names: string[]; readonly batch?: RecordBatch }> {
+  const { RecordBatchReader, MessageHeader } = await import('apache-arrow');
+  const guarded = guard(damaged);
   // What a batch is decoded with: the schema and the dictionaries so far.
   const before: Uint8Array[] = [];
   for await (const { place, length, kind } of messages(source, damaged)) {
@@ -100,6 +110,30 @@ async function* recordBatches(file: FileHandle, damaged: Damaged): AsyncGenerato
   if (before.length === 0) throw damaged('it holds no schema');
 }
 
+/**
+ * The one row of an Arrow IPC stream in memory: a request, as docs/data.md names its columns.
+ * @param columns those to read, of the names that are there; throws for a name that does not belong
+ * @throws LongerError ERR_DATA, also for compressed buffers: a few bytes could ask for much memory
+ */
+export async function arrowRequest(bytes: Buffer, place: string, columns: (names: readonly string[]) => readonly string[]): Promise<Record<string, unknown>> {
+  const damaged = (message: string, cause?: unknown): LongerError => new LongerError('ERR_DATA', `not a whole Arrow stream of one row: ${message}`, { place, cause });
+  const source: Source = { form: 'stream', begin: 0, end: bytes.length, size: bytes.length, compressed: false, read: (at, length) => Promise.resolve(bytes.subarray(at, at + length)) };
+  let request: Record<string, unknown> | undefined;
+  for await (const { names, batch } of streamBatches(source, damaged)) {
+    if (!batch) columns(names);
+    else if (batch.numRows > 0) {
+      if (request || batch.numRows > 1) throw damaged('it has more rows');
+      try {
+        request = nested(columns(names), (name) => reader(batch.getChild(name), 1)(0));
+      } catch (cause) {
+        throw cause instanceof LongerError ? cause : damaged((cause as Error).message, cause);
+      }
+    }
+  }
+  if (!request) throw damaged('it has no row');
+  return request;
+}
+
 interface Source {
   readonly form: 'file' | 'stream';
   /** Where the messages stand. */
@@ -107,6 +141,8 @@ interface Source {
   readonly end: number;
   /** Bytes of the file. */
   readonly size: number;
+  /** Whether compressed buffers are read. */
+  readonly compressed: boolean;
   readonly read: (position: number, length: number) => Promise<Buffer>;
 }
 
@@ -117,15 +153,15 @@ async function located(file: FileHandle, damaged: Damaged): Promise<Source> {
     if (bytesRead !== length) throw damaged(`${length} bytes are missing at byte ${position}`);
     return buffer;
   };
-  if (size < 8 || (await read(0, 6)).toString('latin1') !== magic) return { form: 'stream', begin: 0, end: size, size, read };
+  if (size < 8 || (await read(0, 6)).toString('latin1') !== magic) return { form: 'stream', begin: 0, end: size, size, compressed: true, read };
   if (size < 18 || (await read(size - 6, 6)).toString('latin1') !== magic) throw damaged('its end is missing');
   const end = size - 10 - (await read(size - 10, 4)).readInt32LE(0);
   if (end < 8 || end > size) throw damaged('its footer is damaged');
-  return { form: 'file', begin: 8, end, size, read };
+  return { form: 'file', begin: 8, end, size, compressed: true, read };
 }
 
 /** Where the messages are, each checked to be whole, which the decoder does not do. */
-async function* messages({ begin, end, read }: Source, damaged: Damaged, columns: readonly number[] = []): AsyncGenerator<{ readonly place: number; readonly length: number; readonly kind: MessageHeader }> {
+async function* messages({ begin, end, compressed, read }: Source, damaged: Damaged, columns: readonly number[] = []): AsyncGenerator<{ readonly place: number; readonly length: number; readonly kind: MessageHeader }> {
   for (let at = begin, count = 0; ; ++count) {
     // The end mark may be left out by the letter; a stream that was cut between two batches looks just so.
     if (end - at < 4) throw damaged('its end is missing');
@@ -141,7 +177,7 @@ async function* messages({ begin, end, read }: Source, damaged: Damaged, columns
     const bytes = await read(at + prefix, metadata);
     let message: ReturnType<typeof checkMessage>;
     try {
-      message = checkMessage(bytes, columns);
+      message = checkMessage(bytes, columns, compressed);
       columns = message.columns;
     } catch (cause) {
       throw damaged(`message ${count} is damaged: ${(cause as Error).message}`, cause);

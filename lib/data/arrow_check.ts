@@ -13,16 +13,17 @@ import { ByteBuffer } from 'flatbuffers';
  * Arrow's metadata is a flatbuffer, read without bounds: one wrong byte can ask for 2^31 fields or rows. Every count that
  * the decoder loops over is held against the bytes that could back it, before it is decoded.
  * @param columns of the schema before it: where each column's values stand among all those of a batch
+ * @param compressed whether buffers may be
  * @returns kind of the message, the bytes of its body and the columns. @throws Error that says what does not fit
  */
-export function checkMessage(metadata: Uint8Array, columns: readonly number[]): { readonly kind: MessageHeader; readonly body: number; readonly columns: readonly number[] } {
+export function checkMessage(metadata: Uint8Array, columns: readonly number[], compressed: boolean): { readonly kind: MessageHeader; readonly body: number; readonly columns: readonly number[] } {
   const message = Message.getRootAsMessage(new ByteBuffer(metadata));
   const body = Number(message.bodyLength());
   const kind = message.headerType();
   atMost('metadata', message.customMetadataLength(), metadata.length / 4);
   if (kind === MessageHeader.Schema) columns = checkSchema(message.header(new Schema()) as Schema | null, metadata.length);
-  else if (kind === MessageHeader.RecordBatch) checkBatch(message.header(new RecordBatch()) as RecordBatch | null, metadata.length, body, columns);
-  else if (kind === MessageHeader.DictionaryBatch) checkBatch((message.header(new DictionaryBatch()) as DictionaryBatch | null)?.data() ?? null, metadata.length, body, [0]);
+  else if (kind === MessageHeader.RecordBatch) checkBatch(message.header(new RecordBatch()) as RecordBatch | null, metadata.length, body, columns, compressed);
+  else if (kind === MessageHeader.DictionaryBatch) checkBatch((message.header(new DictionaryBatch()) as DictionaryBatch | null)?.data() ?? null, metadata.length, body, [0], compressed);
   else throw new Error(`a message of kind ${kind} has no place here`);
   return { kind, body, columns };
 }
@@ -67,10 +68,11 @@ function checkSchema(schema: Schema | null, bytes: number): number[] {
   return columns;
 }
 
-function checkBatch(batch: RecordBatch | null, bytes: number, body: number, columns: readonly number[]): void {
+function checkBatch(batch: RecordBatch | null, bytes: number, body: number, columns: readonly number[], compressed: boolean): void {
   if (!batch) throw new Error('a record batch has no header');
   atMost('nodes', batch.nodesLength(), bytes / 16);
   atMost('buffers', batch.buffersLength(), bytes / 16);
+  if (batch.compression() && !compressed) throw new Error('compressed buffers are not read here');
   // A value has at least a bit; what is compressed may unpack to more.
   const values = batch.compression() ? 2 ** 28 : 8 * body;
   atMost('rows', Number(batch.length()), values);

@@ -29,9 +29,14 @@ export function historyColumn(schema: Schema): string | undefined {
   return columnsOf(schema).needed.find((name) => name.startsWith('history.'));
 }
 
-/** The names among a file's columns that the schema reads. @throws LongerError ERR_DATA for one that is missing */
-export function columnsToRead(schema: Schema, present: readonly string[], path: string): string[] {
-  const { needed, others } = columnsOf(schema);
+/**
+ * The names among a file's columns that the schema reads.
+ * @param without a side that is not there
+ * @throws LongerError ERR_DATA for one that is missing
+ */
+export function columnsToRead(schema: Schema, present: readonly string[], path: string, without?: string): string[] {
+  const columns = columnsOf(schema);
+  const [needed, others] = [columns.needed, columns.others].map((names) => names.filter((name) => without === undefined || !name.startsWith(`${without}.`))) as [string[], string[]];
   const missing = needed.find((name) => !present.includes(name));
   if (missing !== undefined) {
     const guess = nearest(missing, present);

@@ -7,6 +7,7 @@ import { LongerError } from '../errors.ts';
 import { nearest } from '../schema/suggest.ts';
 import { sigmoid } from '../train/metrics.ts';
 import type { StoredEvent } from './stored_events.ts';
+import { arrowBody, arrowReply, arrowType } from './arrow_body.ts';
 import { errorReply } from './http_errors.ts';
 import { Metrics } from './metrics.ts';
 import type { RankRequest } from './rank_call.ts';
@@ -65,6 +66,7 @@ export async function rankPlugin(app: FastifyInstance, { service, token, models,
 }
 
 function rankRoute(app: FastifyInstance, service: RankService): void {
+  app.addContentTypeParser(arrowType, { parseAs: 'buffer' }, (_, body, done) => { done(null, body); });
   app.post('/v1/rank', {
     // A full queue refuses before the body is read.
     onRequest: async (request) => {
@@ -75,7 +77,7 @@ function rankRoute(app: FastifyInstance, service: RankService): void {
       headers: { type: 'object', properties: { [deadlineHeader]: { type: 'number', description: 'milliseconds from now; later the answer is 504' } } },
     },
   }, async (request, reply) => {
-    const body = objectOf(request.body, 'body');
+    const body = Buffer.isBuffer(request.body) ? await arrowBody(service.schema, request.body) : objectOf(request.body, 'body');
     const stray = Object.keys(body).find((key) => !bodyKeys.includes(key));
     if (stray !== undefined) {
       const near = nearest(stray, bodyKeys);
@@ -84,6 +86,7 @@ function rankRoute(app: FastifyInstance, service: RankService): void {
     if (body['userId'] !== undefined && typeof body['userId'] !== 'string') throw new LongerError('ERR_DATA', 'expected a text', { place: 'userId' });
     const timeout = deadline(request);
     const result = await service.rank(body as unknown as RankRequest, { signal: gone(reply), ...(timeout === undefined ? {} : { timeout }) });
+    if (request.headers.accept === arrowType) return reply.type(arrowType).send(await arrowReply(result));
     const by = (value: (x: number) => number): object => Object.fromEntries(Object.entries(result.logits).map(([task, list]) => [task, Array.from(list, value)]));
     return { model: result.model, cache: result.cache, index: [...result.index], logits: by((x) => x), probabilities: by(sigmoid) };
   });

@@ -1,17 +1,24 @@
 import { LongerError } from '../errors.ts';
-import { type EncodedEvents, encodeRequest } from '../schema/encode.ts';
+import { type EncodedEvents, encodeGrowth, encodeRequest } from '../schema/encode.ts';
 import { Schema } from '../schema/schema.ts';
 
 /** An event as the schema types it, with its time where the schema has time. */
 export type StoredEvent = Readonly<Record<string, unknown>>;
 
-/** Checks events against the event side of a schema, whenever their request will be. @throws LongerError ERR_DATA, `history[3].item` standing last in its place */
-export function eventEncoder(schema: Schema): (events: readonly StoredEvent[], historyStart?: number) => EncodedEvents {
+/**
+ * Checks events against the event side of a schema, whenever their request will be. @throws LongerError ERR_DATA, `history[3].item` standing last in its place
+ * @param past what was encoded of the events in front of these; its first `dropped` go
+ */
+export type EventEncoder = (events: readonly StoredEvent[], historyStart?: number, past?: { readonly events: EncodedEvents; readonly dropped: number }) => EncodedEvents;
+
+export function eventEncoder(schema: Schema): EventEncoder {
   const { tables, event, labels, time } = schema.spec;
   const alone = new Schema({ ...(tables ? { tables } : {}), event, candidate: {}, labels, time });
-  return (events, historyStart = 0) => {
-    const { event, events: count, historyStart: start, eventTime } = encodeRequest(alone, { time: Number.MAX_VALUE, history: events, historyStart, candidates: [] } as never);
-    return { event, events: count, historyStart: start, eventTime };
+  const request = { time: Number.MAX_VALUE, candidates: [] };
+  const none = encodeRequest(alone, { ...request, history: [] } as never);
+  return (events, historyStart = 0, past) => {
+    const all = past ? encodeGrowth(alone, { ...none, ...past.events }, { ...request, history: events }, past.dropped) : encodeRequest(alone, { ...request, history: events, historyStart } as never);
+    return { event: all.event, events: all.events, historyStart: all.historyStart, eventTime: all.eventTime };
   };
 }
 
