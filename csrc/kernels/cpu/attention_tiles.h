@@ -73,14 +73,12 @@ struct BackwardRows {
   float* ds;
 };
 
-// One head of one group of events, as the tensors hold it: `stride` elements from event to event. q, k, v and the
-// gradients are f32 or bf16 alike. scratch has group_scratch() floats.
+// One head of one group of events: `stride` elements from event to event. scratch has group_scratch() floats.
 struct GroupTile {
   int64_t events, width, stride;
-  bool is_bf16;
   float scale;
-  const void *q, *k, *v, *d_o;
-  void *o, *dq, *dk, *dv;
+  const float *q, *k, *v, *d_o;
+  float *o, *dq, *dk, *dv;
   float* scratch;
 };
 

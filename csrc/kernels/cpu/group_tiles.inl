@@ -4,9 +4,9 @@ namespace {
 
 using longer::cpu::GroupTile;
 
-// The rows of a group as f32, with a stride: where the tensor has them if it can be read as it is, else a copy.
+// The rows of a group with a stride: where they stand if whole vectors can be read there, else a copy.
 struct GroupRows {
-  float* at;
+  const float* at;
   int64_t stride;
 };
 
@@ -18,9 +18,9 @@ struct Group {
   float *p, *ds;
 };
 
-inline GroupRows group_rows(const GroupTile& x, bool direct, const void* rows, float* copy) {
-  if (direct) return {static_cast<float*>(const_cast<void*>(rows)), x.stride};
-  pack(rows, x.is_bf16, x.stride, x.events, x.width, 1.0f, copy);
+inline GroupRows group_rows(const GroupTile& x, bool direct, const float* rows, float* copy) {
+  if (direct) return {rows, x.stride};
+  pack(rows, false, x.stride, x.events, x.width, 1.0f, copy);
   return {copy, pad_to(x.width, kPad)};
 }
 
@@ -41,7 +41,7 @@ inline void turn_group(const GroupTile& x, const Group& g, const GroupRows& rows
 
 inline Group open_group(const GroupTile& x) {
   Group g;
-  g.direct = !x.is_bf16 && x.width % kPad == 0;
+  g.direct = x.width % kPad == 0;
   g.cols = pad_to(x.width, kPad);
   g.across = pad_to(x.events, kPad);
   g.block = g.across * g.cols;
@@ -79,12 +79,12 @@ inline Group open_group(const GroupTile& x) {
 
 // out = a b, where a is p or ds (or, with the strides exchanged, its transpose)
 inline void close_group(const GroupTile& x, const Group& g, const float* a, int64_t a_row, int64_t a_inner, const GroupRows& b,
-                        void* out) {
+                        float* out) {
   float* copy = x.scratch + g.block + 2 * g.across * g.across + 4 * g.block;
-  float* at = g.direct ? static_cast<float*>(out) : copy;
+  float* at = g.direct ? out : copy;
   const int64_t stride = g.direct ? x.stride : g.cols;
   multiply<Singles, Start::zero>(x.events, g.cols, {x.events, a, a_row, a_inner, b.at, b.stride, at, stride, nullptr});
-  if (!g.direct) unpack(copy, 1.0f, out, x.is_bf16, x.stride, x.events, x.width);
+  if (!g.direct) unpack(copy, 1.0f, out, false, x.stride, x.events, x.width);
 }
 
 void group_forward(const GroupTile& x) {
