@@ -87,10 +87,10 @@ __device__ void multiply(float* out, uint64_t a, uint64_t b) {
 #endif
 }
 
-__global__ void __launch_bounds__(128) warpgroups(float* out, uint64_t a, uint64_t b) {
+__global__ void __launch_bounds__(128, 1) warpgroups(float* out, uint64_t a, uint64_t b) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
-  ptx::registers_shrink<128>();
-  ptx::registers_grow<160>();
+  ptx::registers_shrink<200>();
+  ptx::registers_grow<240>();
 #endif
   multiply<64, false, false>(out, a, b);
   multiply<64, true, true>(out, a, b);

@@ -28,7 +28,7 @@ inline void pairs(OpCase& c, Dice& d, bool backward, bool pool) {
 }
 
 inline void gather(OpCase& c, Dice& d, bool backward) {
-  const int64_t rows = d.one_of<int64_t>({0, 1, 40, 500}), width = d.one_of<int64_t>({3, 8, 40});
+  const int64_t rows = d.size({0, 1, 40, 500}), width = d.one_of<int64_t>({3, 8, 40});
   std::vector<int64_t> sources;
   int64_t all = 0;
   for (int64_t s = d.whole(1, 8); s > 0; --s) sources.push_back(d.rows()), all += sources.back();

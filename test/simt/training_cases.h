@@ -32,7 +32,7 @@ inline void sparse_step(OpCase& c, Dice& d, int kind) {
 }
 
 inline void dense_step(OpCase& c, Dice& d, std::vector<double> attributes) {
-  const int64_t size = d.one_of<int64_t>({0, 1, 40, 1001});
+  const int64_t size = d.size({0, 1, 40, 1001});
   c.in(longer::DType::f32, {size}, -1, 1);
   add_rates(c, d);
   if (d.coin()) c.in(longer::DType::f32, {size}, 0, 1);
@@ -42,7 +42,7 @@ inline void dense_step(OpCase& c, Dice& d, std::vector<double> attributes) {
 }
 
 inline void bce(OpCase& c, Dice& d, bool backward) {
-  const int64_t rows = d.one_of<int64_t>({0, 1, 50, 5000}), tasks = d.one_of<int64_t>({1, 2, 70});
+  const int64_t rows = d.size({0, 1, 50, 5000}), tasks = d.one_of<int64_t>({1, 2, 70});
   std::vector<double> labels = d.numbers(rows * tasks, 0, 1);
   for (double& l : labels) l = d.whole(0, 4) ? (l < 0.5 ? 0 : 1) : std::nan("");
   c.in(longer::DType::f32, {rows, tasks}, -20, 20).in(longer::DType::f32, {rows, tasks}, labels);
@@ -55,7 +55,7 @@ inline void bce(OpCase& c, Dice& d, bool backward) {
 }
 
 inline void sum_squares(OpCase& c, Dice& d) {
-  const int64_t rows = d.one_of<int64_t>({0, 1, 900}), width = d.width();
+  const int64_t rows = d.size({0, 1, 900}), width = d.width();
   c.in(d.type(), {rows, width}, -1, 1).out(longer::DType::f64, {1});
   if (d.coin()) c.in(std::vector<int32_t>{static_cast<int32_t>(d.whole(0, rows + 3))});
 }
