@@ -1,3 +1,4 @@
+import { readdirSync, readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { createRequire } from 'node:module';
 import { Worker } from 'node:worker_threads';
@@ -140,6 +141,24 @@ t.test('a terminated worker with runs in flight takes nothing down', async (t) =
     await Promise.all(workers.map((w) => w.terminate()));
   }
   t.pass('still here');
+});
+
+t.test('threads of a runtime stand back as far as they are told to', { skip: process.platform !== 'linux' }, async (t) => {
+  const niceOf = (): Map<string, number> => new Map(readdirSync('/proc/self/task').flatMap((id) => {
+    try {
+      return [[id, Number(readFileSync(`/proc/self/task/${id}/stat`, 'utf8').split(') ')[1]!.split(' ')[16])] as const];
+    } catch {
+      return []; // it ended meanwhile
+    }
+  }));
+  const before = niceOf();
+  const own = before.get(String(process.pid))!;
+  const runtime = new Runtime({ threads: 3, niceness: 7 });
+  const made = [...niceOf()].filter(([id]) => !before.has(id)).map(([, nice]) => nice);
+  t.equal(made.filter((nice) => nice === Math.min(19, own + 7)).length, 3, `${made.join(', ')} from ${own}`);
+  t.equal(niceOf().get(String(process.pid)), own, 'the event loop stays where it was');
+  runtime.dispose();
+  for (const niceness of [-1, 20, 1.5]) t.throws(() => new Runtime({ niceness }), { code: 'ERR_CONFIG', place: 'niceness' });
 });
 
 t.test('memory stays flat', async (t) => {

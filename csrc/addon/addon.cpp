@@ -23,7 +23,8 @@ namespace {
 
 Napi::Value create_runtime(const Napi::CallbackInfo& info) {
   if (!info[0].IsNumber()) throw Napi::TypeError::New(info.Env(), "threads: expected a number");
-  return make_handle(info.Env(), std::make_shared<RuntimeBox>(info.Env(), info[0].As<Napi::Number>().Int32Value()));
+  const int niceness = info[1].IsNumber() ? info[1].As<Napi::Number>().Int32Value() : 0;
+  return make_handle(info.Env(), std::make_shared<RuntimeBox>(info.Env(), info[0].As<Napi::Number>().Int32Value(), niceness));
 }
 
 Napi::Value create_state(const Napi::CallbackInfo& info) {

@@ -35,7 +35,7 @@ class ExternalBytes {
 struct RuntimeBox {
   static constexpr uint32_t kKind = 0x4c525431;
   static constexpr const char* kName = "runtime";
-  RuntimeBox(napi_env env, int threads) : runtime(std::make_shared<Runtime>(threads)), bytes(env) {}
+  RuntimeBox(napi_env env, int threads, int niceness) : runtime(std::make_shared<Runtime>(threads, nullptr, niceness)), bytes(env) {}
   std::shared_ptr<Runtime> runtime;
   ExternalBytes bytes;  // of the arena
 };

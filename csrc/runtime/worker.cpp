@@ -6,6 +6,7 @@
 
 #if defined(__linux__)
 #include <sched.h>
+#include <sys/resource.h>
 #endif
 
 namespace longer {
@@ -22,12 +23,16 @@ int available_threads() {
   return static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
 }
 
-Runtime::Runtime(int threads, std::shared_ptr<Device> device)
+Runtime::Runtime(int threads, std::shared_ptr<Device> device, int niceness)
     : threads_(std::min(threads < 1 ? available_threads() : threads, kMostThreads)),
       lane_(device ? std::make_unique<DeviceLane>(std::move(device)) : nullptr) {
   std::promise<void> started;
   auto ready = started.get_future();
-  thread_ = std::thread([this, &started] {
+  thread_ = std::thread([this, &started, niceness] {
+#if defined(__linux__)
+    // Of this thread alone, as Linux has it, and of the pool's, which inherit it. Standing back is always allowed.
+    if (niceness > 0) setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + niceness);
+#endif
     try {
       pool_ = std::make_unique<ThreadPool>(threads_);
     } catch (...) {

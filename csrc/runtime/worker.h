@@ -27,7 +27,8 @@ int available_threads();  // the processors that this process may use
 class Runtime {
  public:
   // 0 threads: available_threads(). The runtime's own thread is one of them.
-  explicit Runtime(int threads, std::shared_ptr<Device> device = nullptr);
+  // niceness: how far its threads stand back behind others where CPUs are short (setpriority of Linux), 0 to 19.
+  explicit Runtime(int threads, std::shared_ptr<Device> device = nullptr, int niceness = 0);
   ~Runtime();  // runs what is queued, then joins; not from the runtime's own thread
   Runtime(const Runtime&) = delete;
   Runtime& operator=(const Runtime&) = delete;

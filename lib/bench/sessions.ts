@@ -15,9 +15,9 @@ export class TrainSession implements Disposable {
   readonly runtime: Runtime;
   readonly trainer: Trainer;
 
-  constructor(preset: BenchPreset, options: { readonly threads: number; readonly precision?: Precision } & Partial<TrainOptions>) {
-    const { threads, ...train } = options;
-    this.runtime = new Runtime({ threads });
+  constructor(preset: BenchPreset, options: { readonly threads: number; readonly niceness?: number; readonly precision?: Precision } & Partial<TrainOptions>) {
+    const { threads, niceness, ...train } = options;
+    this.runtime = new Runtime({ threads, niceness });
     // A constant small rate: the figures are those of a run that stays healthy.
     this.trainer = new Trainer(new ModelDescription(benchSchema, preset.model), {
       ...trainDefaults, schedule: { warmup: 0, kind: 'constant', floor: 1 }, dense: { ...trainDefaults.dense, learningRate: 1e-4 }, ...train,

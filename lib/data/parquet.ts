@@ -1,9 +1,9 @@
-import { DuckDBInstance, type DuckDBConnection, DuckDBListValue, DuckDBListVector, type DuckDBType, DuckDBTypeId, type DuckDBValue, type DuckDBVector } from '@duckdb/node-api';
+import { type DuckDBDataChunk, DuckDBInstance, type DuckDBConnection, DuckDBListValue, DuckDBListVector, type DuckDBType, DuckDBTypeId, type DuckDBValue, type DuckDBVector } from '@duckdb/node-api';
 import { LongerError } from '../errors.ts';
 import { NumberLists } from '../schema/encode.ts';
 import type { Schema } from '../schema/schema.ts';
+import { inFlight } from './in_flight.ts';
 import { columnsToRead, mustExist, nested, type Row } from './rows.ts';
-import { turn } from './turns.ts';
 
 const quoted = (text: string): string => `'${text.replaceAll("'", "''")}'`;
 const name = (text: string): string => `"${text.replaceAll('"', '""')}"`;
@@ -16,7 +16,8 @@ async function connect(path: string): Promise<DuckDBConnection> {
   await mustExist(path);
   // One thread: the others train, and rows come in the order of the file.
   shared ??= DuckDBInstance.create(':memory:', { threads: '1' });
-  return (await shared).connect();
+  const instance = shared;
+  return inFlight(async () => (await instance).connect());
 }
 
 /** DuckDB's message without its picture of the statement. */
@@ -24,7 +25,7 @@ const reason = (cause: unknown): string => (cause as Error).message.split('\n')[
 
 async function promised(connection: DuckDBConnection, path: string): Promise<number> {
   try {
-    const result = await connection.runAndReadAll(`SELECT coalesce(sum(num_rows), 0)::DOUBLE FROM parquet_file_metadata(${quoted(path.replace(/[*?[]/g, '[$&]'))})`);
+    const result = await inFlight(() => connection.runAndReadAll(`SELECT coalesce(sum(num_rows), 0)::DOUBLE FROM parquet_file_metadata(${quoted(path.replace(/[*?[]/g, '[$&]'))})`));
     return Number(result.getRows()[0]![0]);
   } catch (cause) {
     throw new LongerError('ERR_DATA', `not a whole Parquet file: ${reason(cause)}`, { place: path, remedy: 'Write or copy it again', cause });
@@ -47,8 +48,9 @@ export async function* parquetLengths(path: string, schema: Schema, column: stri
   try {
     await promised(connection, path);
     columnsToRead(schema, (await columnsOf(connection, path)).columnNames, path);
-    const result = await connection.stream(`SELECT coalesce(len(${name(column)}), 0)::INTEGER FROM ${table(path)}`);
-    for (let chunk = await result.fetchChunk(); chunk && chunk.rowCount > 0; chunk = await result.fetchChunk()) {
+    const result = await inFlight(() => connection.stream(`SELECT coalesce(len(${name(column)}), 0)::INTEGER FROM ${table(path)}`));
+    const next = (): Promise<DuckDBDataChunk | null> => inFlight(() => result.fetchChunk());
+    for (let chunk = await next(); chunk && chunk.rowCount > 0; chunk = await next()) {
       const lengths = chunk.getColumnVector(0);
       for (let i = 0; i < chunk.rowCount; ++i) yield lengths.getItem(i) as number;
     }
@@ -73,7 +75,8 @@ export async function* parquetRows(path: string, schema: Schema): AsyncGenerator
     try {
       const { columnNames, columnTypes } = await columnsOf(connection, path);
       names = columnsToRead(schema, columnNames, path);
-      result = await connection.stream(`SELECT ${names.map((n) => select(n, columnTypes[columnNames.indexOf(n)]!)).join(', ')} FROM ${table(path)}`);
+      const columns = names.map((n) => select(n, columnTypes[columnNames.indexOf(n)]!));
+      result = await inFlight(() => connection.stream(`SELECT ${columns.join(', ')} FROM ${table(path)}`));
     } catch (cause) {
       throw cause instanceof LongerError ? cause : new LongerError('ERR_DATA', `not a whole Parquet file: ${reason(cause)}`, { place: path, remedy: 'Write or copy it again', cause });
     }
@@ -81,14 +84,10 @@ export async function* parquetRows(path: string, schema: Schema): AsyncGenerator
       let columns: Map<string, (i: number) => unknown>;
       let rows: number;
       try {
-        const chunk = await result.fetchChunk();
+        const chunk = await inFlight(() => result.fetchChunk());
         rows = chunk?.rowCount ?? 0;
         if (rows === 0 && start !== total) throw new Error(`${start} rows were found, ${total} are said to be there`);
-        columns = new Map();
-        for (let c = 0; rows > 0 && c < names.length; ++c) {
-          columns.set(names[c]!, reader(chunk!.getColumnVector(c))); // a copy of all its rows, in one piece
-          await turn();
-        }
+        columns = new Map(rows > 0 ? names.map((n, c) => [n, reader(chunk!.getColumnVector(c))]) : []); // copies of all their rows
       } catch (cause) {
         yield failed(start, cause);
         return;
@@ -103,7 +102,7 @@ export async function* parquetRows(path: string, schema: Schema): AsyncGenerator
 }
 
 async function columnsOf(connection: DuckDBConnection, path: string): Promise<{ columnNames: string[]; columnTypes: DuckDBType[] }> {
-  const result = await connection.run(`SELECT * FROM ${table(path)} LIMIT 0`);
+  const result = await inFlight(() => connection.run(`SELECT * FROM ${table(path)} LIMIT 0`));
   return { columnNames: result.columnNames(), columnTypes: result.columnTypes() };
 }
 

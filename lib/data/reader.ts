@@ -1,12 +1,10 @@
-import { extname } from 'node:path';
 import { LongerError } from '../errors.ts';
-import { encodeRequest, type EncodedRequest } from '../schema/encode.ts';
-import type { RequestOf, Schema, SchemaSpec } from '../schema/schema.ts';
-import { nearest } from '../schema/suggest.ts';
-import { arrowRows } from './arrow.ts';
-import { jsonlRows } from './jsonl.ts';
+import type { EncodedRequest } from '../schema/encode.ts';
+import type { Schema } from '../schema/schema.ts';
+import { readerOf } from './encoded_rows.ts';
 import { parquetCount, parquetLengths, parquetRows } from './parquet.ts';
-import { historyColumn, type Row } from './rows.ts';
+import { rowsFromThread } from './read_elsewhere.ts';
+import { historyColumn } from './rows.ts';
 import { turn } from './turns.ts';
 
 export interface ReadOptions {
@@ -14,21 +12,10 @@ export interface ReadOptions {
   readonly skipBad?: boolean;
 }
 
-type Read = (path: string, schema: Schema) => AsyncGenerator<Row>;
-const readers: Readonly<Record<string, Read>> = {
-  '.parquet': parquetRows,
-  '.jsonl': jsonlRows,
-  '.ndjson': jsonlRows,
-  '.arrow': arrowRows,
-  '.arrows': arrowRows,
-  '.ipc': arrowRows,
-  '.feather': arrowRows,
-};
-
 /**
  * A file of requests, by its ending: Parquet with list columns (.parquet), Arrow IPC as file or stream (.arrow, .arrows,
  * .ipc, .feather) or one JSON request a line (.jsonl, .ndjson); docs/data.md has the columns. Row groups and record
- * batches are read one at a time; the file may be read again and again.
+ * batches are read one at a time, decoded and checked on a thread of their own; the file may be read again and again.
  */
 export class Dataset {
   readonly path: string;
@@ -37,17 +24,11 @@ export class Dataset {
   /** What was left out: the first hundred messages, and how many rows there were. */
   readonly bad: string[] = [];
   badCount = 0;
-  readonly #read: Read;
+  readonly #read: ReturnType<typeof readerOf>;
 
   /** @throws LongerError ERR_DATA for a file of another kind */
   constructor(path: string, schema: Schema, options: ReadOptions = {}) {
-    const ending = extname(path).toLowerCase();
-    const read = readers[ending];
-    if (!read) {
-      const guess = ending === '.json' ? '.jsonl' : nearest(ending, Object.keys(readers));
-      throw new LongerError('ERR_DATA', `files that end in '${ending}' are not read${guess ? `; did you mean '${guess}'?` : ''}`, { place: path, remedy: `Known: ${Object.keys(readers).join(', ')}` });
-    }
-    this.#read = read;
+    this.#read = readerOf(path);
     this.path = path;
     this.schema = schema;
     this.skipBad = options.skipBad ?? false;
@@ -60,20 +41,16 @@ export class Dataset {
 
   /** Requests in file order, with `skipBad` an error in the place of each bad row. @throws LongerError ERR_DATA without */
   async *rows(): AsyncGenerator<EncodedRequest | LongerError> {
-    for await (const { row, place, count = 1 } of this.#read(this.path, this.schema)) {
+    for await (const { row, count } of rowsFromThread(this.path, this.schema)) {
       await turn();
-      let encoded: EncodedRequest;
-      try {
-        if (row instanceof LongerError) throw row;
-        encoded = encodeRequest(this.schema, row as RequestOf<SchemaSpec>, place);
-      } catch (error) {
-        if (!this.skipBad || !(error instanceof LongerError)) throw error;
-        this.badCount += count;
-        if (this.bad.length < 100) this.bad.push(error.message);
-        for (let i = 0; i < count; ++i) yield error;
+      if (!(row instanceof LongerError)) {
+        yield row;
         continue;
       }
-      yield encoded;
+      if (!this.skipBad) throw row;
+      this.badCount += count;
+      if (this.bad.length < 100) this.bad.push(row.message);
+      for (let i = 0; i < count; ++i) yield row;
     }
   }
 

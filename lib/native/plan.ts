@@ -34,16 +34,21 @@ export class Runtime implements Disposable {
    * @param options.threads default: the CPUs that this process may use. Results do not depend on it.
    * @param options.hereBelow microseconds, 0 to 2000, default 1000. A run that trains nothing is done on the calling thread, without the hand-over to the
    * native one and back, if runs as large are known to take less and none is under way; in one turn of the event loop 4 ms of them at most. 0: never.
+   * @param options.niceness 0 to 19, default 0: how far the threads stand back where CPUs are short. With as many threads as CPUs, 10 leaves the event
+   *   loop its turns while training (docs/benchmarks.md); other processes come first too. Linux only
+   * @throws LongerError ERR_CONFIG
    */
-  constructor(options: { readonly threads?: number | undefined; readonly hereBelow?: number | undefined } = {}) {
-    this.hereBelow = options.hereBelow ?? 1000;
-    if (!(this.hereBelow >= 0 && this.hereBelow <= 2000))
-      throw new LongerError('ERR_CONFIG', `expected microseconds from 0 to 2000, got ${this.hereBelow}`, { place: 'hereBelow' });
-    const threads = options.threads ?? availableParallelism();
+  constructor(options: { readonly threads?: number | undefined; readonly hereBelow?: number | undefined; readonly niceness?: number | undefined } = {}) {
+    const { threads = availableParallelism(), hereBelow = 1000, niceness = 0 } = options;
+    this.hereBelow = hereBelow;
+    if (!(hereBelow >= 0 && hereBelow <= 2000))
+      throw new LongerError('ERR_CONFIG', `expected microseconds from 0 to 2000, got ${hereBelow}`, { place: 'hereBelow' });
     if (!Number.isSafeInteger(threads) || threads < 1 || threads > 1024)
       throw new LongerError('ERR_CONFIG', `expected a whole number from 1 to 1024, got ${threads}`, { place: 'threads' });
     this.threads = threads;
-    this.#handle = native(() => loadNative().createRuntime(threads));
+    if (!Number.isSafeInteger(niceness) || niceness < 0 || niceness > 19)
+      throw new LongerError('ERR_CONFIG', `expected a whole number from 0 to 19, got ${niceness}`, { place: 'niceness' });
+    this.#handle = native(() => loadNative().createRuntime(threads, niceness));
   }
 
   /** @internal */

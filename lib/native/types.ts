@@ -117,7 +117,7 @@ export interface NativeAddon {
   devices(): DeviceReport;
   /** Names of all operations that the kernels implement. */
   operations(): string[];
-  createRuntime(threads: number): RuntimeHandle;
+  createRuntime(threads: number, niceness?: number): RuntimeHandle;
   freeRuntime(runtime: RuntimeHandle): void;
   /** Zeroed memory outside of V8's heap, touched at once: in huge pages where the system has them. */
   createMemory(bytes: number): ArrayBuffer;
