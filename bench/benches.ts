@@ -1,7 +1,7 @@
 import { appendBench } from './cases/append.ts';
 import { delayBench } from './cases/delay.ts';
 import { attentionBench, linearBench, roofsBench } from './cases/kernels.ts';
-import { memoryBench } from './cases/memory.ts';
+import { memoryBench, rssBench } from './cases/memory.ts';
 import { onnxBench } from './cases/onnx.ts';
 import { overheadBench, servingBench } from './cases/serving.ts';
 import { raggedBench, recomputeBench, trainingBench } from './cases/training.ts';
@@ -9,4 +9,4 @@ import { torchBench, torchMemoryBench } from './cases/torch.ts';
 import type { Bench } from './context.ts';
 
 /** In the order in which they run. */
-export const benches: readonly Bench[] = [roofsBench, linearBench, attentionBench, trainingBench, raggedBench, recomputeBench, delayBench, memoryBench, servingBench, appendBench, overheadBench, onnxBench, torchBench, torchMemoryBench];
+export const benches: readonly Bench[] = [roofsBench, linearBench, attentionBench, trainingBench, raggedBench, recomputeBench, delayBench, memoryBench, rssBench, servingBench, appendBench, overheadBench, onnxBench, torchBench, torchMemoryBench];

@@ -25,6 +25,27 @@ await t.test('AUC equals counting all pairs, ties one half', (t) => {
   t.end();
 });
 
+await t.test('AUC and GAUC of a set equal counting all pairs, of all and of each user, whatever the ties and the order of the requests', (t) => {
+  const impression = fc.record({ user: fc.constantFrom('a', 'b', 'c', 'd'), p: fc.integer({ min: 0, max: 4 }).map((x) => x / 4), y: fc.constantFrom(0, 1, NaN) });
+  fc.assert(fc.property(fc.array(fc.array(impression, { minLength: 1, maxLength: 6 }), { minLength: 1, maxLength: 12 }), fc.integer({ min: 1, max: 4 }), (requests, at) => {
+    const set = new MetricSet({ replicates: 0 });
+    // A request is of one user; what is added in one call or in several is the same.
+    const owned = requests.map((r) => r.map((x) => ({ ...x, user: r[0]!.user })));
+    for (let i = 0; i < owned.length; i += at) {
+      const part = owned.slice(i, i + at);
+      const flat = part.flat();
+      set.add(part.map((r) => r[0]!.user), flat.map((x) => x.p), flat.map((x) => x.y), [0, ...part.map((_, k) => part.slice(0, k + 1).flat().length)]);
+    }
+    const labelled = owned.flat().filter((x) => !Number.isNaN(x.y));
+    const users = ['a', 'b', 'c', 'd'].map((u) => labelled.filter((x) => x.user === u)).filter((mine) => new Set(mine.map((x) => x.y)).size === 2);
+    const gauc = users.reduce((sum, mine) => sum + mine.length * pairwiseAuc(mine), 0) / users.reduce((n, mine) => n + mine.length, 0);
+    const { values } = set.result();
+    const same = (got: number | undefined, wanted: number): boolean => Object.is(got, wanted) || Math.abs(got! - wanted) < 1e-12;
+    return same(values.auc, pairwiseAuc(labelled)) && same(values.gauc, gauc);
+  }), { numRuns: 300 });
+  t.end();
+});
+
 await t.test('the order sorts any floats and is stable', (t) => {
   fc.assert(fc.property(fc.array(fc.float({ noNaN: true }), { maxLength: 60 }), (list) => {
     const scores = Float32Array.from(list);

@@ -90,6 +90,46 @@ t.test('LONGER_ISA', (t) => {
   t.end();
 });
 
+t.test('two copies of the package work beside each other in one process', (t) => {
+  const dir = t.testdir({ one: {}, two: {} });
+  const data = Array.from({ length: 40 }, (_, r) => `${JSON.stringify({ time: 1000, history: Array.from({ length: r % 9 }, (_, i) => ({ item: (i * r) % 50, time: i })), candidates: [{ item: r % 50 }], labels: { click: [r % 2] } })}\n`).join('');
+  writeFileSync(join(dir, 'data.jsonl'), data);
+  for (const copy of ['one', 'two']) {
+    const to = join(dir, copy);
+    cpSync(join(root, 'package.json'), join(to, 'package.json'));
+    cpSync(join(root, 'dist'), join(to, 'dist'), { recursive: true });
+    cpSync(join(root, 'build', 'Release', 'longer_rec.node'), join(to, 'build', 'Release', 'longer_rec.node'));
+    symlinkSync(join(root, 'node_modules'), join(to, 'node_modules'));
+  }
+  const script = join(dir, 'script.mjs');
+  writeFileSync(script, `const data = new URL('./data.jsonl', import.meta.url).pathname;
+    const open = async (copy) => {
+      const p = await import('./' + copy + '/dist/index.js');
+      const schema = p.defineSchema({ tables: { item: { size: 50, width: 8 } }, event: { item: p.id('item') }, candidate: { item: p.id('item') }, labels: { click: {} }, time: true });
+      const model = new p.ModelDescription(schema, { ...p.longerDefaults, maxHistory: 16, width: 8, heads: 2, merge: 2 });
+      const runtime = new p.Runtime({ threads: 2 });
+      const trainer = new p.Trainer(model, p.trainDefaults, runtime);
+      return { p, schema, model, runtime, trainer };
+    };
+    const read = async ({ p, schema }) => { const rows = []; for await (const r of new p.Dataset(data, schema)) rows.push(r); return rows; };
+    const score = async ({ p, model, runtime, trainer }, rows) => { const ranker = new p.Ranker(model, trainer.state, runtime); const logits = [...await ranker.score(await ranker.prefill(rows))]; ranker.dispose(); return logits; };
+    const [one, two] = [await open('one'), await open('two')];
+    const [a, b] = await Promise.all([read(one), read(two)]);
+    for (let i = 0; i < 3; ++i) await Promise.all([one, two].map(({ p, schema, trainer }, k) => trainer.train(p.packBatch(schema, k === 0 ? a : b, { maxHistory: 16 }))));
+    const first = await score(one, a);
+    one.trainer.dispose();
+    one.runtime.dispose();
+    const second = await score(two, b); // the other goes on
+    let foreign = 'taken';
+    try { new one.p.Trainer(one.model, { ...one.p.trainDefaults, ema: 2 }, two.runtime); } catch (e) { foreign = [e instanceof one.p.LongerError, e instanceof two.p.LongerError].join(); }
+    console.log(JSON.stringify({ apart: one.p.Trainer !== two.p.Trainer, rows: [a.length, b.length], equal: JSON.stringify(first) === JSON.stringify(second), finite: first.every(Number.isFinite), foreign }));`);
+  const clean = Object.fromEntries(Object.entries(process.env).filter(([name]) => name !== 'NODE_OPTIONS'));
+  const run = spawnSync(process.execPath, [join(dir, 'script.mjs')], { encoding: 'utf8', env: clean, timeout: 120_000 });
+  t.equal(run.status, 0, run.stderr);
+  t.strictSame(JSON.parse(run.stdout || '{}'), { apart: true, rows: [40, 40], equal: true, finite: true, foreign: 'true,false' });
+  t.end();
+});
+
 t.test('a failed load says what was looked for and what helps', (t) => {
   const dir = t.testdir({});
   const source = `import { loadNative } from '@lib/native/load.ts';

@@ -1,13 +1,14 @@
-/** `memory.ts PRESET STEPS POLICY`: trains and prints what the process's memory did. PRESET `tiny` is a short S. */
+/** `memory.ts PRESET STEPS POLICY RAGGED`: trains and prints what the process's memory did, on batches of RAGGED requests of many lengths where it is not 0. PRESET `tiny` is a short S. */
 import { readFileSync } from 'node:fs';
-import { benchBatch, benchPreset } from '../../lib/bench/presets.ts';
+import { benchBatch, benchPreset, raggedLengths } from '../../lib/bench/presets.ts';
 import { TrainSession } from '../../lib/bench/sessions.ts';
 import type { MemoryReport } from '../cases/memory.ts';
 
-const [name, count, policy] = process.argv.slice(2) as [string, string, 'none' | 'block'];
+const [name, count, policy, some] = process.argv.slice(2) as [string, string, 'none' | 'block', string];
 const steps = Number(count);
+const ragged = Number(some);
 const base = benchPreset(name === 'tiny' ? 'S' : name);
-const preset = name === 'tiny' ? { ...base, requests: 4, model: { ...base.model, maxHistory: 64, queries: { kind: 'recent' as const, k: 8 } } } : base;
+const preset = name === 'tiny' ? { ...base, model: { ...base.model, maxHistory: 64, queries: { kind: 'recent' as const, k: 8 } } } : base;
 const kilobytes = (field: string): number => 1024 * Number(new RegExp(`${field}:\\s+(\\d+)`).exec(readFileSync('/proc/self/status', 'utf8'))![1]);
 const collected = (): number => {
   globalThis.gc?.();
@@ -15,7 +16,10 @@ const collected = (): number => {
 };
 
 using session = new TrainSession(preset, { threads: 1, recompute: policy });
-const batches = Array.from({ length: name === 'tiny' ? 20 : 1 }, (_, i) => benchBatch(Array.from({ length: preset.requests }, (_, r) => (name === 'tiny' ? 1 + ((r * 17 + i * 5) % 64) : preset.model.maxHistory)), 1, i + 1));
+const longest = preset.model.maxHistory;
+const batches = ragged > 0
+  ? Array.from({ length: 20 }, (_, i) => benchBatch(raggedLengths(ragged, longest, i + 1), 1, i + 1))
+  : [benchBatch(Array.from({ length: preset.requests }, () => longest))];
 // Optimizer state is zero pages until it is first written: a step of one event touches the dense part of it.
 await session.trainer.train(benchBatch([1]));
 const before = collected();

@@ -29,6 +29,8 @@ interface Options {
   readonly skipBad?: boolean;
   readonly overwrite?: boolean;
   readonly seed: number;
+  readonly memoryLimit?: string;
+  readonly threads?: number;
   readonly json?: boolean;
 }
 
@@ -38,6 +40,11 @@ function fraction(text: string): number {
   const n = Number(text);
   if (!(Number.isFinite(n) && n > 0)) throw new InvalidArgumentError('expected a positive number');
   return n;
+}
+
+function memorySize(text: string): string {
+  if (!/^\d+(\.\d+)? ?[KMGT]i?B$/i.test(text)) throw new InvalidArgumentError('expected a size as 512MB or 4GB');
+  return text;
 }
 
 export function prepareCommand(): Command {
@@ -68,6 +75,8 @@ export function prepareCommand(): Command {
     .option('--skip-bad', 'leave out rows without user, item, time or value')
     .option('--overwrite', 'replace an output directory that is there')
     .option('--seed <n>', 'seed of sampling and order', wholeNumber, 1)
+    .option('--memory-limit <size>', 'memory of the work, as 4GB; what needs more goes to disk beside --out (default: 80 % of the machine)', memorySize)
+    .option('--threads <n>', 'threads (default: all CPUs)', wholeNumber)
     .option('--json', 'print the statistics as JSON')
     .action(async (o: Options) => {
       const stats = await prepare(toOptions(o));
@@ -111,5 +120,7 @@ function toOptions(o: Options): PrepareOptions {
     skipBad: o.skipBad,
     overwrite: o.overwrite,
     seed: o.seed,
+    memoryLimit: o.memoryLimit,
+    threads: o.threads,
   }) as PrepareOptions;
 }

@@ -23,7 +23,8 @@ export type { PrepareOptions, PrepareStats } from './prepare_options.ts';
  * time is the rank of seq (or of the row) within the user. Ids and categories become codes 1, 2, …; user and item codes
  * are made from the training part alone, 0 is whatever it lacks.
  *
- * @throws LongerError ERR_CONFIG for options that do not fit together, ERR_DATA for a file or row that cannot be used.
+ * @throws LongerError ERR_CONFIG for options that do not fit together, ERR_DATA for a file or row that cannot be used, ERR_MEMORY where the memory limit
+ *   does not do.
  */
 export async function prepare(options: PrepareOptions): Promise<PrepareStats> {
   check(options);
@@ -52,7 +53,10 @@ export async function prepare(options: PrepareOptions): Promise<PrepareStats> {
     return stats;
   } catch (cause) {
     if (cause instanceof LongerError) throw cause;
-    throw new LongerError('ERR_DATA', (cause as Error).message, { place: options.events, cause });
+    const [said] = (cause as Error).message.split('\n');
+    if (/^Out of Memory Error/.test(said!))
+      throw new LongerError('ERR_MEMORY', said!, { place: options.events, remedy: 'Raise the memory limit, or prepare with fewer threads or shorter histories', cause });
+    throw new LongerError('ERR_DATA', said!, { place: options.events, cause });
   } finally {
     await rm(working, { recursive: true, force: true });
   }
