@@ -44,7 +44,7 @@ export function receiveRow(sent: SentRow, schema: Schema): EncodedRow {
     return { ids, offsets, numeric: take(Float32Array, rows * schema.sides[name].numericCount) };
   };
   const [user, context, event, candidate] = sides.map(side) as [EncodedSide, EncodedSide, EncodedSide, EncodedSide];
-  return { count, row: { id, userKey, time, historyStart, events, candidates, eventTime, user, context, event, candidate, labels: take(Float32Array, candidates * schema.tasks.length) } };
+  return { count, row: { schema: schema.hash, id, userKey, time, historyStart, events, candidates, eventTime, user, context, event, candidate, labels: take(Float32Array, candidates * schema.tasks.length) } };
 }
 
 /** In the order in which `receiveRow` takes them; the widest come first, so that all are aligned. */
