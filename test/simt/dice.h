@@ -20,6 +20,8 @@ class Dice {
   longer::DType type() { return coin() ? longer::DType::f32 : longer::DType::bf16; }
   template <class T>
   T one_of(std::initializer_list<T> list) { return list.begin()[bits_() % list.size()]; }
+  // TSan keeps every thread of a launch and has room for some 20,000: few enough blocks where each row or pair has one.
+  int64_t most(int64_t usual, int64_t where_small) const { return small_ ? where_small : usual; }
   // One of these numbers of rows or columns.
   int64_t size(std::initializer_list<int64_t> list) { return shrunk(one_of(list)); }
   int64_t rows() { return size({0, 1, 2, 7, 33, 90}); }

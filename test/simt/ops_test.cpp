@@ -108,11 +108,11 @@ void embed(OpCase& c, Dice& d) {
 }
 
 void sparse_grad(OpCase& c, Dice& d) {
-  const int64_t uses = d.whole(1, 4), width = d.one_of<int64_t>({1, 8, 20}), most = d.one_of<int64_t>({2, 40, 100000});
+  const int64_t uses = d.whole(1, d.most(4, 2)), width = d.one_of<int64_t>({1, 8, 20}), most = d.one_of<int64_t>({2, 40, 100000});
   std::vector<double> attributes{static_cast<double>(uses)};
   int64_t ids = 0;
   for (int64_t u = 0; u < uses; ++u) {
-    const int64_t rows = d.size({0, 1, 30, 400}), columns = width + d.one_of<int64_t>({0, 8, 11});
+    const int64_t rows = d.size({0, 1, 30, d.most(400, 40)}), columns = width + d.one_of<int64_t>({0, 8, 11});
     const double pooling = add_ids(c, d, rows, most);
     ids += c.size_of_input(static_cast<int>(3 * u));
     attributes.push_back(static_cast<double>(d.coin() ? 0 : columns - width));
@@ -322,6 +322,10 @@ int main(int count, char** arguments) {
   const int rounds = std::string(SIMT_TIER) == "plain" ? 8 : std::string(SIMT_TIER) == "asan" ? 4 : 3;
   for (const std::string& name : cuda::device_op_names()) {
     if ((!only.empty() && name != only) || name == "norm" || name == "norm_dx") continue;  // norm_test
+    if (watched && (name == "gather_rows_dx" || name == "sparse_grad")) {  // they sort: 65,536 threads scan the counts of a pass
+      std::printf("not for this tier: %s\n", name.c_str());
+      continue;
+    }
     const auto found = makers().find(name);
     if (found == makers().end()) {
       simt::expect(false, name + " has no maker of cases");
@@ -340,10 +344,10 @@ int main(int count, char** arguments) {
   if (only.empty()) faults(*device);
   if (only.empty() || only == "linear") product_cost(*device);
   if (only.empty() || only == "attention") attention_cost(*device);
-  if (only.empty() || only == "candidate_attention")
+  if (!watched && (only.empty() || only == "candidate_attention"))
     for (const DType type : {f32, bf16})
       for (const int64_t m : {1, 2, 3, 5}) candidate_alone(*device, type, m);
-  if (only.empty() || only == "paged_attention")
+  if (!watched && (only.empty() || only == "paged_attention"))
     for (const DType type : {f32, bf16})
       for (const int64_t page_rows : {1, 48, 64}) pages_alike(*device, type, page_rows);
   return simt::report("ops_test " SIMT_TIER);

@@ -10,7 +10,7 @@ namespace simt {
 
 inline void pairs(OpCase& c, Dice& d, bool backward, bool pool) {
   const int64_t requests = d.whole(0, 4), width = d.width();
-  const std::vector<int32_t> candidates = d.offsets(requests, 70), events = d.offsets(requests, 70);
+  const std::vector<int32_t> candidates = d.offsets(requests, d.most(70, 20)), events = d.offsets(requests, d.most(70, 20));
   std::vector<int32_t> at{0};
   for (int64_t r = 0; r < requests; ++r) at.push_back(at.back() + (candidates[r + 1] - candidates[r]) * (events[r + 1] - events[r]));
   if (pool) c.in(d.type(), {at.back(), 1}, -1, 1);
@@ -31,7 +31,7 @@ inline void gather(OpCase& c, Dice& d, bool backward) {
   const int64_t rows = d.size({0, 1, 40, 500}), width = d.one_of<int64_t>({3, 8, 40});
   std::vector<int64_t> sources;
   int64_t all = 0;
-  for (int64_t s = d.whole(1, 8); s > 0; --s) sources.push_back(d.rows()), all += sources.back();
+  for (int64_t s = d.whole(1, d.most(8, 3)); s > 0; --s) sources.push_back(d.rows()), all += sources.back();
   std::vector<int32_t> index = d.whole_list(rows, -1, all - 1);
   if (all > 0 && d.coin())
     for (int64_t i = 0; i < rows; i += d.whole(1, 3)) index[i] = static_cast<int32_t>(all / 2);  // one row many times
