@@ -33,6 +33,8 @@ export interface Roofs {
   readonly bf16: number;
   /** GB/s read plus written; 0 in a quick look. */
   readonly copy: number;
+  /** GB/s of reading 10 MiB again and again. */
+  readonly read: number;
 }
 
 /** The machine's roofs now, GFLOP/s and GB/s. */

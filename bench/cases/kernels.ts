@@ -7,7 +7,7 @@ interface Race {
 
 export const roofsBench: Bench = {
   name: 'roofs',
-  about: 'multiply-add peak in fp32 and bf16, copy rate',
+  about: 'multiply-add peak in fp32 and bf16, copy rate, read rate of what a score reads',
   async *run({ threads, seconds }) {
     for (const t of threads) {
       const r = await roofs(t, seconds / 4, false);
@@ -15,6 +15,7 @@ export const roofsBench: Bench = {
       yield { ...base, name: 'multiply-add peak', precision: 'fp32', value: r.f32, unit: 'GFLOP/s' };
       if (r.bf16 > 0) yield { ...base, name: 'multiply-add peak', precision: 'bf16', value: r.bf16, unit: 'GFLOP/s' };
       yield { ...base, name: 'copy, read + write', precision: 'fp32', value: r.copy, unit: 'GB/s' };
+      yield { ...base, name: 'reading 10 MiB again and again', precision: 'fp32', value: r.read, unit: 'GB/s' };
     }
   },
 };
