@@ -6,8 +6,8 @@ import { encodeRequest, type EncodedRequest } from '../lib/schema/encode.ts';
 import { type Batch, packBatch } from '../lib/data/batch.ts';
 import { historyForm, type LongerConfig, longerDefaults, type ModelConfig, presets } from '../lib/model/config.ts';
 import { ModelDescription } from '../lib/model/model.ts';
-import { Plan, type Runtime, State } from '../lib/native/plan.ts';
-import type { Backend } from '../lib/native/types.ts';
+import { Plan, type Runtime, State, type StateHome } from '../lib/native/plan.ts';
+import type { HostBackend, NumericArray } from '../lib/native/types.ts';
 import { trainDefaults } from '../lib/train/options.ts';
 import { decayMask, type StepOptions, trainStep } from '../lib/train/step.ts';
 
@@ -120,7 +120,7 @@ export interface Compiled {
 export const still: StepOptions = { ...trainDefaults, dense: { ...trainDefaults.dense, fanInBase: 0 }, clip: { dense: 0, sparse: 0 } };
 
 /** A training step that updates nothing: its gradients can be read. */
-export function compiledStep(model: ModelDescription, runtime: Runtime, backend: Backend, options: StepOptions = still): Compiled {
+export function compiledStep(model: ModelDescription, runtime: Runtime, backend: HostBackend, options: StepOptions = still): Compiled {
   const compiled = trainStep(model, options);
   const state = new State([...model.layout.stores(), ...compiled.stores], backend);
   model.initialise(state, 7);
@@ -129,7 +129,7 @@ export function compiledStep(model: ModelDescription, runtime: Runtime, backend:
 }
 
 /** Loss and logits of one run; gradients are left in the store `dense.grad`. */
-export async function runStep(c: Compiled, model: ModelDescription, batch: Batch, backend: Backend): Promise<{ loss: number; logits: Float64Array | Float32Array }> {
+export async function runStep(c: Compiled, model: ModelDescription, batch: Batch, backend: HostBackend): Promise<{ loss: number; logits: Float64Array | Float32Array }> {
   const { sizes, arrays } = model.inputs(batch);
   arrays.set('hyper', new Float32Array(8));
   arrays.set('dropout.seed', Int32Array.of(1, 1));
@@ -138,6 +138,42 @@ export async function runStep(c: Compiled, model: ModelDescription, batch: Batch
   const logits = make(batch.candidates * richSchema.tasks.length);
   await c.plan.run(sizes, arrays, new Map([['loss', loss], ['logits', logits]]));
   return { loss: loss[0]!, logits };
+}
+
+export function inputsOf(model: ModelDescription, batch: Batch): { sizes: Record<string, number>; arrays: Map<string, NumericArray> } {
+  const { sizes, arrays } = model.inputs(batch);
+  arrays.set('hyper', new Float32Array(8)).set('dropout.seed', Int32Array.of(3, 4));
+  return { sizes, arrays };
+}
+
+/** Loss, logits and gradients, dense and sparse ones (by what they would change), of one step. */
+export async function gradients(model: ModelDescription, batch: Batch, options: Partial<StepOptions>, runtime: Runtime, home: StateHome = runtime): Promise<Record<string, Float64Array>> {
+  const step = trainStep(model, { ...still, ...options });
+  const state = new State([...model.layout.stores(), ...step.stores], home);
+  model.initialise(state, 7);
+  state.write('dense.decay', 0, decayMask(model.layout));
+  const plan = new Plan(step.spec, state, runtime);
+  const { sizes, arrays } = inputsOf(model, batch);
+  arrays.set('hyper', Float32Array.of(0, 0, 1, 1, 0, 0, 0, 0));
+  const make = (n: number): Float32Array | Float64Array => (home === 'reference' ? new Float64Array(n) : new Float32Array(n));
+  const outputs = { loss: make(1), logits: make(batch.candidates * model.schema.tasks.length), 'norm.sparse': make(1) };
+  await plan.run(sizes, arrays, new Map(Object.entries(outputs)));
+  const result: Record<string, Float64Array> = Object.fromEntries(Object.entries(outputs).map(([k, v]) => [k, Float64Array.from(v)]));
+  result['dense'] = state.read('dense.grad', 0, new Float64Array(model.layout.denseSize));
+  for (const { name, size } of model.layout.stores()) if (name !== 'dense') result[name] = state.read(name, 0, new Float64Array(size));
+  plan.dispose();
+  state.dispose();
+  return result;
+}
+
+/** The largest difference, relative to the largest number of its kind. */
+export function difference(a: Record<string, Float64Array>, b: Record<string, Float64Array>): number {
+  let worst = 0;
+  for (const [name, x] of Object.entries(a)) {
+    const scale = x.reduce((m, v) => Math.max(m, Math.abs(v)), 1e-6);
+    x.forEach((v, i) => { worst = Math.max(worst, Math.abs(v - b[name]![i]!) / scale); });
+  }
+  return worst;
 }
 
 /** A port that nobody listens at just now. */

@@ -1,11 +1,13 @@
+import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { createRequire } from 'node:module';
 import { Worker } from 'node:worker_threads';
 import t, { type Test } from 'tap';
 import { LongerError } from '../lib/errors.ts';
+import { devices } from '../lib/index.ts';
 import { Plan, Runtime, State } from '../lib/native/plan.ts';
-import type { Backend, DimSpec, GraphSpec, ValueSpec } from '../lib/native/types.ts';
+import type { HostBackend, DimSpec, GraphSpec, ValueSpec } from '../lib/native/types.ts';
 
 const fixed = (constant: number): DimSpec => ({ constant, terms: [] });
 const rows: DimSpec = { constant: 0, terms: [[0, 1]] };
@@ -20,11 +22,22 @@ function chain(links: number): GraphSpec {
   return { symbols: ['T'], values, nodes };
 }
 
-function setUp(backend: Backend, size = 1000, links = 2, threads = 2): { runtime: Runtime; state: State; plan: Plan } {
+function setUp(backend: HostBackend, size = 1000, links = 2, threads = 2): { runtime: Runtime; state: State; plan: Plan } {
   const runtime = new Runtime({ threads });
   const state = new State([{ name: 'w', dtype: 'f32', size }], backend);
   return { runtime, state, plan: new Plan(chain(links), state, runtime) };
 }
+
+t.test('a device that is not there', async (t) => {
+  const { usable, reason } = devices().cuda;
+  await refused(t, () => new Runtime({ device: 'emulated' }), 'ERR_DEVICE', /the device 'emulated' cannot be used: .+\. .+/);
+  await refused(t, () => new Runtime({ device: 'cuda:999' }), 'ERR_DEVICE', /the device 'cuda:999' cannot be used: .+\. (Use|Name|Install|See) /);
+  await refused(t, () => new Runtime({ device: 'cuda:x' as never }), 'ERR_CONFIG', /device: expected auto, cpu, cuda or cuda:<index>, got 'cuda:x'/);
+  const warned = once(process, 'warning');
+  using runtime = new Runtime({ device: 'auto' });
+  t.equal(runtime.device, usable ? 'cuda:0' : 'cpu');
+  if (!usable) t.match((await warned)[0], { code: 'LONGER_DEVICE', message: `device 'auto' is the CPU: ${reason}` });
+});
 
 const codeOf = (code: string) => (error: unknown): boolean => error instanceof LongerError && error.code === code;
 async function refused(test: Test, run: () => unknown, code: string, pattern: RegExp): Promise<void> {

@@ -9,7 +9,7 @@ import { devices } from '../lib/index.ts';
 import { longerDefaults } from '../lib/model/config.ts';
 import { ModelDescription } from '../lib/model/model.ts';
 import { Runtime, State } from '../lib/native/plan.ts';
-import type { Backend } from '../lib/native/types.ts';
+import type { HostBackend } from '../lib/native/types.ts';
 import { Ranker } from '../lib/rank/ranker.ts';
 import { encodeRequest } from '../lib/schema/encode.ts';
 import { fit } from '../lib/train/fit.ts';
@@ -81,7 +81,7 @@ interface Evaluated {
   readonly gradients: Float64Array;
 }
 
-async function evaluate(model: ModelDescription, precision: Precision, backend: Backend, seed: number, rounded = false): Promise<Evaluated> {
+async function evaluate(model: ModelDescription, precision: Precision, backend: HostBackend, seed: number, rounded = false): Promise<Evaluated> {
   const c = compiledStep(model, runtime, backend, { ...still, precision });
   if (rounded) roundMatrices(model, c.state);
   const { logits } = await runStep(c, model, batchOf(requests(lengths, candidates, seed), model.config), backend);

@@ -1,17 +1,15 @@
 import t from 'tap';
-import { type Batch, packBatch } from '../lib/data/batch.ts';
+import { packBatch } from '../lib/data/batch.ts';
 import { lower } from '../lib/graph/lower.ts';
 import { noTiling, type Tiling } from '../lib/graph/passes/tile.ts';
 import { type ModelConfig, presets } from '../lib/model/config.ts';
 import { ModelDescription } from '../lib/model/model.ts';
 import { Plan, Runtime, State } from '../lib/native/plan.ts';
-import type { Backend, NumericArray } from '../lib/native/types.ts';
-import { trainDefaults } from '../lib/train/options.ts';
-import { decayMask, trainStep, type StepOptions } from '../lib/train/step.ts';
+import { trainStep } from '../lib/train/step.ts';
 import { encodeRequest } from '../lib/schema/encode.ts';
 import { id, ids, numeric } from '../lib/schema/features.ts';
 import { defineSchema } from '../lib/schema/schema.ts';
-import { batchOf, random, requests, richSchema, tiny, variants } from './helpers.ts';
+import { batchOf, difference, gradients, inputsOf, random, requests, richSchema, still, tiny, variants } from './helpers.ts';
 
 const small = { maxHistory: 24, width: 4, timeGap: { buckets: 16, width: 2 }, head: { kind: 'pooled', hidden: [6] }, unit: [5] } as const;
 const all: Record<string, ModelConfig> = {
@@ -24,46 +22,10 @@ const all: Record<string, ModelConfig> = {
 };
 /** Several requests a tile, one request over several tiles, empty ones in front, between and behind. */
 const ragged = [0, 5, 0, 0, 24, 1, 23, 8, 0];
-const still: StepOptions = { ...trainDefaults, dense: { ...trainDefaults.dense, fanInBase: 0 }, clip: { dense: 0, sparse: 0 } };
 const tiles = (rows: number): Tiling => ({ symbols: ['events'], rows });
 
 const runtime = new Runtime({ threads: 2 });
 t.teardown(() => { runtime.dispose(); });
-
-function inputsOf(model: ModelDescription, batch: Batch): { sizes: Record<string, number>; arrays: Map<string, NumericArray> } {
-  const { sizes, arrays } = model.inputs(batch);
-  arrays.set('hyper', new Float32Array(8)).set('dropout.seed', Int32Array.of(3, 4));
-  return { sizes, arrays };
-}
-
-/** Loss, logits and gradients, dense and sparse ones (by what they would change), of one step. */
-async function gradients(model: ModelDescription, batch: Batch, options: Partial<StepOptions>, backend: Backend, rt = runtime): Promise<Record<string, Float64Array>> {
-  const step = trainStep(model, { ...still, ...options });
-  const state = new State([...model.layout.stores(), ...step.stores], backend);
-  model.initialise(state, 7);
-  state.write('dense.decay', 0, decayMask(model.layout));
-  const plan = new Plan(step.spec, state, rt);
-  const { sizes, arrays } = inputsOf(model, batch);
-  arrays.set('hyper', Float32Array.of(0, 0, 1, 1, 0, 0, 0, 0));
-  const make = (n: number): Float32Array | Float64Array => (backend === 'cpu' ? new Float32Array(n) : new Float64Array(n));
-  const outputs = { loss: make(1), logits: make(batch.candidates * model.schema.tasks.length), 'norm.sparse': make(1) };
-  await plan.run(sizes, arrays, new Map(Object.entries(outputs)));
-  const result: Record<string, Float64Array> = Object.fromEntries(Object.entries(outputs).map(([k, v]) => [k, Float64Array.from(v)]));
-  result['dense'] = state.read('dense.grad', 0, new Float64Array(model.layout.denseSize));
-  for (const { name, size } of model.layout.stores()) if (name !== 'dense') result[name] = state.read(name, 0, new Float64Array(size));
-  plan.dispose();
-  state.dispose();
-  return result;
-}
-
-function difference(a: Record<string, Float64Array>, b: Record<string, Float64Array>): number {
-  let worst = 0;
-  for (const [name, x] of Object.entries(a)) {
-    const scale = x.reduce((m, v) => Math.max(m, Math.abs(v)), 1e-6);
-    x.forEach((v, i) => { worst = Math.max(worst, Math.abs(v - b[name]![i]!) / scale); });
-  }
-  return worst;
-}
 
 await t.test('tiles change no bit of the forward pass', async (t) => {
   for (const [name, config] of Object.entries(all)) {
@@ -94,9 +56,9 @@ await t.test('tiles change gradients by rounding only', async (t) => {
     const model = new ModelDescription(richSchema, config);
     for (const lengths of [ragged, [24], [0]]) {
       const batch = batchOf(requests(lengths, [2, 1, 3], 6), config);
-      const want = await gradients(model, batch, { tiling: noTiling }, 'reference');
+      const want = await gradients(model, batch, { tiling: noTiling }, runtime, 'reference');
       for (const rows of [1, 9, 512]) {
-        const worst = difference(want, await gradients(model, batch, { tiling: tiles(rows) }, 'reference'));
+        const worst = difference(want, await gradients(model, batch, { tiling: tiles(rows) }, runtime, 'reference'));
         t.ok(worst < 1e-12, `${name}, lengths ${lengths.join()}, tiles of ${rows}: ${worst}`);
       }
     }
@@ -107,13 +69,13 @@ await t.test('1, 2 and 3 threads: the same bits; all forms of recompute too', as
   for (const name of ['paper', 'three inner blocks', 'dropout', 'rms norm, swiglu', 'din']) {
     const model = new ModelDescription(richSchema, all[name]!);
     const batch = batchOf(requests(ragged, [2, 1, 3], 6), 24);
-    const want = await gradients(model, batch, { tiling: tiles(8) }, 'cpu');
+    const want = await gradients(model, batch, { tiling: tiles(8) }, runtime);
     for (const threads of [1, 3]) {
       const rt = new Runtime({ threads });
-      t.same(await gradients(model, batch, { tiling: tiles(8) }, 'cpu', rt), want, `${name}, ${threads} threads`);
+      t.same(await gradients(model, batch, { tiling: tiles(8) }, rt), want, `${name}, ${threads} threads`);
       rt.dispose();
     }
-    for (const recompute of ['selective', 'block'] as const) t.same(await gradients(model, batch, { tiling: tiles(8), recompute }, 'cpu'), want, `${name}, ${recompute}`);
+    for (const recompute of ['selective', 'block'] as const) t.same(await gradients(model, batch, { tiling: tiles(8), recompute }, runtime), want, `${name}, ${recompute}`);
   }
 });
 
@@ -156,9 +118,9 @@ await t.test('events with several ids each', async (t) => {
   );
   const model = new ModelDescription(schema, tiny);
   const batch = packBatch(schema, encoded, { maxHistory: 24 });
-  const want = await gradients(model, batch, { tiling: noTiling }, 'reference');
+  const want = await gradients(model, batch, { tiling: noTiling }, runtime, 'reference');
   for (const rows of [1, 9]) {
-    const worst = difference(want, await gradients(model, batch, { tiling: tiles(rows) }, 'reference'));
+    const worst = difference(want, await gradients(model, batch, { tiling: tiles(rows) }, runtime, 'reference'));
     t.ok(worst < 1e-12, `tiles of ${rows}: ${worst}`);
   }
 });

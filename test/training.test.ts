@@ -5,7 +5,7 @@ import t, { type Test } from 'tap';
 import { loadCheckpoint } from '../lib/model/checkpoint.ts';
 import { ModelDescription } from '../lib/model/model.ts';
 import { Runtime } from '../lib/native/plan.ts';
-import type { Backend } from '../lib/native/types.ts';
+import type { HostBackend } from '../lib/native/types.ts';
 import { Ranker } from '../lib/rank/ranker.ts';
 import { fit } from '../lib/train/fit.ts';
 import { ParameterGroups } from '../lib/train/groups.ts';
@@ -21,7 +21,7 @@ const fast: TrainOptions = { ...trainDefaults, schedule: { warmup: 0, kind: 'con
 const encoded = requests([5, 0, 24, 1, 30, 8, 12, 3], [2, 1, 3], 3);
 const model = new ModelDescription(richSchema, tiny);
 const batch = (from: number, to: number) => batchOf(encoded.slice(from, to), tiny.maxHistory);
-const trainerOf = (options: Partial<TrainOptions>, rt = runtime, of = model, backend: Backend = 'cpu'): Trainer => new Trainer(of, { ...fast, ...options }, rt, backend);
+const trainerOf = (options: Partial<TrainOptions>, rt = runtime, of = model, backend: HostBackend = 'cpu'): Trainer => new Trainer(of, { ...fast, ...options }, rt, backend);
 
 function directory(t: Test): string {
   const path = mkdtempSync(join(tmpdir(), 'longer-training-'));

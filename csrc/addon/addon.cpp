@@ -24,11 +24,15 @@ namespace {
 Napi::Value create_runtime(const Napi::CallbackInfo& info) {
   if (!info[0].IsNumber()) throw Napi::TypeError::New(info.Env(), "threads: expected a number");
   const int niceness = info[1].IsNumber() ? info[1].As<Napi::Number>().Int32Value() : 0;
-  return make_handle(info.Env(), std::make_shared<RuntimeBox>(info.Env(), info[0].As<Napi::Number>().Int32Value(), niceness));
+  const std::string name = info[2].IsString() ? std::string(info[2].As<Napi::String>()) : "cpu";
+  std::shared_ptr<Device> device = name == "cpu" ? nullptr : open_device(name);
+  return make_handle(info.Env(), std::make_shared<RuntimeBox>(info.Env(), info[0].As<Napi::Number>().Int32Value(), std::move(device), niceness));
 }
 
 Napi::Value create_state(const Napi::CallbackInfo& info) {
-  return make_handle(info.Env(), std::make_shared<StateBox>(info.Env(), stores_of(info[0]), backend_of(info[1])));
+  const Backend backend = backend_of(info[1]);
+  DeviceLane* lane = backend == Backend::cuda ? box_of<RuntimeBox>(info[2])->runtime->lane() : nullptr;
+  return make_handle(info.Env(), std::make_shared<StateBox>(info.Env(), stores_of(info[0]), backend, lane ? lane->device() : nullptr));
 }
 
 // An ArrayBuffer over a block of its own: aligned, in huge pages where the system has them, and all there from the start.

@@ -35,7 +35,8 @@ class ExternalBytes {
 struct RuntimeBox {
   static constexpr uint32_t kKind = 0x4c525431;
   static constexpr const char* kName = "runtime";
-  RuntimeBox(napi_env env, int threads, int niceness) : runtime(std::make_shared<Runtime>(threads, nullptr, niceness)), bytes(env) {}
+  RuntimeBox(napi_env env, int threads, std::shared_ptr<Device> device, int niceness)
+      : runtime(std::make_shared<Runtime>(threads, std::move(device), niceness)), bytes(env) {}
   std::shared_ptr<Runtime> runtime;
   ExternalBytes bytes;  // of the arena
 };
@@ -43,9 +44,9 @@ struct RuntimeBox {
 struct StateBox {
   static constexpr uint32_t kKind = 0x4c525432;
   static constexpr const char* kName = "state";
-  StateBox(napi_env env, const std::vector<StoreDescription>& stores, Backend backend)
-      : state(std::make_shared<State>(stores, backend)), bytes(env) {
-    bytes.report(state->bytes());
+  StateBox(napi_env env, const std::vector<StoreDescription>& stores, Backend backend, std::shared_ptr<Device> device)
+      : state(std::make_shared<State>(stores, backend, std::move(device))), bytes(env) {
+    if (!state->device()) bytes.report(state->bytes());
   }
   std::shared_ptr<State> state;
   ExternalBytes bytes;

@@ -140,7 +140,8 @@ Backend backend_of(const Napi::Value& value) {
   const std::string name = text_of(value, "backend");
   if (name == "cpu") return Backend::cpu;
   if (name == "reference") return Backend::reference;
-  throw bad(value, "backend", "cpu or reference");
+  if (name == "cuda") return Backend::cuda;
+  throw bad(value, "backend", "cpu, reference or cuda");
 }
 
 GraphDescription graph_of(const Napi::Value& value) {

@@ -1,14 +1,15 @@
 import { availableParallelism } from 'node:os';
 import { LongerError } from '../errors.ts';
+import { type DeviceName, resolveDevice } from './device.ts';
 import { loadNative } from './load.ts';
 import { spendTurn, turnHasRoom } from './turn.ts';
-import type { Backend, GraphSpec, MemoryReport, NodeSpec, NumericArray, PlanHandle, RunOptions, RunResult, RuntimeHandle, StateHandle, StoreSpec, ValueSpec } from './types.ts';
+import type { Backend, GraphSpec, HostBackend, MemoryReport, NodeSpec, NumericArray, PlanHandle, RunOptions, RunResult, RuntimeHandle, StateHandle, StoreSpec, ValueSpec } from './types.ts';
 
 /** The addon's errors carry a code in plain Errors: the same as one of ours. */
 function translated(cause: unknown): unknown {
   if (!(cause instanceof Error) || cause instanceof LongerError) return cause;
   const code = (cause as { code?: unknown }).code;
-  if (code === 'ERR_SHAPE' || code === 'ERR_MEMORY' || code === 'ERR_DISPOSED' || code === 'ERR_GRAPH') return new LongerError(code, cause.message, { cause });
+  if (code === 'ERR_SHAPE' || code === 'ERR_MEMORY' || code === 'ERR_DISPOSED' || code === 'ERR_GRAPH' || code === 'ERR_DEVICE') return new LongerError(code, cause.message, { cause });
   if (code === 'ERR_BUSY' || code === 'ERR_KERNEL') return new LongerError('ERR_GRAPH', cause.message, { cause });
   return cause;
 }
@@ -23,23 +24,35 @@ function native<T>(call: () => T): T {
 
 const disposed = (what: string): LongerError => new LongerError('ERR_DISPOSED', `the ${what} was disposed`);
 
-/** A native thread with its thread pool; plans of one runtime run one after another. */
+export interface RuntimeOptions {
+  /** Default: the CPUs that this process may use. Results do not depend on it. */
+  readonly threads?: number | undefined;
+  /** Where plans of this runtime run and where their states live. Default: `cpu`. */
+  readonly device?: DeviceName | undefined;
+  /**
+   * Microseconds, 0 to 2000, default 1000. A run that trains nothing is done on the calling thread, without the hand-over to the native one and back,
+   * if runs as large are known to take less and none is under way; in one turn of the event loop 4 ms of them at most. 0: never.
+   */
+  readonly hereBelow?: number | undefined;
+  /**
+   * 0 to 19, default 0: how far the threads stand back where CPUs are short. With as many threads as CPUs, 10 leaves the event loop its turns while training
+   * (docs/benchmarks.md); other processes come first too. Linux only.
+   */
+  readonly niceness?: number | undefined;
+}
+
+/** A native thread with its thread pool, or with a device; plans of one runtime run one after another. */
 export class Runtime implements Disposable {
   readonly threads: number;
+  /** `cpu`, `cuda:<index>` or `emulated`. */
+  readonly device: string;
   /** @internal */
   readonly hereBelow: number;
   #handle: RuntimeHandle | undefined;
 
-  /**
-   * @param options.threads default: the CPUs that this process may use. Results do not depend on it.
-   * @param options.hereBelow microseconds, 0 to 2000, default 1000. A run that trains nothing is done on the calling thread, without the hand-over to the
-   * native one and back, if runs as large are known to take less and none is under way; in one turn of the event loop 4 ms of them at most. 0: never.
-   * @param options.niceness 0 to 19, default 0: how far the threads stand back where CPUs are short. With as many threads as CPUs, 10 leaves the event
-   *   loop its turns while training (docs/benchmarks.md); other processes come first too. Linux only
-   * @throws LongerError ERR_CONFIG
-   */
-  constructor(options: { readonly threads?: number | undefined; readonly hereBelow?: number | undefined; readonly niceness?: number | undefined } = {}) {
-    const { threads = availableParallelism(), hereBelow = 1000, niceness = 0 } = options;
+  /** @throws LongerError ERR_CONFIG for a bad option; ERR_DEVICE, with the reason and the remedy, for a device that cannot be used */
+  constructor(options: RuntimeOptions = {}) {
+    const { threads = availableParallelism(), hereBelow = 1000, niceness = 0, device = 'cpu' } = options;
     this.hereBelow = hereBelow;
     if (!(hereBelow >= 0 && hereBelow <= 2000))
       throw new LongerError('ERR_CONFIG', `expected microseconds from 0 to 2000, got ${hereBelow}`, { place: 'hereBelow' });
@@ -48,7 +61,13 @@ export class Runtime implements Disposable {
     this.threads = threads;
     if (!Number.isSafeInteger(niceness) || niceness < 0 || niceness > 19)
       throw new LongerError('ERR_CONFIG', `expected a whole number from 0 to 19, got ${niceness}`, { place: 'niceness' });
-    this.#handle = native(() => loadNative().createRuntime(threads, niceness));
+    this.device = resolveDevice(device);
+    this.#handle = native(() => loadNative().createRuntime(threads, niceness, this.device));
+  }
+
+  /** What runs a plan whose state was made for this runtime. */
+  get backend(): 'cpu' | 'cuda' {
+    return this.device === 'cpu' ? 'cpu' : 'cuda';
   }
 
   /** @internal */
@@ -72,17 +91,20 @@ export function createMemory(bytes: number): ArrayBuffer {
   return native(() => loadNative().createMemory(bytes));
 }
 
+/** Who a state is for: the runtime on whose device it lives, or a backend of the CPU. */
+export type StateHome = HostBackend | Runtime;
+
 /** Persistent memory by name, zeroed at first. */
 export class State implements Disposable {
   readonly backend: Backend;
   readonly stores: ReadonlyMap<string, StoreSpec>;
   #handle: StateHandle | undefined;
 
-  constructor(stores: readonly StoreSpec[], backend: Backend = 'cpu') {
-    this.backend = backend;
+  constructor(stores: readonly StoreSpec[], home: StateHome = 'cpu') {
+    this.backend = typeof home === 'string' ? home : home.backend;
     this.stores = new Map(stores.map((s) => [s.name, s]));
     try {
-      this.#handle = loadNative().createState(stores, backend);
+      this.#handle = loadNative().createState(stores, this.backend, typeof home === 'string' ? undefined : home.handle);
     } catch (cause) {
       const error = translated(cause);
       if (error instanceof LongerError && error.code === 'ERR_MEMORY')

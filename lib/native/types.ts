@@ -61,7 +61,9 @@ export interface StoreSpec {
   readonly size: number;
 }
 
-export type Backend = 'cpu' | 'reference';
+/** `cuda`: on the device of the runtime, be it a GPU or the emulated one. */
+export type Backend = HostBackend | 'cuda';
+export type HostBackend = 'cpu' | 'reference';
 
 declare const handle: unique symbol;
 export interface RuntimeHandle { readonly [handle]: 'runtime' }
@@ -117,12 +119,13 @@ export interface NativeAddon {
   devices(): DeviceReport;
   /** Names of all operations that the kernels implement. */
   operations(): string[];
-  createRuntime(threads: number, niceness?: number): RuntimeHandle;
+  /** @param device 'cpu' (default), 'cuda:<index>', or 'emulated' in a build for tests */
+  createRuntime(threads: number, niceness?: number, device?: string): RuntimeHandle;
   freeRuntime(runtime: RuntimeHandle): void;
   /** Zeroed memory outside of V8's heap, touched at once: in huge pages where the system has them. */
   createMemory(bytes: number): ArrayBuffer;
-  /** Persistent memory by name, zeroed. For backend 'reference' every f32 store is held as f64. */
-  createState(stores: readonly StoreSpec[], backend: Backend): StateHandle;
+  /** Persistent memory by name, zeroed. For backend 'reference' every f32 store is held as f64; for 'cuda' on the runtime's device. */
+  createState(stores: readonly StoreSpec[], backend: Backend, runtime?: RuntimeHandle): StateHandle;
   freeState(state: StateHandle): void;
   /** Copies out of (into) a store, elements from `offset`; converts between f32 and f64 where the arrays differ. */
   readState(state: StateHandle, store: string, offset: number, into: Float32Array | Float64Array | Int32Array): void;

@@ -107,7 +107,7 @@ export class Ranker<S extends SchemaSpec = SchemaSpec> implements Disposable {
       });
     const model = new ModelDescription(schema, config);
     const runtime = options.runtime ?? new Runtime({ threads: options.threads });
-    const state = new State(model.layout.stores());
+    const state = new State(model.layout.stores(), runtime);
     model.load(state, checkpoint.tensors);
     const trained = checkpoint.config['train'] as { readonly precision?: Precision } | undefined;
     return new Ranker<S>(model, state, runtime, { precision: options.precision ?? trained?.precision ?? 'fp32', owned: options.runtime ? [state] : [state, runtime] });

@@ -2,12 +2,13 @@ import type { Batch } from '../data/batch.ts';
 import { joined } from '../data/joined.ts';
 import { LongerError } from '../errors.ts';
 import { checkPrecision } from '../graph/passes/precision.ts';
+import { defaultTiling, noTiling } from '../graph/passes/tile.ts';
 import { type Checkpoint, type JsonObject, saveCheckpoint } from '../model/checkpoint.ts';
 import { fullPlan, type ModelDescription } from '../model/model.ts';
 import { checkParity, type ParityReport } from '../model/parity.ts';
 import type { Tensor } from '../model/safetensors.ts';
-import { Plan, type Runtime, State } from '../native/plan.ts';
-import type { Backend, NumericArray } from '../native/types.ts';
+import { Plan, type Runtime, State, type StateHome } from '../native/plan.ts';
+import type { NumericArray } from '../native/types.ts';
 import type { EncodedRequest } from '../schema/encode.ts';
 import { numericError } from './diagnose.ts';
 import { MetricSet } from './metric_set.ts';
@@ -59,16 +60,20 @@ export class Trainer implements Disposable {
   /** Steps of the whole run, for the schedule; 0 while unknown. */
   totalSteps = 0;
 
-  /** @throws LongerError ERR_CONFIG that names the setting */
-  constructor(model: ModelDescription, options: TrainOptions, runtime: Runtime, backend: Backend = 'cpu') {
+  /**
+   * @param home `reference` computes everything in double, on the CPU
+   * @throws LongerError ERR_CONFIG that names the setting
+   */
+  constructor(model: ModelDescription, options: TrainOptions, runtime: Runtime, home: StateHome = runtime) {
     checkTrainOptions(options);
     checkPrecision(options.precision, model.full().graph, 'train.precision');
     this.model = model;
     this.options = options;
     this.runtime = runtime;
-    const step = { ...options, ...budgetMeasure(model, options, runtime) };
+    // A device works on all rows at once, so nothing of a tile would stay near and be computed again for it.
+    const step = { ...options, ...budgetMeasure(model, options, runtime), tiling: runtime.backend === 'cpu' ? defaultTiling : noTiling };
     this.compiled = trainStep(model, step);
-    this.state = new State([...model.layout.stores(), ...this.compiled.stores], backend);
+    this.state = new State([...model.layout.stores(), ...this.compiled.stores], home);
     model.initialise(this.state, options.seed);
     this.state.write('dense.decay', 0, decayMask(model.layout, options.groups));
     if (options.ema > 0) this.state.write('dense.average', 0, this.#dense('dense'));
@@ -325,7 +330,7 @@ export function budgetMeasure(model: ModelDescription, options: TrainOptions, ru
     sizes,
     measure: (spec) => {
       // Measuring needs no optimizer contents: the state is made for its shapes and dropped again.
-      const state = new State(stores);
+      const state = new State(stores, runtime);
       const plan = new Plan(spec, state, runtime);
       const { arena } = plan.memory(sizes);
       plan.dispose();

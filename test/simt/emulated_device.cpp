@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <deque>
+#include <map>
 #include <mutex>
 #include <vector>
 
@@ -71,20 +72,30 @@ void drain(EmulatedStream* stream) {
   }
 }
 
+constexpr int64_t kMemory = int64_t{64} << 20;
+
 class EmulatedDevice : public longer::Device {
  public:
-  longer::DeviceInfo info() const override { return {"emulated on the CPU", 4, 90, int64_t{4} << 30, 227 * 1024}; }
+  longer::DeviceInfo info() const override { return {"emulated on the CPU", 4, 90, kMemory, 227 * 1024}; }
 
   void* allocate(int64_t bytes) override {
     if (bytes == 0) return nullptr;
+    const Hold hold(machine);
     void* memory = nullptr;
-    if (bytes < 0 || posix_memalign(&memory, 256, static_cast<size_t>(bytes)) != 0)
-      throw longer::memory_error("the emulated device has no " + std::to_string(bytes) + " bytes");
+    if (bytes < 0 || bytes > kMemory - used_ || posix_memalign(&memory, 256, static_cast<size_t>(bytes)) != 0)
+      throw longer::memory_error("the emulated device has no " + std::to_string(bytes) + " bytes, " + std::to_string(used_) + " are in use");
     std::memset(memory, 0xff, static_cast<size_t>(bytes));  // to the byte: ASan sees what lies outside
+    used_ += bytes;
+    allocated_[memory] = bytes;
     return memory;
   }
   void release(void* memory) override {
+    const Hold hold(machine);
     drain(nullptr);
+    const auto at = allocated_.find(memory);
+    if (at == allocated_.end()) return;  // null
+    used_ -= at->second;
+    allocated_.erase(at);
     std::free(memory);
   }
   void* allocate_host(int64_t bytes) override { return allocate(bytes); }
@@ -128,6 +139,9 @@ class EmulatedDevice : public longer::Device {
   void synchronize(longer::Stream stream) override { drain(of(stream)); }
 
  private:
+  int64_t used_ = 0;
+  std::map<void*, int64_t> allocated_;
+
   static void move(void* to, const void* from, int64_t bytes, longer::Stream stream) {
     if (bytes) enqueue(stream, [=] { std::memcpy(to, from, static_cast<size_t>(bytes)); });
   }
@@ -154,7 +168,7 @@ CudaState cuda_state() {
 }
 
 std::unique_ptr<Device> open_device(const std::string& name) {
-  if (name != "emulated") throw Error("ERR_DEVICE", "there is no device '" + name + "': this binary has the emulated one only");
+  if (name != "emulated") throw Error("ERR_DEVICE", "the device '" + name + "' cannot be used: " + cuda_state().reason + ". Use 'emulated' or 'cpu'");
   return simt::open_emulated_device();
 }
 

@@ -12,7 +12,8 @@ CudaState cuda_state() {
 }
 
 std::unique_ptr<Device> open_device(const std::string& name) {
-  throw Error("ERR_DEVICE", "there is no device '" + name + "': " + cuda_state().reason);
+  throw Error("ERR_DEVICE", "the device '" + name + "' cannot be used: " + cuda_state().reason +
+                                ". Use the device 'cpu', or build where nvcc is: node scripts/build-native.cjs --CDLONGER_CUDA=ON");
 }
 
 namespace cuda {

@@ -21,9 +21,6 @@ static_assert(kThreads == kDigits, "a thread looks after a digit");
 struct CountShared {
   int digits[kDigits];
 };
-struct ScanShared {
-  int warps[kWarps];
-};
 struct MoveShared {
   int before[kWarps][kDigits];  // elements of a digit that a warp has had; then those of the warps before it
   int first[kDigits];
@@ -32,24 +29,25 @@ struct MoveShared {
 
 __device__ __forceinline__ int digit_of(uint32_t key, int shift) { return static_cast<int>(key >> shift & (kDigits - 1)); }
 
-// The sum of the threads before this one; `total` is of the block. Every thread calls it.
-__device__ int scan_block(int mine, int (&warps)[kWarps], int& total) {
-  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  int sum = mine;
+// The sum of the lanes up to this one.
+__device__ __forceinline__ int scan_warp(int sum) {
 #pragma unroll
   for (int by = 1; by < 32; by *= 2) {
     const int other = __shfl_up_sync(0xffffffffu, sum, by);
-    if (lane >= by) sum += other;
+    if (static_cast<int>(threadIdx.x % 32) >= by) sum += other;
   }
+  return sum;
+}
+
+// The sum of the threads before this one. Every thread calls it.
+__device__ int scan_block(int mine, int (&warps)[kWarps]) {
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, sum = scan_warp(mine);
   if (lane == 31) warps[warp] = sum;
   __syncthreads();
   int before = 0;
-  total = 0;
 #pragma unroll
-  for (int w = 0; w < kWarps; ++w) {
+  for (int w = 0; w < kWarps; ++w)
     if (w < warp) before += warps[w];
-    total += warps[w];
-  }
   __syncthreads();
   return before + sum - mine;
 }
@@ -65,27 +63,24 @@ __global__ void __launch_bounds__(kThreads) count_digits(const uint32_t* keys, i
   counts[static_cast<int64_t>(threadIdx.x) * gridDim.x + blockIdx.x] = shared.digits[threadIdx.x];
 }
 
-// A block a digit: its counts become sums of those before, totals[digit] their sum.
+// A warp a digit: its counts become sums of those before, totals[digit] their sum.
 __global__ void __launch_bounds__(kThreads) scan_counts(int* counts, int blocks, int* totals) {
-  ScanShared& shared = shared_memory<ScanShared>();
-  int* mine = counts + static_cast<int64_t>(blockIdx.x) * blocks;
+  const int lane = threadIdx.x % 32, digit = static_cast<int>(blockIdx.x) * kWarps + static_cast<int>(threadIdx.x) / 32;
+  int* mine = counts + static_cast<int64_t>(digit) * blocks;
   int carried = 0;
-  for (int base = 0; base < blocks; base += kThreads) {
-    const int b = base + static_cast<int>(threadIdx.x), value = b < blocks ? mine[b] : 0;
-    int total;
-    const int before = scan_block(value, shared.warps, total);
-    if (b < blocks) mine[b] = carried + before;
-    carried += total;
+  for (int base = 0; base < blocks; base += 32) {
+    const int b = base + lane, value = b < blocks ? mine[b] : 0, sum = scan_warp(value);
+    if (b < blocks) mine[b] = carried + sum - value;
+    carried += __shfl_sync(0xffffffffu, sum, 31);
   }
-  if (threadIdx.x == 0) totals[blockIdx.x] = carried;
+  if (lane == 0) totals[digit] = carried;
 }
 
 __global__ void __launch_bounds__(kThreads) move(KeyedNumbers from, KeyedNumbers to, int64_t count, int shift, const int* counts, const int* totals) {
   MoveShared& shared = shared_memory<MoveShared>();
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   for (int w = 0; w < kWarps; ++w) shared.before[w][threadIdx.x] = 0;
-  int all;
-  const int digits_before = scan_block(totals[threadIdx.x], shared.warps, all);
+  const int digits_before = scan_block(totals[threadIdx.x], shared.warps);
   shared.first[threadIdx.x] = digits_before + counts[static_cast<int64_t>(threadIdx.x) * gridDim.x + blockIdx.x];
   __syncthreads();
 
@@ -139,7 +134,7 @@ KeyedNumbers sort(Stream stream, KeyedNumbers given, int64_t count, int bits, vo
   if (count == 0) return given;
   for (int shift = 0; shift < bits; shift += 8) {
     launch(stream, "sort count", count_digits, dim3(static_cast<unsigned>(blocks)), dim3(kThreads), sizeof(CountShared), given.keys, count, shift, counts);
-    launch(stream, "sort scan", scan_counts, dim3(kDigits), dim3(kThreads), sizeof(ScanShared), counts, blocks, totals);
+    launch(stream, "sort scan", scan_counts, dim3(kDigits / kWarps), dim3(kThreads), 0, counts, blocks, totals);
     launch(stream, "sort move", move, dim3(static_cast<unsigned>(blocks)), dim3(kThreads), sizeof(MoveShared), given, other, count, shift, counts, totals);
     std::swap(given, other);
   }
