@@ -25,7 +25,7 @@ Napi::Value create_runtime(const Napi::CallbackInfo& info) {
   if (!info[0].IsNumber()) throw Napi::TypeError::New(info.Env(), "threads: expected a number");
   const int niceness = info[1].IsNumber() ? info[1].As<Napi::Number>().Int32Value() : 0;
   const std::string name = info[2].IsString() ? std::string(info[2].As<Napi::String>()) : "cpu";
-  std::shared_ptr<Device> device = name == "cpu" ? nullptr : open_device(name);
+  std::shared_ptr<Device> device = name == "cpu" ? nullptr : shared_device(name);
   return make_handle(info.Env(), std::make_shared<RuntimeBox>(info.Env(), info[0].As<Napi::Number>().Int32Value(), std::move(device), niceness));
 }
 

@@ -53,5 +53,7 @@ class Device {
 
 // 'cuda:<index>' or 'emulated'. Throws ERR_DEVICE with the reason and the remedy where this binary or machine has no such device.
 std::unique_ptr<Device> open_device(const std::string& name);
+// The same, one for all who name it at the same time, so that what one runtime has on it another can use.
+std::shared_ptr<Device> shared_device(const std::string& name);
 
 }  // namespace longer

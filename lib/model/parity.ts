@@ -51,7 +51,7 @@ export async function checkParity(
   const threads: number[] = [];
   const others = [1, 3].filter((n) => n !== runtime.threads);
   for (const n of others) {
-    using other = new Runtime({ threads: n });
+    using other = new Runtime({ threads: n, device: runtime.device });
     using plan = fullPlan(model, state, other, precision, denseStore);
     threads.push(...(await logits(plan, requests)));
   }

@@ -7,8 +7,11 @@ import { loadNative } from './load.ts';
  */
 export type DeviceName = 'auto' | 'cpu' | 'cuda' | `cuda:${number}` | 'emulated';
 
+/** A device as a runtime has it. */
+export type ChosenDevice = Exclude<DeviceName, 'auto' | 'cuda'>;
+
 /** @throws LongerError ERR_CONFIG for a name that is none */
-export function resolveDevice(name: string): string {
+export function resolveDevice(name: DeviceName): ChosenDevice {
   if (!/^(auto|cpu|cuda|cuda:\d{1,4}|emulated)$/.test(name))
     throw new LongerError('ERR_CONFIG', `expected auto, cpu, cuda or cuda:<index>, got '${name}'`, { place: 'device' });
   if (name === 'cuda') return 'cuda:0';

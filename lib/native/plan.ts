@@ -1,6 +1,6 @@
 import { availableParallelism } from 'node:os';
 import { LongerError } from '../errors.ts';
-import { type DeviceName, resolveDevice } from './device.ts';
+import { type ChosenDevice, type DeviceName, resolveDevice } from './device.ts';
 import { loadNative } from './load.ts';
 import { spendTurn, turnHasRoom } from './turn.ts';
 import type { Backend, GraphSpec, HostBackend, MemoryReport, NodeSpec, NumericArray, PlanHandle, RunOptions, RunResult, RuntimeHandle, StateHandle, StoreSpec, ValueSpec } from './types.ts';
@@ -44,8 +44,7 @@ export interface RuntimeOptions {
 /** A native thread with its thread pool, or with a device; plans of one runtime run one after another. */
 export class Runtime implements Disposable {
   readonly threads: number;
-  /** `cpu`, `cuda:<index>` or `emulated`. */
-  readonly device: string;
+  readonly device: ChosenDevice;
   /** @internal */
   readonly hereBelow: number;
   #handle: RuntimeHandle | undefined;

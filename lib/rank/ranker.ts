@@ -11,6 +11,7 @@ import { layoutBeside, layoutCandidates, type ModelInputs } from '../model/layou
 import { checkParity, type ParityReport } from '../model/parity.ts';
 import { type CacheEntry, ModelDescription, parameterPlaces } from '../model/model.ts';
 import { Plan, Runtime, State } from '../native/plan.ts';
+import type { DeviceName } from '../native/device.ts';
 import type { NumericArray } from '../native/types.ts';
 import { type EncodedCandidates, type EncodedRequest, encodeCandidates, encodeGrowth, encodeRequest, expectEncodedBy } from '../schema/encode.ts';
 import { type CandidatesOf, type HistoryOf, type RequestOf, type Schema, schemaFromJSON, type SchemaSpec } from '../schema/schema.ts';
@@ -44,6 +45,8 @@ export type GrowthOf<S extends SchemaSpec> = Pick<HistoryOf<S>, 'history' & keyo
 
 export interface RankerOptions<S extends SchemaSpec = SchemaSpec> {
   readonly threads?: number;
+  /** Where its own runtime runs. Default: `cpu`. */
+  readonly device?: DeviceName;
   /** Shared with others; default: one of its own. */
   readonly runtime?: Runtime;
   /** Types the requests; must be the schema that the model was trained with. */
@@ -106,7 +109,7 @@ export class Ranker<S extends SchemaSpec = SchemaSpec> implements Disposable {
         place: checkpoint.directory, remedy: 'Give the schema of training, or none: the checkpoint holds it',
       });
     const model = new ModelDescription(schema, config);
-    const runtime = options.runtime ?? new Runtime({ threads: options.threads });
+    const runtime = options.runtime ?? new Runtime({ threads: options.threads, device: options.device });
     const state = new State(model.layout.stores(), runtime);
     model.load(state, checkpoint.tensors);
     const trained = checkpoint.config['train'] as { readonly precision?: Precision } | undefined;

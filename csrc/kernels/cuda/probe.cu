@@ -55,13 +55,14 @@ int usable_gpu(const std::string& name) {
   const auto refused = [&](const std::string& why, const char* remedy) {
     return Error("ERR_DEVICE", "the device '" + name + "' cannot be used: " + why + ". " + remedy);
   };
+  const std::string prefix = "cuda:";
+  if (name.rfind(prefix, 0) != 0) throw refused("this binary runs on GPUs and on the CPU", "Use 'cuda:0' or 'cpu'");
   const CudaState state = cuda_state();
   if (state.device_count == 0)
     throw refused(state.reason, state.driver_version == 0 ? "Install NVIDIA's driver r580 or newer, or use the device 'cpu'"
                                 : state.driver_version < state.runtime_version ? "Install a newer driver, or use the device 'cpu'"
                                                                                : "See whether nvidia-smi lists a GPU, or use the device 'cpu'");
-  const std::string prefix = "cuda:";
-  const int index = name.rfind(prefix, 0) == 0 ? std::atoi(name.c_str() + prefix.size()) : -1;
+  const int index = std::atoi(name.c_str() + prefix.size());
   if (index < 0 || index >= state.device_count)
     throw refused("there are " + std::to_string(state.device_count) + " GPUs", "Name one from cuda:0 on");
   int major = 0, minor = 0;
