@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { ModelDescription } from '../lib/model/model.ts';
 import { Runtime, State } from '../lib/native/plan.ts';
+import { PagedRanker } from '../lib/rank/paged_ranker.ts';
 import { Ranker } from '../lib/rank/ranker.ts';
 import { trainDefaults, type TrainOptions } from '../lib/train/options.ts';
 import { Trainer } from '../lib/train/trainer.ts';
@@ -91,6 +92,8 @@ await t.test('the bits of a score are the same from the cache, for a request and
     using ranker = new Ranker(model, state, device, { owned: [state] });
     const { equal, checks } = await ranker.verifyParity(encoded);
     t.ok(equal, `${name}: ${JSON.stringify(checks)}`);
+    using pages = new PagedRanker(ranker, { bytes: 40_000 });
+    t.same(await pages.score(await pages.hold(encoded)), await ranker.score(await ranker.prefill(encoded)), `${name}: from pages`);
   }
 });
 

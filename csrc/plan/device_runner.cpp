@@ -1,5 +1,6 @@
 #include "plan/device_runner.h"
 
+#include <algorithm>
 #include <chrono>
 
 #include "kernels/cuda/kernels.h"
@@ -11,6 +12,7 @@ namespace longer {
 
 DeviceRunner::DeviceRunner(const CompiledGraph& graph, DeviceLane& lane, ThreadPool& pool) : graph_(graph), lane_(lane), pool_(pool) {
   bound_.resize(graph_.values().size());
+  joined_.resize(graph_.values().size());
   operands_.resize(static_cast<size_t>(graph_.most_operands()));
 }
 
@@ -23,10 +25,34 @@ void DeviceRunner::bind(const MemoryPlan& plan, uint8_t* arena) {
   }
 }
 
+// A pool of pages is several outputs in one array: as copies of their own the last would overwrite the others.
+void DeviceRunner::join_shared(const RunRequest& request) {
+  std::fill(joined_.begin(), joined_.end(), 0);
+  const auto join = [&](int v, const Borrowed& array, size_t outputs) {
+    Tensor& t = bound_[static_cast<size_t>(v)];
+    if (array.absent || t.bytes() == 0) return;
+    const char* from = static_cast<const char*>(array.data);
+    for (size_t i = 0; i < outputs; ++i) {
+      const int other = graph_.outputs()[i];
+      const Tensor& o = bound_[static_cast<size_t>(other)];
+      const char* begin = static_cast<const char*>(request.outputs[i].data);
+      if (request.outputs[i].absent || from >= begin + o.bytes() || begin >= from + t.bytes()) continue;
+      if (from != begin || t.bytes() != o.bytes())
+        throw shape_error("the arrays of '" + graph_.values()[static_cast<size_t>(v)].name + "' and '" + graph_.values()[static_cast<size_t>(other)].name +
+                          "' overlap without being the same");
+      t.data = o.data;
+      joined_[static_cast<size_t>(v)] = 1;
+      return;
+    }
+  };
+  for (size_t i = 0; i < request.outputs.size(); ++i) join(graph_.outputs()[i], request.outputs[i], i);
+  for (size_t i = 0; i < request.inputs.size(); ++i) join(graph_.inputs()[i], request.inputs[i], request.outputs.size());
+}
+
 void DeviceRunner::copy(const std::vector<int>& values, const std::vector<Borrowed>& arrays, bool in) {
   for (size_t i = 0; i < values.size(); ++i) {
     const Tensor& t = bound_[static_cast<size_t>(values[i])];
-    if (arrays[i].absent || t.bytes() == 0) continue;
+    if (arrays[i].absent || t.bytes() == 0 || joined_[static_cast<size_t>(values[i])]) continue;
     if (in) lane_.device()->copy_in(t.data, arrays[i].data, t.bytes(), lane_.stream());
     else lane_.device()->copy_out(arrays[i].data, t.data, t.bytes(), lane_.stream());
   }
@@ -90,6 +116,7 @@ void DeviceRunner::queue(const MemoryPlan& plan, RunRequest& request, RunOutcome
 void DeviceRunner::run(const MemoryPlan& plan, RunRequest& request, RunOutcome& outcome) {
   uint8_t* arena = lane_.reserve(plan.arena_bytes());
   bind(plan, arena);
+  join_shared(request);
   try {
     queue(plan, request, outcome, arena);
   } catch (...) {

@@ -18,12 +18,13 @@ class DeviceRunner {
   DeviceRunner(const CompiledGraph& graph, DeviceLane& lane, ThreadPool& pool);
 
   // Of a checked request whose inputs and outputs all have a place in the arena. Inputs are copied in, outputs that somebody
-  // takes in and out. A cancelled run stops queueing. A profiled or checked one waits after every node.
+  // takes in and out; values that the caller has in one array are one memory on the device too. A cancelled run stops queueing. A profiled or checked one waits after every node.
   // Throws ERR_KERNEL naming the node for an id or index that is past what it reads; no optimizer of that run has stepped.
   void run(const MemoryPlan& plan, RunRequest& request, RunOutcome& outcome);
 
  private:
   void bind(const MemoryPlan& plan, uint8_t* arena);
+  void join_shared(const RunRequest& request);
   void copy(const std::vector<int>& values, const std::vector<Borrowed>& arrays, bool in);
   void queue(const MemoryPlan& plan, RunRequest& request, RunOutcome& outcome, uint8_t* arena);
   void run_node(int node, const MemoryPlan& plan, const RunRequest& request, uint8_t* arena, RunOutcome& outcome);
@@ -35,6 +36,7 @@ class DeviceRunner {
   DeviceLane& lane_;
   ThreadPool& pool_;
   std::vector<Tensor> bound_;     // a value each, with device memory
+  std::vector<char> joined_;      // a value each: it is in the memory of another, and copied with that
   std::vector<Tensor> operands_;  // of the node that is queued
   int32_t fault_ = 0;             // the largest code stays: nodes() for the first node, 1 for the last
 };

@@ -256,6 +256,8 @@ void questions_are_answered(const std::shared_ptr<Device>& device) {
   expect(profiled.outcome.first_non_finite == -1, "finite values are called otherwise");
   const Ran quiet = run(step, batch, [](RunRequest& r) { r.outputs.assign(r.outputs.size(), Borrowed()); });
   expect(quiet.error.empty() && std::isnan(quiet.outputs.at("loss")[0]), "outputs that nobody takes");
+  const Ran overlapping = run(step, batch, [](RunRequest& r) { r.outputs[1].data = static_cast<float*>(r.outputs[0].data) + 1; });
+  expect(overlapping.error == "the arrays of 'loss' and 'logits' overlap without being the same", overlapping.error);
   float nan = NAN;
   subject.state->write("dense", 3, list(&nan, f32, 1));
   expect(run(step, batch, [](RunRequest& r) { r.check_finite = true; }).outcome.first_non_finite == 1, "the first node with a NaN is not named");
