@@ -57,8 +57,10 @@ if (process.send && o.folder !== undefined) {
     const child = fork(import.meta.filename, [...process.argv.slice(2), '--folder', folder]); // a process of its own, so that its peak is that of `prepare`
     let disk = 0;
     const watch = setInterval(() => { disk = Math.max(disk, bytesOf(folder) - log); }, 1000);
-    const [[result], [code]] = (await Promise.all([once(child, 'message'), once(child, 'exit')]).finally(() => { clearInterval(watch); })) as [[Run], [number]];
-    if (code !== 0) process.exitCode = 1;
+    let result: Run | undefined;
+    child.on('message', (message) => { result = message as Run; });
+    await once(child, 'exit').finally(() => { clearInterval(watch); });
+    if (!result) throw new Error('prepare failed, as said above');
     const { seconds, rss, stats } = result;
     const mebibytes = (n: number): number => Math.round(n / 2 ** 20);
     console.log(JSON.stringify({ events: stats.events, logMiB: mebibytes(log), seconds: Math.round(seconds), peakRssMiB: mebibytes(rss), memoryLimit: o.memory, threads: Number(o.threads), peakDiskMiB: mebibytes(disk), datasetMiB: mebibytes(bytesOf(join(folder, 'data'))), parts: stats.parts }, null, 1));
