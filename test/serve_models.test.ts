@@ -60,6 +60,20 @@ await t.test('the next model is warm for those who were ranked last, within its 
   }
 });
 
+await t.test('a model is swapped in while the calls in flight hold all pages', async (t) => {
+  const [a, b] = [await saved(t, 1, banded), await saved(t, 2, banded)];
+  const ranks = await service(t, a, { cacheBytes: 3 * 18 * 64, slice: 2, rows: 6 });
+  const users = Array.from({ length: 6 }, (_, i) => request(1 + i, 30, 40));
+  const wanted = await Promise.all([a, b].map((model) => Promise.all(users.map((r) => alone(model, r)))));
+  const first = ranks.model.version;
+  const inFlight = users.map((r) => ranks.rank(r));
+  while (ranks.stats().rows < 20) await new Promise((resolve) => setImmediate(resolve));
+  await ranks.load(b);
+  const results = await Promise.all([...inFlight, ...users.map((r) => ranks.rank(r))]);
+  results.forEach((result, i) => t.same(unordered(result, 'click'), wanted[result.model === first ? 0 : 1]![i % 6]!['click']));
+  t.match(ranks.stats(), { failed: 0, swaps: 1 });
+});
+
 await t.test('a shadow says how far it is off, and nothing else changes', async (t) => {
   const [a, b] = [await saved(t, 1), await saved(t, 2)];
   const ranks = await service(t, a);

@@ -2,20 +2,21 @@ import { packBatch, packCandidates } from '../data/batch.ts';
 import { LongerError } from '../errors.ts';
 import { sizeOf } from '../graph/dim.ts';
 import { lower } from '../graph/lower.ts';
-import { appendRefusal, type Reuse } from '../model/append.ts';
-import { groupCount, historyForm, type LongerConfig, type ModelConfig, queryCount } from '../model/config.ts';
+import { appendRefusal } from '../model/append.ts';
+import { groupCount, historyForm, type LongerConfig, queryCount } from '../model/config.ts';
 import { joinLayouts, layoutCandidates, layoutHistory } from '../model/layout.ts';
 import { defaultPageBytes, keepsRows, type PagedEntry, PagedGraphs } from '../model/pages.ts';
-import { cacheRows, type CacheRows, cacheWindow, type Chain, type Held, heldRows, layoutGrowth, layoutKeys, layoutRows, pagesOf, reuseOf, rowsOf } from '../model/pages_layout.ts';
-import { anchorCount, type Window } from '../model/visibility.ts';
+import { type CacheRows, type Chain, type Held, heldRows, layoutGrowth, layoutKeys, layoutRows, pagesOf, reuseOf, rowsOf } from '../model/pages_layout.ts';
+import { anchorCount } from '../model/visibility.ts';
 import { Plan } from '../native/plan.ts';
 import type { NumericArray } from '../native/types.ts';
 import { encodeCandidates, type EncodedCandidates, type EncodedRequest } from '../schema/encode.ts';
-import type { CandidatesOf, HistoryOf, RequestOf, Schema, SchemaSpec } from '../schema/schema.ts';
-import { agreement, type Content, contentOf, GroupHashes, sameSide } from './content.ts';
+import type { CandidatesOf, HistoryOf, RequestOf, SchemaSpec } from '../schema/schema.ts';
+import { agreement, type Content, sameSide } from './content.ts';
 import { type CachedHistory, Holding } from './holding.ts';
 import { type CacheItem, type HeldItem, PagedCache } from './paged_cache.ts';
 import { encodedCandidates, encodedRequest, type Ranker } from './ranker.ts';
+import { nothingReused, Wanted } from './wanted.ts';
 
 export interface PagedRankerOptions {
   /** Shared with other models; default: one of its own of `bytes`. */
@@ -24,31 +25,6 @@ export interface PagedRankerOptions {
   readonly bytes?: number;
   /** Seconds after which an entry of an own cache is not used any more; default: never. */
   readonly ttl?: number;
-}
-
-/** A request and what finds its cache. */
-class Wanted {
-  readonly request: EncodedRequest;
-  readonly scope: string;
-  readonly content: Content;
-  readonly hashes: GroupHashes;
-  readonly window: Window;
-  readonly #config: ModelConfig;
-  #rows: CacheRows | undefined;
-
-  constructor(schema: Schema, config: ModelConfig, request: EncodedRequest, scope: string) {
-    this.request = request;
-    this.scope = scope;
-    this.content = contentOf(schema, historyForm(config), request);
-    this.hashes = new GroupHashes(this.content, config.kind === 'longer' ? config.merge : 1);
-    this.window = cacheWindow(config, this.content.first, this.content.end - this.content.first);
-    this.#config = config;
-  }
-
-  /** Of its cache: a hit needs none. */
-  get rows(): CacheRows {
-    return (this.#rows ??= cacheRows(this.#config, this.window));
-  }
 }
 
 interface Growth {
@@ -399,8 +375,6 @@ export class PagedRanker<S extends SchemaSpec = SchemaSpec> implements Disposabl
     return all;
   }
 }
-
-const nothingReused = ({ content, rows }: Wanted): Reuse => ({ events: { kept: 0, computed: content.end - content.first }, rows: { kept: 0, computed: rows.asking.count } });
 
 /** Where each page of a grown chain comes from: shared as it is, a copy (page >= 0), or empty. */
 function pagePlan({ rows }: Wanted, { from, held }: Growth, e: PagedEntry): { page: number; shared: boolean }[] {

@@ -1,37 +1,19 @@
 import { LongerError } from '../errors.ts';
 import { Runtime } from '../native/plan.ts';
-import type { CachedHistory } from '../rank/holding.ts';
-import type { CacheItem, PagedCache } from '../rank/paged_cache.ts';
+import type { PagedCache } from '../rank/paged_cache.ts';
 import { PagedRanker } from '../rank/paged_ranker.ts';
 import { Ranker } from '../rank/ranker.ts';
 import { encodeRequest, type EncodedRequest } from '../schema/encode.ts';
 import type { Schema, SchemaSpec } from '../schema/schema.ts';
+import { type Call, closed, late, release, tooMany } from './call.ts';
 import { EncodedHistories } from './encoded_histories.ts';
 import type { HistoryStore, StoredHistory } from './history_store.ts';
 import type { OpenParts, RankCall, RankRequest, RankServiceParts, RankServiceStats } from './rank_call.ts';
 import { checkRankServiceOptions, rankServiceDefaults, type RankServiceOptions } from './rank_options.ts';
 import { ranked, type RankResult, wantedTasks } from './ranking.ts';
-import { fits, ServedModel } from './served_model.ts';
+import { fits, outOfPages, ServedModel } from './served_model.ts';
 import { Shadow } from './shadow.ts';
 import { sliceCandidates } from './slices.ts';
-
-interface Call {
-  readonly model: ServedModel;
-  readonly request: EncodedRequest;
-  /** Whose caches no other shares. */
-  readonly owner: string;
-  readonly logits: Float32Array;
-  cache: CachedHistory | undefined;
-  found: RankResult['cache'];
-  /** Candidates that have been scored. */
-  done: number;
-  settled: boolean;
-  /** In the batch that is running: its model and cache stay until that is done. */
-  busy: boolean;
-  readonly settle: (error?: unknown) => void;
-  /** Lets go of its model. */
-  readonly leave: () => void;
-}
 
 /**
  * Ranks for many callers at once. Calls are gathered into batches, large ones in slices so that small ones pass, and
@@ -146,7 +128,7 @@ export class RankService implements AsyncDisposable {
     let model: ServedModel | undefined;
     try {
       model = new ServedModel(ranker, directory, this.#cacheFor(ranker));
-      await this.#warm(model);
+      await model.warm(() => this.#model.pages.hottest(), this.options.warmup, () => this.#closed);
       if (this.#closed) throw closed();
     } catch (error) {
       if (model) model.retire();
@@ -194,26 +176,6 @@ export class RankService implements AsyncDisposable {
     before.pages.forget();
     before.retire();
     return this.model;
-  }
-
-  /**
-   * Makes caches of a model that is to serve, one history after another between the batches, the one ranked last first, until those of the present model
-   * are there, half of the pages are taken or `warmup` is over: else the next call of every user would be a prefill.
-   */
-  async #warm(model: ServedModel): Promise<void> {
-    const until = performance.now() + this.options.warmup;
-    let pages = model.pages.cache.pool.pages / 2;
-    const seen = new Set<CacheItem>();
-    for (let added = true; added;) {
-      added = false;
-      for (const item of this.#model.pages.hottest()) {
-        if (pages <= 0 || this.#closed || performance.now() >= until) return;
-        if (seen.has(item)) continue;
-        seen.add(item);
-        added = true;
-        pages -= await model.pages.warm(item);
-      }
-    }
   }
 
   /** The present pool where the ranker's rows fill its pages, else one of their size. */
@@ -384,8 +346,7 @@ export class RankService implements AsyncDisposable {
         else if (call.found === 'grown') this.#counts.appends++;
       });
     } catch (error) {
-      const full = error instanceof LongerError && error.code === 'ERR_MEMORY';
-      if (!full) throw error;
+      if (!outOfPages(error)) throw error;
       if (calls.length > 1) for (const call of calls) await this.#hold(model, [call]);
       else if (!this.#waiting.some((c) => c.cache)) this.#fail(calls[0]!, error);
     }
@@ -420,17 +381,6 @@ export class RankService implements AsyncDisposable {
 }
 
 const found = { hit: 'hit', partial: 'grown', miss: 'miss' } as const;
-
-function release(call: Call): void {
-  call.cache?.release();
-  call.leave();
-}
-
-const closed = (): LongerError => new LongerError('ERR_DISPOSED', 'the service is closed');
-
-const late = (): LongerError => new LongerError('ERR_DEADLINE', 'the deadline passed before the scores were there', { remedy: 'Allow more time, or send fewer candidates' });
-
-const tooMany = (place: string, n: number, most: number): LongerError => new LongerError('ERR_DATA', `${n} are more than the ${most} that are allowed`, { place });
 
 /** Waits some microseconds; timers are too coarse for fewer than a thousand. */
 async function pause(micros: number): Promise<void> {

@@ -1,5 +1,6 @@
+import { LongerError } from '../errors.ts';
 import { defaultPageBytes } from '../model/pages.ts';
-import type { PagedCache } from '../rank/paged_cache.ts';
+import type { CacheItem, PagedCache } from '../rank/paged_cache.ts';
 import { PagedRanker } from '../rank/paged_ranker.ts';
 import type { Ranker } from '../rank/ranker.ts';
 import { Retirable } from './retirable.ts';
@@ -24,7 +25,35 @@ export class ServedModel extends Retirable {
     this.pages = pages;
     this.version = `${++loaded}`;
   }
+
+  /**
+   * Makes caches before it serves, one history after another between the batches of others, the one ranked last first, until those of the model before
+   * are there, half of the pages are taken, no page is free or the time is over: else the next call of every user would be a prefill.
+   * @param hottest entries of the model before, used last first
+   * @param milliseconds that it may take
+   */
+  async warm(hottest: () => readonly CacheItem[], milliseconds: number, stopped: () => boolean): Promise<void> {
+    const until = performance.now() + milliseconds;
+    let pages = this.pages.cache.pool.pages / 2;
+    const seen = new Set<CacheItem>();
+    try {
+      for (let added = true; added;) {
+        added = false;
+        for (const item of hottest()) {
+          if (pages <= 0 || stopped() || performance.now() >= until) return;
+          if (seen.has(item)) continue;
+          seen.add(item);
+          added = true;
+          pages -= await this.pages.warm(item);
+        }
+      }
+    } catch (error) {
+      if (!outOfPages(error)) throw error; // calls in flight hold them all: it starts colder
+    }
+  }
 }
+
+export const outOfPages = (error: unknown): boolean => error instanceof LongerError && error.code === 'ERR_MEMORY';
 
 /** Whether a model's rows fill the pages of a cache as they would fill those of its own. */
 export const fits = ({ model, precision }: Ranker, cache: PagedCache): boolean => defaultPageBytes(model, precision) === cache.pool.pageBytes;
