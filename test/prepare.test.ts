@@ -5,7 +5,7 @@ import fc from 'fast-check';
 import { asyncBufferFromFile, parquetReadObjects } from 'hyparquet';
 import t from 'tap';
 import { schemaFromJSON } from '../lib/schema/schema.ts';
-import { prepare, type PrepareOptions } from '../lib/data/prepare.ts';
+import { type Pieces, prepare, type PrepareOptions } from '../lib/data/prepare.ts';
 
 interface Event { user: string; item: string; time: number; value: number }
 interface Row { id: string; user_id: string; time: number; [column: string]: unknown }
@@ -68,6 +68,23 @@ await t.test('histories hold exactly the newest events of strictly earlier time,
       t.equal(labelled, events.length, 'every event is a candidate once');
       if (rule.kind === 'time') t.ok(trainTimes.every((x) => laterTimes.every((y) => x < y)), 'training is before all else');
     }), { numRuns: 12 });
+});
+
+await t.test('the files are the same whatever is held in memory at a time', async (t) => {
+  const dir = t.testdir();
+  const events = Array.from({ length: 12_000 }, (_, i): Event => ({ user: `u${(i * 7919) % 37}`, item: `i${(i * 31) % 101}`, time: (i * 17) % 5000, value: 1 + ((i * 13) % 5) }));
+  const path = join(dir, 'log.csv');
+  await writeFile(path, csv(events));
+  const write = async (output: string, pieces?: Pieces): Promise<void> => {
+    await prepare({ events: path, output: join(dir, output), columns, label: { kind: 'value', atLeast: 4 }, split: { kind: 'leave-last-fraction', valid: 0.1, test: 0.25 }, candidates: 1, historyLength: 20 }, pieces);
+  };
+  await write('whole');
+  await write('pieces', { shareEvents: 1000, historyNumbers: 1 });
+  for (const file of ['train.parquet', 'valid.parquet', 'test.parquet']) {
+    const [whole, pieces] = [await read(join(dir, 'whole', file)), await read(join(dir, 'pieces', file))];
+    if (file !== 'valid.parquet') t.ok(whole.length > 2048, `${file} has more than one piece`);
+    t.strictSame(pieces, whole, file);
+  }
 });
 
 await t.test('sampled negatives: seeded, as many as asked, never of the request', async (t) => {

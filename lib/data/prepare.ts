@@ -13,6 +13,12 @@ import { schemaFromJSON, type TableSpec } from '../schema/schema.ts';
 
 export type { PrepareOptions, PrepareStats } from './prepare_options.ts';
 
+/** What is held in memory at a time: events of a share of the users, and numbers in the histories of requests that are sorted. The files are the same for any. */
+export interface Pieces {
+  readonly shareEvents?: number;
+  readonly historyNumbers?: number;
+}
+
 /**
  * Turns an event log into request datasets: train.parquet, valid.parquet and test.parquet (parts without requests are
  * left out), schema.json, vocabulary.json and stats.json, in a directory that appears whole or not at all.
@@ -26,7 +32,7 @@ export type { PrepareOptions, PrepareStats } from './prepare_options.ts';
  * @throws LongerError ERR_CONFIG for options that do not fit together, ERR_DATA for a file or row that cannot be used, ERR_MEMORY where the memory limit
  *   does not do.
  */
-export async function prepare(options: PrepareOptions): Promise<PrepareStats> {
+export async function prepare(options: PrepareOptions, pieces: Pieces = {}): Promise<PrepareStats> {
   check(options);
   const output = resolve(options.output);
   if (options.overwrite !== true && (await readdir(output).catch(() => [])).length > 0)
@@ -43,7 +49,7 @@ export async function prepare(options: PrepareOptions): Promise<PrepareStats> {
     const connection = await instance.connect();
     let stats: PrepareStats;
     try {
-      stats = await new Preparation(connection, options, join(working, 'dataset')).run();
+      stats = await new Preparation(connection, options, join(working, 'dataset'), pieces).run();
     } finally {
       connection.closeSync();
       instance.closeSync();
@@ -91,11 +97,13 @@ class Preparation {
   readonly #db: DuckDBConnection;
   readonly #options: PrepareOptions;
   readonly #directory: string;
+  readonly #pieces: Required<Pieces>;
   readonly #leftOut: string[] = [];
   /** Names of the vocabulary tables. */
   readonly #vocabularies: string[] = [];
 
-  constructor(connection: DuckDBConnection, options: PrepareOptions, directory: string) {
+  constructor(connection: DuckDBConnection, options: PrepareOptions, directory: string, { shareEvents = 2_000_000, historyNumbers = 64_000_000 }: Pieces) {
+    this.#pieces = { shareEvents, historyNumbers };
     this.#db = connection;
     this.#options = options;
     this.#directory = directory;
@@ -120,11 +128,14 @@ class Preparation {
     if (duplicate !== undefined) throw new LongerError('ERR_CONFIG', `two event features are called ${JSON.stringify(duplicate)}`, { place: 'eventFeatures' });
     const sampled = o.negatives?.kind === 'popularity';
     await this.#db.run(sql.createTokens(historyColumns, `${itemJoins} ${encoded.map((c) => c.join).join(' ')}`, part));
-    await this.#db.run(sql.createHistories(historyColumns));
+    const [{ n: events }] = (await rows(this.#db, 'SELECT count(*) AS n FROM tokens')) as [{ n: number }];
+    const count = Math.max(1, Math.ceil(events / this.#pieces.shareEvents));
+    const shares = Array.from({ length: count }, (_, index): sql.Share => ({ index, count }));
+    for (const share of shares) await this.#db.run(sql.addHistories(historyColumns, share));
     const size = o.candidates ?? 16;
     await this.#db.run(sql.createPicked(o.grouping ?? 'run', size, o.evaluationCandidates ?? size, sampled));
     if (o.negatives?.kind === 'popularity') for (const step of sql.sampleNegatives(o.negatives, o.seed ?? 1)) await this.#db.run(step);
-    await this.#db.run(sql.createRequests(itemColumns, itemJoins, o.seed ?? 1, sampled, o.minHistory ?? 0));
+    for (const share of shares) await this.#db.run(sql.addRequests(itemColumns, itemJoins, o.seed ?? 1, sampled, o.minHistory ?? 0, share));
     const length = o.historyLength ?? 2000;
     const output: sql.OutputColumns = {
       user: [{ name: 'user', sql: 'coalesce(uc.code, 0)' }, ...user.map(([c, e]) => joined('su', c, e))],
@@ -136,18 +147,33 @@ class Preparation {
       const found = await this.#partStats(index, length);
       if (found === null) continue;
       parts[name] = found;
-      await this.#db.run(sql.copyPart(index, join(this.#directory, `${name}.parquet`), length, output));
+      await this.#db.run(sql.createPlaces(index));
+      await this.#write(join(this.#directory, `${name}.parquet`), found, length, output);
     }
     if (parts.train === undefined) throw new LongerError('ERR_DATA', 'no request is left to train on', { place: o.events, remedy: 'Look at the split and at minHistory' });
     await this.#writeJson('schema.json', await this.#schema(clock, user, item, event));
     await this.#writeVocabulary();
-    const [count] = await rows(this.#db, 'SELECT count(*) AS events, count(DISTINCT u) AS users, count(DISTINCT i) AS items FROM tokens');
+    const [counted] = await rows(this.#db, 'SELECT count(DISTINCT u) AS users, count(DISTINCT i) AS items FROM tokens');
     const stats: PrepareStats = {
-      events: count!['events'] as number, users: count!['users'] as number, items: count!['items'] as number,
+      events, users: counted!['users'] as number, items: counted!['items'] as number,
       clock: clock ? 'seconds' : 'order', badRows, parts, leftOut: this.#leftOut,
     };
     await this.#writeJson('stats.json', stats);
     return stats;
+  }
+
+  /** Every request brings its history, and what is sorted is held in memory: so a part is sorted and written by pieces, which are then joined. */
+  async #write(path: string, { requests, history }: PartStats, length: number, output: sql.OutputColumns): Promise<void> {
+    const numbers = (1 + history.mean) * (1 + output.history.length);
+    const most = sql.rowGroup * Math.max(1, Math.floor(this.#pieces.historyNumbers / numbers / sql.rowGroup));
+    if (requests <= most) return void (await this.#db.run(sql.copyPlaces(0, requests, path, length, output)));
+    const pieces: string[] = [];
+    for (let from = 0; from < requests; from += most) {
+      pieces.push(`${path}.${pieces.length}`);
+      await this.#db.run(sql.copyPlaces(from, from + most, pieces.at(-1)!, length, output));
+    }
+    await this.#db.run(sql.copyFiles(pieces, path));
+    await Promise.all(pieces.map((piece) => rm(piece)));
   }
 
   /** Widths of the tables are a starting point to edit: 32 for items, 16 for users and large categories, 8 for small ones. */

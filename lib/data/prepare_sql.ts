@@ -96,11 +96,20 @@ export function createTokens(columns: readonly TokenColumn[], joins: string, par
     FROM (SELECT *, ${part} AS part FROM ordered) o ${joins}`;
 }
 
+/** A share of the users. DuckDB holds ordered lists in memory until all are made, so they are made for one share after another. */
+export interface Share {
+  readonly index: number;
+  readonly count: number;
+}
+
+const into = (table: string, { index }: Share): string => (index === 0 ? `CREATE TABLE ${table} AS` : `INSERT INTO ${table}`);
+const inShare = (user: string, { index, count }: Share): string => `hash(${user}) % ${count} = ${index}`;
+
 /** histories: one row a user with all events' features as lists, oldest first. */
-export function createHistories(columns: readonly TokenColumn[]): string {
-  return `CREATE TABLE histories AS SELECT u, list(t ORDER BY pos) AS t
+export function addHistories(columns: readonly TokenColumn[], share: Share): string {
+  return `${into('histories', share)} SELECT u, list(t ORDER BY pos) AS t
     ${columns.map((c) => `, list(${identifier(`f_${c.name}`)} ORDER BY pos) AS ${identifier(`f_${c.name}`)}`).join('')}
-    FROM tokens GROUP BY u`;
+    FROM tokens WHERE ${inShare('u', share)} GROUP BY u`;
 }
 
 /** picked(request, u, part, i, t, pos, before, label): the events that are candidates, with the request they belong to. */
@@ -135,13 +144,13 @@ export function sampleNegatives(rule: NegativeRule & { kind: 'popularity' }, see
 }
 
 /** requests: one row a request with its candidates as lists. Sampled candidates stand in a seeded random order. */
-export function createRequests(columns: readonly TokenColumn[], joins: string, seed: number, sampled: boolean, minHistory: number): string {
+export function addRequests(columns: readonly TokenColumn[], joins: string, seed: number, sampled: boolean, minHistory: number, share: Share): string {
   const order = sampled ? uniform(`concat(${seed}, ':', o.request, ':', o.i)`) : 'o.pos';
-  return `CREATE TABLE requests AS SELECT o.request, o.u, o.part, min(o.t) AS t, min(o.pos) AS pos, min(o.before) AS before,
+  return `${into('requests', share)} SELECT o.request, o.u, o.part, min(o.t) AS t, min(o.pos) AS pos, min(o.before) AS before,
       list(o.label ORDER BY ${order}) AS labels
       ${columns.map((c) => `, list(${c.sql} ORDER BY ${order}) AS ${identifier(`c_${c.name}`)}`).join('')},
       md5(concat(${seed}, ':', o.u, ':', min(o.pos))) AS shuffle
-    FROM picked o ${joins} GROUP BY o.request, o.u, o.part HAVING min(o.before) >= ${minHistory}`;
+    FROM picked o ${joins} WHERE ${inShare('o.u', share)} GROUP BY o.request, o.u, o.part HAVING min(o.before) >= ${minHistory}`;
 }
 
 export interface OutputColumns {
@@ -152,17 +161,27 @@ export interface OutputColumns {
   readonly task: string;
 }
 
-/** Writes one part. The history of a request is the newest `length` of the user's events at a strictly earlier time. */
-export function copyPart(part: number, path: string, length: number, c: OutputColumns): string {
+/** places(request, place): where the requests of a part stand in its file, from 0. Those to train on are shuffled. */
+export function createPlaces(part: number): string {
+  return `CREATE OR REPLACE TABLE places AS SELECT request, row_number() OVER (ORDER BY ${part === 0 ? 'shuffle, request' : 'request'}) - 1 AS place FROM requests WHERE part = ${part}`;
+}
+
+const asParquet = (path: string): string => `TO ${literal(path)} (FORMAT parquet, COMPRESSION snappy, ROW_GROUP_SIZE ${rowGroup})`;
+export const rowGroup = 2048;
+
+/** Writes the requests of `places` from one place to before another. The history of a request is the newest `length` of the user's events at a strictly earlier time. */
+export function copyPlaces(from: number, to: number, path: string, length: number, c: OutputColumns): string {
   const slice = (list: string): string => `list_slice(h.${list}, greatest(1, r.before - ${length} + 1), r.before)`;
   return `COPY (SELECT concat(r.u, ':', r.pos) AS id, r.u AS user_id
     ${c.user.map((f) => `, ${f.sql} AS ${identifier(`user.${f.name}`)}`).join('')}, r.t AS time
     ${c.history.map((f) => `, ${slice(identifier(`f_${f.name}`))} AS ${identifier(`history.${f.name}`)}`).join('')}, ${slice('t')} AS "history.time"
     ${c.candidate.map((f) => `, r.${identifier(`c_${f.name}`)} AS ${identifier(`candidates.${f.name}`)}`).join('')}, r.labels AS ${identifier(`labels.${c.task}`)}
-    FROM requests r JOIN histories h ON r.u = h.u ${c.userJoins}
-    WHERE r.part = ${part} ORDER BY ${part === 0 ? 'r.shuffle, r.request' : 'r.request'})
-    TO ${literal(path)} (FORMAT parquet, COMPRESSION snappy, ROW_GROUP_SIZE 2048)`;
+    FROM (SELECT * FROM requests JOIN places USING (request) WHERE place >= ${from} AND place < ${to}) r JOIN histories h ON r.u = h.u ${c.userJoins}
+    ORDER BY r.place) ${asParquet(path)}`;
 }
+
+/** One file of the rows of several, in their order. */
+export const copyFiles = (files: readonly string[], path: string): string => `COPY (FROM read_parquet([${files.map(literal).join(', ')}])) ${asParquet(path)}`;
 
 /** One row: requests, candidates, positives, users, history mean, median and max. */
 export function partStatsSql(part: number, length: number): string {
