@@ -25,18 +25,21 @@ export interface ErrorDetails {
   readonly cause?: unknown;
 }
 
-/** The one error class of the library. The message reads "<place>: <message>. <remedy>". */
+/** The one error class of the library. The message reads "<place>: <reason>. <remedy>". */
 export class LongerError extends Error {
   readonly code: LongerErrorCode;
+  /** What is wrong, without place and remedy. */
+  readonly reason: string;
   readonly place: string | undefined;
   readonly remedy: string | undefined;
 
-  constructor(code: LongerErrorCode, message: string, details: ErrorDetails = {}) {
+  constructor(code: LongerErrorCode, reason: string, details: ErrorDetails = {}) {
     const { place, remedy, cause } = details;
-    const full = `${place === undefined ? '' : `${place}: `}${message}${remedy === undefined ? '' : `. ${remedy}`}`;
+    const full = `${place === undefined ? '' : `${place}: `}${reason}${remedy === undefined ? '' : `. ${remedy}`}`;
     super(full, cause === undefined ? undefined : { cause });
     this.name = 'LongerError';
     this.code = code;
+    this.reason = reason;
     this.place = place;
     this.remedy = remedy;
   }

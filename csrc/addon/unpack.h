@@ -15,7 +15,8 @@ std::vector<StoreDescription> stores_of(const Napi::Value& list);
 std::vector<double> sizes_of(const Napi::Value& value);
 // The array's memory, borrowed: Float32Array, Float64Array, Int32Array or Uint16Array (bf16), at any offset, shared or
 // not. A detached one has no elements. `what` names it in errors.
-bool read_array(const Napi::Value& value, Borrowed& array);  // false where it is no such array
 Borrowed array_of(const Napi::Value& value, const std::string& what);
+// The same; false where it is no such array.
+bool read_array(const Napi::Value& value, Borrowed& array);
 
 }  // namespace longer::addon

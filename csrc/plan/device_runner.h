@@ -18,7 +18,8 @@ class DeviceRunner {
   DeviceRunner(const CompiledGraph& graph, DeviceLane& lane, ThreadPool& pool);
 
   // Of a checked request whose inputs and outputs all have a place in the arena. Inputs are copied in, outputs that somebody
-  // takes in and out; values that the caller has in one array are one memory on the device too. A cancelled run stops queueing. A profiled or checked one waits after every node.
+  // takes in and out; values that the caller has in one array are one memory on the device too. A cancelled run stops
+  // queueing. A profiled or checked one waits after every node.
   // Throws ERR_KERNEL naming the node for an id or index that is past what it reads; no optimizer of that run has stepped.
   void run(const MemoryPlan& plan, RunRequest& request, RunOutcome& outcome);
 

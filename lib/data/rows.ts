@@ -36,15 +36,15 @@ export function historyColumn(schema: Schema): string | undefined {
  */
 export function columnsToRead(schema: Schema, present: readonly string[], path: string, without?: string): string[] {
   const columns = columnsOf(schema);
-  const [needed, others] = [columns.needed, columns.others].map((names) => names.filter((name) => without === undefined || !name.startsWith(`${without}.`))) as [string[], string[]];
-  const missing = needed.find((name) => !present.includes(name));
+  const wanted = (name: string): boolean => without === undefined || !name.startsWith(`${without}.`);
+  const missing = columns.needed.find((name) => wanted(name) && !present.includes(name));
   if (missing !== undefined) {
     const guess = nearest(missing, present);
     throw new LongerError('ERR_DATA', `the column '${missing}' is missing${guess ? `; did you mean '${guess}'?` : ''}`, {
       place: path, remedy: `The file has ${present.slice(0, 20).join(', ')}${present.length > 20 ? ', ...' : ''}`,
     });
   }
-  return [...needed, ...others].filter((name) => present.includes(name));
+  return [...columns.needed, ...columns.others].filter((name) => wanted(name) && present.includes(name));
 }
 
 /** `history.item` and its like become an object a side; `user_id` is the user's key. */

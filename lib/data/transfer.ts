@@ -68,9 +68,9 @@ function endToEnd(arrays: readonly (Float64Array | Float32Array | Int32Array)[])
 
 export function sendError(error: unknown): SentError {
   if (!(error instanceof LongerError)) return { message: error instanceof Error ? (error.stack ?? error.message) : String(error) };
-  const { code, message, place, remedy, cause } = error;
+  const { code, reason, place, remedy, cause } = error;
   return {
-    code, message: message.slice(place === undefined ? 0 : place.length + 2, remedy === undefined ? undefined : -remedy.length - 2),
+    code, message: reason,
     ...(place === undefined ? {} : { place }), ...(remedy === undefined ? {} : { remedy }), ...(cause === undefined ? {} : { cause: cause instanceof Error ? cause.message : String(cause) }),
   };
 }

@@ -26,7 +26,6 @@ export class RankService implements AsyncDisposable {
   readonly #encoded: EncodedHistories;
   readonly #open: (directory: string) => Promise<Ranker>;
   readonly #owned: Disposable | undefined;
-  #cache: PagedCache;
   #model: ServedModel;
   #waiting: Call[] = [];
   #waitingRows = 0;
@@ -42,11 +41,10 @@ export class RankService implements AsyncDisposable {
   constructor(ranker: Ranker, name: string, options: Partial<RankServiceOptions> = {}, parts: RankServiceParts = {}) {
     this.options = { ...rankServiceDefaults, ...options };
     checkRankServiceOptions(this.options);
-    this.#cache = this.#cacheFor(ranker);
     this.#histories = parts.histories;
     this.#open = parts.open ?? ((directory) => Ranker.open(directory));
     this.#owned = parts.owned;
-    this.#model = new ServedModel(ranker, name, this.#cache);
+    this.#model = new ServedModel(ranker, name, this.#newCache(ranker));
     this.#encoded = new EncodedHistories(this.schema, this.options.encodedEvents);
   }
 
@@ -86,7 +84,7 @@ export class RankService implements AsyncDisposable {
   }
 
   stats(): RankServiceStats {
-    return { ...this.#counts, waitingCalls: this.#waiting.length, waitingRows: this.#waitingRows, cache: this.#cache.stats(), shadow: this.#shadow.stats() };
+    return { ...this.#counts, waitingCalls: this.#waiting.length, waitingRows: this.#waitingRows, cache: this.#model.pages.cache.stats(), shadow: this.#shadow.stats() };
   }
 
   /**
@@ -171,7 +169,7 @@ export class RankService implements AsyncDisposable {
 
   #replace(model: ServedModel): { name: string; version: string } {
     const before = this.#model;
-    [this.#model, this.#cache] = [model, model.pages.cache];
+    this.#model = model;
     this.#counts.swaps++;
     before.pages.forget();
     before.retire();
@@ -180,8 +178,12 @@ export class RankService implements AsyncDisposable {
 
   /** The present pool where the ranker's rows fill its pages, else one of their size. */
   #cacheFor(ranker: Ranker): PagedCache {
-    const { cacheBytes, cacheTtl } = this.options;
-    return (this.#cache as PagedCache | undefined) && fits(ranker, this.#cache) ? this.#cache : PagedRanker.cacheFor(ranker, { bytes: cacheBytes, ttl: cacheTtl });
+    const { cache } = this.#model.pages;
+    return fits(ranker, cache) ? cache : this.#newCache(ranker);
+  }
+
+  #newCache(ranker: Ranker): PagedCache {
+    return PagedRanker.cacheFor(ranker, { bytes: this.options.cacheBytes, ttl: this.options.cacheTtl });
   }
 
   async #opened(directory: string): Promise<Ranker> {

@@ -49,7 +49,6 @@ export function eventCheck(schema: Schema): (events: readonly StoredEvent[]) => 
 }
 
 /** The caller gave `events`, which stood for a request's history while they were checked. */
-function ofEvents({ code, message, place = '', remedy }: LongerError): LongerError {
-  const told = message.slice(place.length + 2, remedy === undefined ? undefined : message.length - remedy.length - 2);
-  return new LongerError(code, told, { place: place.replace(/^request: history/, 'events'), ...(remedy === undefined ? {} : { remedy }) });
+function ofEvents({ code, reason, place = '', remedy }: LongerError): LongerError {
+  return new LongerError(code, reason, { place: place.replace(/^request: history/, 'events'), ...(remedy === undefined ? {} : { remedy }) });
 }
