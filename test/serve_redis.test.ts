@@ -1,7 +1,3 @@
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import { ModelDescription } from '../lib/model/model.ts';
@@ -14,31 +10,17 @@ import { RedisHistoryStore } from '../lib/serve/redis_history_store.ts';
 import { trainDefaults } from '../lib/train/options.ts';
 import { Trainer } from '../lib/train/trainer.ts';
 import { appendSafe, freePort, random, richSchema } from './helpers.ts';
+import { noRedis, RedisServer } from './redis_server.ts';
 
-if (spawnSync('redis-server', ['--version']).status !== 0) t.plan(0, 'NOT TESTED: redis-server is not installed (apt-get install redis-server)');
+if (noRedis !== undefined) t.plan(0, noRedis);
 else await suite();
 
 type Event = Record<string, number>;
 
 async function suite(): Promise<void> {
-  const root = mkdtempSync(join(tmpdir(), 'longer-redis-'));
-  const port = await freePort();
-  const url = `redis://127.0.0.1:${port}`;
-  let redis: ChildProcess | undefined;
-  const start = async (): Promise<void> => {
-    redis = spawn('redis-server', ['--port', String(port), '--bind', '127.0.0.1', '--dir', root, '--appendonly', 'yes', '--appendfsync', 'always', '--save', ''], { stdio: ['ignore', 'pipe', 'inherit'] });
-    for await (const chunk of redis.stdout!) if (String(chunk).includes('Ready to accept connections')) break;
-    redis.stdout!.resume();
-  };
-  const kill = async (): Promise<void> => {
-    redis!.kill('SIGKILL');
-    await once(redis!, 'exit');
-  };
-  await start();
-  t.teardown(async () => {
-    await kill();
-    rmSync(root, { recursive: true });
-  });
+  const redis = await RedisServer.started();
+  const { url } = redis;
+  t.teardown(() => redis.remove());
   const patient = { url, timeout: 60_000 };
   const next = random(3);
   const int = (n: number): number => Math.floor(next() * n);
@@ -76,13 +58,34 @@ async function suite(): Promise<void> {
     while ((await short.read('gone')).events.length > 0) await new Promise((resolve) => setTimeout(resolve, 50));
   });
 
+  await t.test('who was ranked last is noted by replica, bounded, and forgotten with the history', async (t) => {
+    const options = { ...patient, maxRanked: 4, prefix: 'note:' };
+    using a = await RedisHistoryStore.connect(richSchema, { ...options, replica: 'a' });
+    using b = await RedisHistoryStore.connect(richSchema, { ...options, replica: 'b' });
+    t.same(await a.rankedLast(), []);
+    await a.ranked([]);
+    await a.ranked(['u1', 'u2', 'u3']);
+    await a.ranked(['u2', 'u4', 'u5']);
+    t.same(await a.rankedLast(), ['u5', 'u4', 'u2', 'u3']);
+    await a.append('u4', [event()]);
+    t.equal(await a.delete('u4'), true);
+    t.same(await a.rankedLast(), ['u5', 'u2', 'u3']);
+    await a.ranked(['x1', 'x2', 'x3', 'x4', 'x5', 'x6']);
+    t.same([await a.rankedLast(), await b.rankedLast()], [['x6', 'x5', 'x4', 'x3'], []]);
+    using brief = await RedisHistoryStore.connect(richSchema, { ...options, replica: 'a', ttl: 0.001 });
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    await brief.ranked(['y']);
+    t.same(await a.rankedLast(), ['y'], 'nobody is noted for longer than a history is kept');
+  });
+
   await t.test('Redis gone and back: the service says so at once, serves who brings a history, and goes on', async (t) => {
     const runtime = new Runtime({ threads: 2 });
     const trainer = new Trainer(new ModelDescription(richSchema, appendSafe), { ...trainDefaults, seed: 1 }, runtime);
-    await trainer.save(join(root, 'model'), {});
+    const model = join(t.testdir(), 'model');
+    await trainer.save(model, {});
     trainer.dispose();
     const store = await RedisHistoryStore.connect(richSchema, patient);
-    const service = new RankService(await Ranker.open(join(root, 'model'), { runtime }), 'a', { timeout: 600_000 }, { histories: store });
+    const service = new RankService(await Ranker.open(model, { runtime }), 'a', { timeout: 600_000 }, { histories: store });
     const app = await rankServer({ service });
     t.teardown(async () => {
       await app.close();
@@ -100,11 +103,11 @@ async function suite(): Promise<void> {
     t.same(written.json(), { events: 10 });
     const before = await rank({ ...rest, userId: 'u1' });
     t.equal(before.status, 200);
-    await kill();
+    await redis.kill();
     const without = await rank({ ...rest, userId: 'u1' });
     t.same([without.status, without.body.error?.code], [503, 'ERR_UNAVAILABLE']);
     t.same((await rank({ ...rest, history })).body.logits, before.body.logits);
-    await start();
+    await redis.start();
     let after = await rank({ ...rest, userId: 'u1' });
     while (after.status === 503) {
       await new Promise((resolve) => setTimeout(resolve, 50));
@@ -117,6 +120,6 @@ async function suite(): Promise<void> {
     await t.rejects(RedisHistoryStore.connect(richSchema, { url: `redis://127.0.0.1:${await freePort()}`, timeout: 300 }), { code: 'ERR_UNAVAILABLE', place: 'histories', message: /ECONNREFUSED/ });
     for (const url of ['', 'localhost:6379', 'http://127.0.0.1', 'redis://:secret@127.0.0.1:99999'])
       await t.rejects(RedisHistoryStore.connect(richSchema, { url }), { code: 'ERR_CONFIG', place: 'histories', cause: undefined, message: /^(?!.*secret)/ }, url);
-    for (const [place, value] of [['maxEvents', 0], ['ttl', -1], ['timeout', NaN]] as const) await t.rejects(RedisHistoryStore.connect(richSchema, { url, [place]: value }), { code: 'ERR_CONFIG', place });
+    for (const [place, value] of [['maxEvents', 0], ['maxRanked', 0.5], ['ttl', -1], ['timeout', NaN]] as const) await t.rejects(RedisHistoryStore.connect(richSchema, { url, [place]: value }), { code: 'ERR_CONFIG', place });
   });
 }

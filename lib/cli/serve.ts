@@ -12,6 +12,8 @@ interface Options {
   readonly redis?: string;
   readonly maxEvents: number;
   readonly timeout: number;
+  readonly warmup: number;
+  readonly replica: string;
   readonly drain: number;
   readonly log: string;
 }
@@ -28,6 +30,8 @@ export function serveCommand(): Command {
     .option('--redis <url>', 'histories in Redis, shared and kept (needs the package redis); a URL with a password belongs into LONGER_REDIS in the environment')
     .option('--max-events <n>', 'newest events of a user that the history store keeps', wholeNumber, 10_000)
     .option('--timeout <ms>', 'milliseconds that a call may take where it names none', positiveNumber, 1000)
+    .option('--warmup <ms>', 'milliseconds that caches of the users ranked last may take: at the start, before /readyz says ready (from --redis), and when a model is loaded', wholeNumber, 5000)
+    .option('--replica <name>', 'name under which Redis keeps who was ranked last here; give each replica that has users of its own another, which it keeps', '')
     .option('--drain <s>', 'seconds that requests may take to finish after SIGTERM', positiveNumber, 10)
     .addOption(new Option('--log <level>', 'log lines').choices(['trace', 'debug', 'info', 'warn', 'error', 'silent']).default('info'))
     .action(async (options: Options) => {
@@ -39,13 +43,13 @@ export function serveCommand(): Command {
         throw new LongerError('ERR_CONFIG', 'an address that others reach needs a token', { place: `--host ${options.host}`, remedy: 'Set LONGER_TOKEN, or listen at 127.0.0.1 behind a proxy' });
       const { maxEvents } = options;
       const redis = options.redis ?? process.env['LONGER_REDIS'];
-      const service = await RankService.open(options.model, { cacheBytes: options.cacheMb * 2 ** 20, timeout: options.timeout }, {
+      const service = await RankService.open(options.model, { cacheBytes: options.cacheMb * 2 ** 20, timeout: options.timeout, warmup: options.warmup }, {
         threads: options.threads,
-        histories: (schema) => (redis === undefined ? new MemoryHistoryStore(schema, { maxEvents }) : RedisHistoryStore.connect(schema, { url: redis, maxEvents })),
+        histories: (schema) => (redis === undefined ? new MemoryHistoryStore(schema, { maxEvents }) : RedisHistoryStore.connect(schema, { url: redis, maxEvents, replica: options.replica })),
       });
-      let draining = false;
+      let [warm, draining] = [false, false];
       const app = await rankServer({
-        service, logLevel: options.log, logStream: lines, ready: () => !draining,
+        service, logLevel: options.log, logStream: lines, ready: () => warm && !draining,
         ...(token === undefined ? {} : { token }), ...(options.models === undefined ? {} : { models: options.models }),
       });
       const stopped = new Promise<void>((resolve) => {
@@ -56,6 +60,11 @@ export function serveCommand(): Command {
           throw new LongerError('ERR_CONFIG', (cause as Error).message.replace(/\.$/, ''), { place: `--host ${options.host} --port ${options.port}`, remedy: 'Give an address of this machine and a free port', cause });
         });
         lines.write(`longer: serving ${options.model} at ${url}\n`);
+        void service.warm().then(({ users, caches, milliseconds, failed }) => {
+          if (users > 0) lines.write(`longer: ${users} histories read and ${caches} caches made of the users ranked last, in ${Math.round(milliseconds)} ms\n`);
+          if (failed) lines.write(`longer: the warm-up ended early: ${failed.message}\n`);
+          warm = true;
+        });
         await stopped;
       } finally {
         draining = true;

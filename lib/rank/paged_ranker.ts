@@ -11,7 +11,7 @@ import { anchorCount } from '../model/visibility.ts';
 import { Plan } from '../native/plan.ts';
 import type { NumericArray } from '../native/types.ts';
 import { encodeCandidates, type EncodedCandidates, type EncodedRequest } from '../schema/encode.ts';
-import type { CandidatesOf, HistoryOf, RequestOf, SchemaSpec } from '../schema/schema.ts';
+import type { CandidatesOf, HistoryOf, RequestOf, Schema, SchemaSpec } from '../schema/schema.ts';
 import { agreement, type Content, sameSide } from './content.ts';
 import { type CachedHistory, Holding } from './holding.ts';
 import { type CacheItem, type HeldItem, PagedCache } from './paged_cache.ts';
@@ -37,6 +37,18 @@ interface Pending {
   readonly content: Content;
   /** Resolves when that has succeeded or failed. */
   readonly settled: Promise<void>;
+}
+
+/** A history whose cache can be made before it is asked for. */
+export interface Warmable {
+  readonly request: EncodedRequest;
+  readonly owner: string;
+}
+
+/** What an entry was made for, for another ranker of the schema. */
+export function warmable(schema: Schema, { scope, content: { start, end, event, eventTime, user, context, time } }: CacheItem): Warmable {
+  const owner = scope.slice(scope.indexOf('\0') + 1);
+  return { owner, request: { ...encodeCandidates(schema, [] as never), id: undefined, userKey: owner, user, context, time, event, eventTime, events: end - start, historyStart: start } };
 }
 
 let rankers = 0;
@@ -128,14 +140,17 @@ export class PagedRanker<S extends SchemaSpec = SchemaSpec> implements Disposabl
     return this.cache.hottest(this.#scope);
   }
 
-  /** Computes the cache of what another ranker of the schema has an entry for, unless it is there, and runs the scoring once; counts nothing. @returns pages that it took */
-  async warm({ scope, content: { start, end, event, eventTime, user, context, time } }: CacheItem): Promise<number> {
-    const none = encodeCandidates(this.ranker.model.schema, [] as never);
-    const owner = scope.slice(scope.indexOf('\0') + 1);
-    const w = this.#wanted({ ...none, id: undefined, userKey: owner, user, context, time, event, eventTime, events: end - start, historyStart: start });
+  /** Whether the cache of a history serves a request of another user, context and time, or a longer history. */
+  get grows(): boolean {
+    return this.#append !== undefined;
+  }
+
+  /** Computes a cache before it is asked for, unless it is there, and runs the scoring once; counts nothing. @returns pages that it took */
+  async warm({ request, owner }: Warmable): Promise<number> {
+    const w = this.#wanted(request, owner);
     if (this.#there(w)) return 0;
     const [held] = await this.#compute([w], undefined);
-    using warmed = new Holding('miss', nothingReused(w), none, held!);
+    using warmed = new Holding('miss', nothingReused(w), encodeCandidates(this.ranker.model.schema, [] as never), held!);
     await this.score([warmed]);
     return this.#pagesOf(w.rows);
   }

@@ -191,6 +191,13 @@ const failAt = (place: string): Fail => (at, message, remedy) => {
 
 const emptySide: EncodedSide = { ids: new Map(), offsets: new Map(), numeric: new Float32Array(0) };
 
+/** A row of which nothing is known: ids are missing, lists empty, numbers at their means. */
+export const unknownSide = ({ fields, numericCount }: SideDescription): EncodedSide => ({
+  ids: new Map(fields.map(({ name, kind }) => [name, kind === 'id' ? Int32Array.of(-1) : new Int32Array(0)])),
+  offsets: new Map(fields.filter(({ kind }) => kind !== 'id').map(({ name }) => [name, new Int32Array(2)])),
+  numeric: new Float32Array(numericCount),
+});
+
 /** For messages: short, and a text in quotes. */
 function show(value: unknown): string {
   const text = typeof value === 'string' ? JSON.stringify(value) : typeof value === 'object' && value !== null ? (Array.isArray(value) ? 'a list' : `a ${value.constructor?.name ?? 'value'}`) : String(value);

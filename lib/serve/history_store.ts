@@ -17,6 +17,10 @@ export interface HistoryStore {
   replace(user: string, events: readonly StoredEvent[]): Promise<number>;
   /** @returns whether there was a history */
   delete(user: string): Promise<boolean>;
+  /** Notes that these users were ranked, the last one last. A store that outlives the process has it: who was ranked last is warm first after a restart. */
+  ranked?(users: readonly string[]): Promise<void>;
+  /** @returns the users that were ranked last, the last one first, as far as they are noted */
+  rankedLast?(): Promise<readonly string[]>;
 }
 
 export interface HistoryLimits {

@@ -6,6 +6,7 @@ export { rankServiceDefaults, type RankServiceOptions } from './rank_options.ts'
 export type { OpenParts, RankCall, RankRequest, RankServiceParts, RankServiceStats } from './rank_call.ts';
 export { RankService } from './rank_service.ts';
 export type { RankResult } from './ranking.ts';
+export type { Warmth } from './store_warmth.ts';
 export type { ShadowStats } from './shadow.ts';
 export { RankClient, type RankReply } from './client.ts';
 export type { ErrorReply } from './http_errors.ts';

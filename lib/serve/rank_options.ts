@@ -27,7 +27,7 @@ export interface RankServiceOptions {
   readonly cacheBytes: number;
   /** Seconds that a cache is used. */
   readonly cacheTtl: number;
-  /** Milliseconds that a model which is loaded may take to make the caches of the histories ranked last, before it is swapped in. */
+  /** Milliseconds that the caches of the histories ranked last may take: before a model that is loaded is swapped in, and of a start from a history store (`warm`). */
   readonly warmup: number;
   /** Share of the calls that a shadow model scores too, 0 to 1. */
   readonly shadowShare: number;

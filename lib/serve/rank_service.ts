@@ -10,10 +10,13 @@ import { EncodedHistories } from './encoded_histories.ts';
 import type { HistoryStore, StoredHistory } from './history_store.ts';
 import type { OpenParts, RankCall, RankRequest, RankServiceParts, RankServiceStats } from './rank_call.ts';
 import { checkRankServiceOptions, rankServiceDefaults, type RankServiceOptions } from './rank_options.ts';
+import { pause } from './pause.ts';
 import { ranked, type RankResult, wantedTasks } from './ranking.ts';
-import { fits, outOfPages, ServedModel } from './served_model.ts';
+import { RankedUsers } from './ranked_users.ts';
+import { fits, inUse, outOfPages, ServedModel } from './served_model.ts';
 import { Shadow } from './shadow.ts';
 import { sliceCandidates } from './slices.ts';
+import { warmFromStore, type Warmth } from './store_warmth.ts';
 
 /**
  * Ranks for many callers at once. Calls are gathered into batches, large ones in slices so that small ones pass, and
@@ -23,6 +26,7 @@ import { sliceCandidates } from './slices.ts';
 export class RankService implements AsyncDisposable {
   readonly options: RankServiceOptions;
   readonly #histories: HistoryStore | undefined;
+  readonly #ranked: RankedUsers;
   readonly #encoded: EncodedHistories;
   readonly #open: (directory: string) => Promise<Ranker>;
   readonly #owned: Disposable | undefined;
@@ -34,6 +38,7 @@ export class RankService implements AsyncDisposable {
   #running = false;
   #closed = false;
   #idle: (() => void)[] = [];
+  #warming: Promise<Warmth> | undefined;
   readonly #shadow = new Shadow();
   #counts = { calls: 0, refused: 0, late: 0, aborted: 0, failed: 0, batches: 0, rows: 0, prefills: 0, appends: 0, swaps: 0 };
 
@@ -42,6 +47,7 @@ export class RankService implements AsyncDisposable {
     this.options = { ...rankServiceDefaults, ...options };
     checkRankServiceOptions(this.options);
     this.#histories = parts.histories;
+    this.#ranked = new RankedUsers(parts.histories);
     this.#open = parts.open ?? ((directory) => Ranker.open(directory));
     this.#owned = parts.owned;
     this.#model = new ServedModel(ranker, name, this.#newCache(ranker));
@@ -113,6 +119,7 @@ export class RankService implements AsyncDisposable {
     if (encoded.events > this.options.maxEvents) throw tooMany('history', encoded.events, this.options.maxEvents);
     this.#admit(encoded.candidates, until - performance.now());
     const call = await this.#enqueue(model, encoded, userId ?? encoded.userKey, until, signal);
+    if (stored) this.#ranked.add(userId!);
     return { model: model.version, cache: call.found, ...ranked(call.logits, schema.tasks.length, wanted, topK) };
   }
 
@@ -126,7 +133,7 @@ export class RankService implements AsyncDisposable {
     let model: ServedModel | undefined;
     try {
       model = new ServedModel(ranker, directory, this.#cacheFor(ranker));
-      await model.warm(() => this.#model.pages.hottest(), this.options.warmup, () => this.#closed);
+      await model.warm(inUse(() => this.#model), { share: 0.5, milliseconds: this.options.warmup, stopped: () => this.#closed });
       if (this.#closed) throw closed();
     } catch (error) {
       if (model) model.retire();
@@ -134,6 +141,15 @@ export class RankService implements AsyncDisposable {
       throw error;
     }
     return this.#replace(model);
+  }
+
+  /**
+   * Gets ready for the users that were ranked last, as the history store has noted: reads their histories, and makes their caches where the model's form
+   * lets a cache serve requests that are not known yet (`appendRefusal` is null). Calls are served meanwhile. Takes `warmup` milliseconds at most.
+   */
+  warm(): Promise<Warmth> {
+    const model = this.#model;
+    return (this.#warming = warmFromStore(this.#histories, model, this.#encoded, this.options, () => this.#closed || model.retired));
   }
 
   /**
@@ -159,6 +175,8 @@ export class RankService implements AsyncDisposable {
     this.#closed = true;
     if (this.#running) await new Promise<void>((resolve) => this.#idle.push(resolve));
     this.#shadow.stop();
+    await this.#warming;
+    await this.#ranked.close();
     this.#model.retire();
     this.#owned?.[Symbol.dispose]();
   }
@@ -383,10 +401,3 @@ export class RankService implements AsyncDisposable {
 }
 
 const found = { hit: 'hit', partial: 'grown', miss: 'miss' } as const;
-
-/** Waits some microseconds; timers are too coarse for fewer than a thousand. */
-async function pause(micros: number): Promise<void> {
-  const until = performance.now() + micros / 1000;
-  do await new Promise<void>((resolve) => setImmediate(resolve));
-  while (performance.now() < until);
-}

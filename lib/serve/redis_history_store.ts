@@ -17,6 +17,10 @@ export interface RedisHistoryOptions {
   readonly ttl?: number;
   /** Milliseconds for Redis to answer. Default 500. */
   readonly timeout?: number;
+  /** Who notes which users were ranked last. Replicas that each have their own users have names of their own, which a restart keeps. Default '': all share one note. */
+  readonly replica?: string;
+  /** Users that the note holds. Default 10,000. */
+  readonly maxRanked?: number;
 }
 
 /** What is used of a client of the package `redis`. */
@@ -24,8 +28,13 @@ interface Client {
   connect(): Promise<unknown>;
   on(event: 'error', listener: (error: Error) => void): unknown;
   sendCommand(args: readonly string[]): Promise<unknown>;
-  multi(): { addCommand(args: readonly string[]): { addCommand(args: readonly string[]): { exec(): Promise<unknown[]> } } };
+  multi(): Multi;
   destroy(): void;
+}
+
+interface Multi {
+  addCommand(args: readonly string[]): Multi;
+  exec(): Promise<unknown[]>;
 }
 
 /**
@@ -61,17 +70,18 @@ export class RedisHistoryStore implements HistoryStore, Disposable {
   /** What was read, by user; a version that Redis still has needs no second reading. */
   readonly #read = new Recent<{ readonly version: string; readonly stored: StoredHistory }>(2 ** 20);
 
-  private constructor(client: Client, schema: Schema, { prefix = 'longer:', maxEvents = 10_000, timeout = 500, ttl }: RedisHistoryOptions) {
+  private constructor(client: Client, schema: Schema, { prefix = 'longer:', maxEvents = 10_000, timeout = 500, ttl, replica = '', maxRanked = 10_000 }: RedisHistoryOptions) {
     this.#client = client;
     this.#check = eventCheck(schema);
     this.#time = schema.time;
-    this.#options = { prefix, maxEvents, timeout, ttl };
+    this.#options = { prefix, maxEvents, timeout, ttl, replica, maxRanked };
   }
 
   /** @throws LongerError ERR_UNAVAILABLE where Redis does not answer, ERR_CONFIG where the package `redis` is not installed or an option is wrong */
   static async connect(schema: Schema, options: RedisHistoryOptions): Promise<RedisHistoryStore> {
-    const { maxEvents = 10_000, ttl = Infinity, timeout = 500 } = options;
+    const { maxEvents = 10_000, maxRanked = 10_000, ttl = Infinity, timeout = 500 } = options;
     checkLimit('maxEvents', maxEvents);
+    checkLimit('maxRanked', maxRanked);
     for (const [place, value] of Object.entries({ ttl, timeout })) if (!(value > 0)) throw new LongerError('ERR_CONFIG', `expected a number above 0, got ${value}`, { place });
     let redis: { createClient(options: object): unknown };
     try {
@@ -120,7 +130,21 @@ export class RedisHistoryStore implements HistoryStore, Disposable {
 
   async delete(user: string): Promise<boolean> {
     this.#read.delete(user);
+    await this.#within(this.#client.sendCommand(['ZREM', this.#note, user]));
     return Number(await this.#within(this.#client.sendCommand(['DEL', ...this.#keys(user)]))) > 0;
+  }
+
+  async ranked(users: readonly string[]): Promise<void> {
+    const { maxRanked, ttl } = this.#options;
+    const now = Date.now() / 1000;
+    const noted = users.slice(-maxRanked).flatMap((user, i) => [String(now + i / 1e6), user]);
+    if (noted.length === 0) return;
+    const step = this.#client.multi().addCommand(['ZADD', this.#note, ...noted]).addCommand(['ZREMRANGEBYRANK', this.#note, '0', String(-maxRanked - 1)]);
+    await this.#within((ttl === undefined ? step : step.addCommand(['ZREMRANGEBYSCORE', this.#note, '-inf', String(now - ttl)])).exec());
+  }
+
+  async rankedLast(): Promise<readonly string[]> {
+    return (await this.#within(this.#client.sendCommand(['ZREVRANGE', this.#note, '0', '-1']))) as string[];
   }
 
   [Symbol.dispose](): void {
@@ -137,6 +161,11 @@ export class RedisHistoryStore implements HistoryStore, Disposable {
     ]));
     if (typeof reply === 'string') checkOrder(JSON.parse(reply) as StoredEvent, events[0]);
     return Number(reply);
+  }
+
+  /** Users by the time at which they were ranked last. */
+  get #note(): string {
+    return `${this.#options.prefix}ranked:${this.#options.replica}`;
   }
 
   /** Of one user, in one slot of a cluster. */

@@ -1,7 +1,7 @@
 import { LongerError } from '../errors.ts';
 import { defaultPageBytes } from '../model/pages.ts';
 import type { CacheItem, PagedCache } from '../rank/paged_cache.ts';
-import { PagedRanker } from '../rank/paged_ranker.ts';
+import { PagedRanker, type Warmable, warmable } from '../rank/paged_ranker.ts';
 import type { Ranker } from '../rank/ranker.ts';
 import { Retirable } from './retirable.ts';
 
@@ -27,28 +27,41 @@ export class ServedModel extends Retirable {
   }
 
   /**
-   * Makes caches before it serves, one history after another between the batches of others, the one ranked last first, until those of the model before
-   * are there, half of the pages are taken, no page is free or the time is over: else the next call of every user would be a prefill.
-   * @param hottest entries of the model before, used last first
+   * Makes caches before they are asked for, one history after another between the batches of others, until all are there, the share of the pages is taken,
+   * no page is free or the time is over: else the next call of every user would be a prefill.
+   * @param histories the one that is wanted most first
    * @param milliseconds that it may take
+   * @returns caches that were made
    */
-  async warm(hottest: () => readonly CacheItem[], milliseconds: number, stopped: () => boolean): Promise<void> {
+  async warm(histories: Iterable<Warmable> | AsyncIterable<Warmable>, { share, milliseconds, stopped }: { readonly share: number; readonly milliseconds: number; readonly stopped: () => boolean }): Promise<number> {
     const until = performance.now() + milliseconds;
-    let pages = this.pages.cache.pool.pages / 2;
-    const seen = new Set<CacheItem>();
+    let pages = this.pages.cache.pool.pages * share;
+    let made = 0;
     try {
-      for (let added = true; added;) {
-        added = false;
-        for (const item of hottest()) {
-          if (pages <= 0 || stopped() || performance.now() >= until) return;
-          if (seen.has(item)) continue;
-          seen.add(item);
-          added = true;
-          pages -= await this.pages.warm(item);
-        }
+      for await (const history of histories) {
+        if (pages <= 0 || stopped() || performance.now() >= until) break;
+        const taken = await this.pages.warm(history);
+        pages -= taken;
+        if (taken > 0) ++made;
       }
     } catch (error) {
       if (!outOfPages(error)) throw error; // calls in flight hold them all: it starts colder
+    }
+    return made;
+  }
+}
+
+/** What the entries of the model that serves were made for, used last first, and then what is used meanwhile. */
+export function* inUse(serving: () => ServedModel): Generator<Warmable> {
+  const seen = new Set<CacheItem>();
+  for (let added = true; added;) {
+    added = false;
+    const { pages, ranker } = serving();
+    for (const item of pages.hottest()) {
+      if (seen.has(item)) continue;
+      seen.add(item);
+      added = true;
+      yield warmable(ranker.model.schema, item);
     }
   }
 }
