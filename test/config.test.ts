@@ -76,7 +76,7 @@ t.test('the trainer refuses what a config file may not hold', (t) => {
   const wrong: readonly (readonly [Record<string, unknown>, string, RegExp])[] = [
     [{ dense: { ...trainDefaults.dense, fanInBase: 1.5 } }, 'train.dense.fanInBase', /whole number of at least 0, got 1.5/],
     [{ dense: { ...trainDefaults.dense, beta1: 1 } }, 'train.dense.beta1', /below 1/],
-    [{ batch: { maxEvents: 10.5, maxRequests: 4 } }, 'train.batch.maxEvents', /whole number/],
+    [{ batch: { maxEvents: 10.5, maxRequests: 4, maxCandidates: 4 } }, 'train.batch.maxEvents', /whole number/],
     [{ schedule: { ...trainDefaults.schedule, warmup: -1 } }, 'train.schedule.warmup', /at least 0/],
     [{ sparseSchedule: { warmup: 0, kind: 'linear', floor: 1 } }, 'train.sparseSchedule.kind', /"constant" or "cosine"/],
     [{ shufleWindow: 3 }, 'train', /unknown key 'shufleWindow'; did you mean 'shuffleWindow'/],

@@ -151,6 +151,6 @@ await t.test('leaving early closes the source', async (t) => {
   const path = join(t.testdir(), 'x.jsonl');
   writeJsonl(path, flatRequests(1));
   const [first] = (await read(path)).rows;
-  for await (const batch of batches(richSchema, source(), { maxHistory: 10, maxEvents: 100, maxRequests: 4 })) if (batch.requests > 0) break;
+  for await (const batch of batches(richSchema, source(), { maxHistory: 10, maxEvents: 100, maxRequests: 4, maxCandidates: 100 })) if (batch.requests > 0) break;
   t.ok(closed);
 });

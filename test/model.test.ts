@@ -118,9 +118,9 @@ await t.test('recompute changes no bit and shrinks the arena', async (t) => {
 
 await t.test('a memory budget chooses what to drop', async (t) => {
   const model = new ModelDescription(richSchema, { ...tiny, maxHistory: 200, queries: { kind: 'recent', k: 50 } });
-  const sizes = model.sizesOf(1, 200, 1);
-  const arena = (recompute: StepOptions['recompute']): number => {
-    const trainer = new Trainer(model, { ...trainDefaults, recompute, batch: { maxEvents: 200, maxRequests: 1 } }, runtime);
+  const arena = (recompute: StepOptions['recompute'], maxCandidates = 1): number => {
+    const sizes = model.sizesOf(1, 200, maxCandidates);
+    const trainer = new Trainer(model, { ...trainDefaults, recompute, batch: { maxEvents: 200, maxRequests: 1, maxCandidates } }, runtime);
     const bytes = trainer.plan.memory(sizes).arena;
     trainer.dispose();
     return bytes;
@@ -129,6 +129,10 @@ await t.test('a memory budget chooses what to drop', async (t) => {
   const budget = Math.round((most + least) / 2);
   const chosen = arena({ budget });
   t.ok(chosen <= budget && chosen > 0, `${chosen} within ${budget} of ${most}`);
+  const candidates = 64;
+  const wide = Math.round((arena('none', candidates) + arena('block', candidates)) / 2);
+  const held = arena({ budget: wide }, candidates);
+  t.ok(held <= wide && held > 0, `${candidates} candidates: ${held} within ${wide}`);
 });
 
 await t.test('training lowers the loss', async (t) => {

@@ -132,7 +132,7 @@ await t.test('training in bf16 learns the made world as fp32 does', async (t) =>
   const learned: { first: number; last: number; auc: number }[] = [];
   for (const precision of ['fp32', 'bf16'] as const) {
     const model = new ModelDescription(schema, config);
-    using trainer = new Trainer(model, { ...trainDefaults, precision, epochs: 4, batch: { maxEvents: 2000, maxRequests: 32 }, schedule: { warmup: 5, kind: 'constant', floor: 1 } }, runtime);
+    using trainer = new Trainer(model, { ...trainDefaults, precision, epochs: 4, batch: { maxEvents: 2000, maxRequests: 32, maxCandidates: 1000 }, schedule: { warmup: 5, kind: 'constant', floor: 1 } }, runtime);
     const losses: number[] = [];
     await fit(trainer, train, undefined, { onStep: (report) => { losses.push(report.loss); } });
     const mean = (list: readonly number[]): number => list.reduce((a, b) => a + b, 0) / list.length;

@@ -1,13 +1,14 @@
 import fc from 'fast-check';
 import t from 'tap';
 import { packBatch } from '../lib/data/batch.ts';
+import { batches } from '../lib/data/batches.ts';
 import { LongerError } from '../lib/errors.ts';
 import { timeBoundaries } from '../lib/model/features.ts';
 import { ModelDescription } from '../lib/model/model.ts';
 import { anchorCount, historyRows } from '../lib/model/visibility.ts';
 import { Plan, Runtime, State } from '../lib/native/plan.ts';
 import type { DimSpec, GraphSpec } from '../lib/native/types.ts';
-import { encodeRequest } from '../lib/schema/encode.ts';
+import { encodeRequest, type EncodedRequest } from '../lib/schema/encode.ts';
 import { trainDefaults } from '../lib/train/options.ts';
 import { Trainer } from '../lib/train/trainer.ts';
 import { models, requests, richSchema, tiny, variants } from './helpers.ts';
@@ -38,6 +39,21 @@ const legal: fc.Arbitrary<Plain> = fc.record({
   return { user, context, time: time + after, history, candidates: candidates.map(([c]) => c), labels: { click: candidates.map(([, y]) => y), buy: candidates.map(([, , y]) => y) } };
 });
 const encode = (request: Plain) => encodeRequest(richSchema, request as never, 'here');
+
+await t.test('batches hold every request once, in order, and none could take the first of the next', async () => {
+  const limit = fc.integer({ min: 1, max: 12 });
+  await fc.assert(fc.asyncProperty(fc.array(legal, { maxLength: 12 }), limit, limit, limit, async (plain, maxEvents, maxRequests, maxCandidates) => {
+    const maxHistory = 4;
+    const encoded = plain.map(encode);
+    const made: (readonly EncodedRequest[])[] = [];
+    for await (const batch of batches(richSchema, encoded, { maxHistory, maxEvents, maxRequests, maxCandidates })) made.push(batch.encoded);
+    const within = (list: typeof encoded): boolean =>
+      list.length <= maxRequests && list.reduce((n, r) => n + Math.min(r.events, maxHistory), 0) <= maxEvents && list.reduce((n, r) => n + r.candidates, 0) <= maxCandidates;
+    const joined = made.flat();
+    return joined.length === encoded.length && joined.every((r, i) => r === encoded[i])
+      && made.every((b, i) => (b.length === 1 || within([...b])) && (i + 1 === made.length || !within([...b, made[i + 1]![0]!])));
+  }), { numRuns: 200 });
+});
 
 await t.test('any legal request encodes, to its own ids', (t) => {
   fc.assert(fc.property(legal, (request) => {

@@ -65,7 +65,7 @@ await t.test('micro-batches make the step of one large batch', async (t) => {
 });
 
 await t.test('fit groups batches into steps, the last one of an epoch with what is left', async (t) => {
-  const trainer = trainerOf({ accumulate: 3, epochs: 2, batch: { maxEvents: 1000, maxRequests: 2 }, shuffleWindow: 1 });
+  const trainer = trainerOf({ accumulate: 3, epochs: 2, batch: { maxEvents: 1000, maxRequests: 2, maxCandidates: 1000 }, shuffleWindow: 1 });
   const steps: [number, number, number][] = [];
   await fit(trainer, encoded, undefined, { onStep: (report, at) => { steps.push([at.epoch, at.batch, report.requests]); } });
   t.strictSame(steps, [[0, 3, 6], [0, 4, 2], [1, 3, 6], [1, 4, 2]]);

@@ -46,7 +46,7 @@ await t.test('the event loop turns between the rows of a file, not only between 
 
 await t.test('the event loop turns while a batch is put together from what is in memory', async (t) => {
   const encoded = requests(Array.from({ length: 200 }, (_, i) => i % 7), [1], 3);
-  const options = { maxEvents: 1e6, maxRequests: 100, maxHistory: 24 };
+  const options = { maxEvents: 1e6, maxRequests: 100, maxCandidates: 1e6, maxHistory: 24 };
   const packed = async (): Promise<EncodedRequest[][]> => {
     const all: EncodedRequest[][] = [];
     for await (const b of batches(richSchema, encoded, options)) all.push([...b.encoded]);
@@ -61,18 +61,18 @@ await t.test('the event loop turns while a batch is put together from what is in
   t.strictSame(after.map((b) => b.map((r) => r.id)), before.map((b) => b.map((r) => r.id)), 'the same batches');
 });
 
-await t.test('lengths of histories are those of the rows, and a file that is none is refused', async (t) => {
+await t.test('sizes are those of the rows, and a file that is none is refused', async (t) => {
   const dir = t.testdir({ 'broken.parquet': 'PAR1 no' });
   const flat = flatRequests(2500);
   writeJsonl(join(dir, 'x.jsonl'), flat);
   await writeParquet(join(dir, 'x.parquet'), flat);
-  const wanted = flat.map((f) => (f['history.time'] as unknown[]).length);
+  const wanted = flat.map((f) => ({ events: (f['history.time'] as unknown[]).length, candidates: (f['candidates.item'] as unknown[]).length }));
   for (const name of ['x.jsonl', 'x.parquet']) {
-    const lengths: number[] = [];
-    for await (const n of new Dataset(join(dir, name), richSchema).lengths()) lengths.push(n);
-    t.strictSame(lengths, wanted, name);
+    const sizes: unknown[] = [];
+    for await (const { events, candidates } of new Dataset(join(dir, name), richSchema).sizes()) sizes.push({ events, candidates });
+    t.strictSame(sizes, wanted, name);
   }
-  const first = async (name: string): Promise<unknown> => new Dataset(join(dir, name), richSchema).lengths().next();
+  const first = async (name: string): Promise<unknown> => new Dataset(join(dir, name), richSchema).sizes().next();
   await t.rejects(first('broken.parquet'), { code: 'ERR_DATA' });
   await t.rejects(first('none.parquet'), { code: 'ERR_DATA' });
 });

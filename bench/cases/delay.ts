@@ -42,7 +42,7 @@ export const delayBench: Bench = {
       const path = join(folder, 'requests.parquet');
       await writeRequests(path, 32 * Math.ceil(12 * seconds), p.model.maxHistory);
       for (const t of threads) for (const niceness of [0, 10]) {
-        using session = new TrainSession(p, { threads: t, niceness, epochs: 1, batch: { maxEvents: 1e9, maxRequests: p.requests }, shuffleWindow: 256 });
+        using session = new TrainSession(p, { threads: t, niceness, epochs: 1, batch: { maxEvents: 1e9, maxRequests: p.requests, maxCandidates: 1e9 }, shuffleWindow: 256 });
         const idle = await delays(() => sleep(1000));
         const stop = new AbortController();
         const until = performance.now() + 1000 * seconds;

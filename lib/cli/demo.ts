@@ -37,7 +37,7 @@ export const demoModels: readonly { readonly name: string; readonly config: Mode
 export const demoTraining: TrainOptions = {
   ...trainDefaults,
   epochs: 3,
-  batch: { maxEvents: 2048, maxRequests: 16 },
+  batch: { maxEvents: 2048, maxRequests: 16, maxCandidates: 512 },
   sparse: { kind: 'rowwise-adagrad', eps: 1e-8, learningRate: 0.1 },
   schedule: { warmup: 100, kind: 'cosine', floor: 0.05 },
 };

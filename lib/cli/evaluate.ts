@@ -31,7 +31,7 @@ export function evaluateCommand(): Command {
       const plan = fullPlan(model, ranker.state, ranker.runtime, ranker.precision);
       const tasks = model.schema.tasks;
       const sets = tasks.map(() => new MetricSet());
-      for await (const batch of batches(model.schema, data, { ...historyForm(model.config), maxEvents: 32_768, maxRequests: 128 })) {
+      for await (const batch of batches(model.schema, data, { ...historyForm(model.config), maxEvents: 32_768, maxRequests: 128, maxCandidates: 8192 })) {
         const { sizes, arrays } = model.inputs(batch);
         const logits = new Float32Array(batch.candidates * tasks.length);
         await plan.run(sizes, arrays, new Map([['logits', logits]]));

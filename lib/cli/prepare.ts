@@ -1,7 +1,8 @@
+import { join } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { prepare } from '../data/prepare.ts';
-import type { PrepareOptions } from '../data/prepare.ts';
-import { positiveNumber, print, wholeNumber } from './files.ts';
+import { partNames, type PrepareOptions, type PrepareStats } from '../data/prepare_options.ts';
+import { positiveNumber, print, table, wholeNumber } from './files.ts';
 
 interface Options {
   readonly events: string;
@@ -36,12 +37,6 @@ interface Options {
 
 const list = (text: string | undefined): string[] | undefined => text?.split(',').map((s) => s.trim());
 
-function fraction(text: string): number {
-  const n = Number(text);
-  if (!(Number.isFinite(n) && n > 0)) throw new InvalidArgumentError('expected a positive number');
-  return n;
-}
-
 function memorySize(text: string): string {
   if (!/^\d+(\.\d+)? ?[KMGT]i?B$/i.test(text)) throw new InvalidArgumentError('expected a size as 512MB or 4GB');
   return text;
@@ -65,8 +60,8 @@ export function prepareCommand(): Command {
     .option('--label-actions <list>', 'label 1 for these actions, comma separated')
     .option('--task <name>', 'name of the label')
     .addOption(new Option('--split <rule>', 'global time, or the last events of each user').choices(['time', 'leave-last-n', 'leave-last-fraction']).default('leave-last-fraction'))
-    .option('--test-size <x>', 'fraction (time, leave-last-fraction) or events of each user (leave-last-n)', fraction, 0.1)
-    .option('--valid-size <x>', 'the same for a validation part before the test part', fraction)
+    .option('--test-size <x>', 'fraction (time, leave-last-fraction) or events of each user (leave-last-n)', positiveNumber, 0.1)
+    .option('--valid-size <x>', 'the same for a validation part before the test part', positiveNumber)
     .addOption(new Option('--grouping <rule>', 'consecutive events of a user, or events of one time, become one request').choices(['run', 'time']).default('run'))
     .option('--candidates <n>', 'most events of a request', wholeNumber, 16)
     .option('--evaluation-candidates <n>', 'the same for valid and test; 1 keeps histories freshest', wholeNumber)
@@ -80,8 +75,22 @@ export function prepareCommand(): Command {
     .option('--json', 'print the statistics as JSON')
     .action(async (o: Options) => {
       const stats = await prepare(toOptions(o));
-      print(o.json, stats, () => JSON.stringify(stats, null, 2));
+      print(o.json, stats, () => summary(stats, o.out));
     });
+}
+
+function summary({ events, users, items, clock, badRows, parts, leftOut }: PrepareStats, out: string): string {
+  const n = (x: number): string => x.toLocaleString('en', { maximumFractionDigits: 0 });
+  const rows = partNames.flatMap((name) => {
+    const p = parts[name];
+    return p ? [[name, n(p.requests), n(p.candidates), n(p.positives), n(p.users), n(p.history.mean), n(p.history.median), n(p.history.max), `${(100 * p.unknownItems).toFixed(2)} %`]] : [];
+  });
+  return [
+    `${n(events)} events of ${n(users)} users and ${n(items)} items, ${clock === 'seconds' ? 'with times' : 'in order, without times'}${badRows > 0 ? `; ${n(badRows)} bad rows left out` : ''}`,
+    ...(leftOut.length > 0 ? [`columns left out, as nearly every row has a text of its own: ${leftOut.join(', ')}`] : []),
+    '', table([['', 'requests', 'candidates', 'positives', 'users', 'history mean', 'median', 'longest', 'items not in train'], ...rows]), '',
+    `written to ${out}; next: longer train --data ${join(out, 'train.parquet')} --schema ${join(out, 'schema.json')} --out model${parts.valid ? ` --valid ${join(out, 'valid.parquet')} --keep-best` : ''}`,
+  ].join('\n');
 }
 
 function labelRule(o: Options): PrepareOptions['label'] {

@@ -74,7 +74,7 @@ export function profileCommand(): Command {
       state.write('dense.decay', 0, decayMask(model.layout, run.train.groups));
       using plan = new Plan(step.spec, state, runtime);
       const encoded = [...makeWorld(world)].map((s) => encodeRequest(schema, s.request));
-      for await (const batch of batches(schema, encoded, { ...historyForm(run.model), maxEvents: Infinity, maxRequests: o.requests })) {
+      for await (const batch of batches(schema, encoded, { ...historyForm(run.model), maxEvents: Infinity, maxRequests: o.requests, maxCandidates: Infinity })) {
         const { sizes, arrays } = model.inputs(batch);
         for (const [name, rates] of rateInputs(step.rates, { dense: 1e-4, weightDecay: 0, sparse: 1e-4, update: 1, average: 0 })) arrays.set(name, rates);
         arrays.set('dropout.seed', Int32Array.of(1, 1));

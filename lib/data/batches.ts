@@ -1,13 +1,11 @@
 import type { EncodedRequest } from '../schema/encode.ts';
 import type { Schema } from '../schema/schema.ts';
 import { type Batch, type HistoryForm, packBatch } from './batch.ts';
+import { BatchFill, type BatchLimits } from './batch_limits.ts';
 import { Random } from './random.ts';
 import { turn } from './turns.ts';
 
-export interface BatchOptions extends HistoryForm {
-  /** A batch is full when another request would pass one of these. One request always fits. */
-  readonly maxEvents: number;
-  readonly maxRequests: number;
+export interface BatchOptions extends HistoryForm, BatchLimits {
   /** Requests among which the order is drawn; 0 or 1 keeps the order of the source. */
   readonly shuffleWindow?: number;
   readonly seed?: number;
@@ -59,24 +57,21 @@ async function* assemble(
   options: BatchOptions,
   skip: number,
 ): AsyncGenerator<Batch, void> {
+  const fill = new BatchFill(options, options.maxHistory);
   let held: EncodedRequest[] = [];
-  let events = 0;
   let number = 0;
   const flush = (): Batch | null => {
     const requests = held;
     held = [];
-    events = 0;
     return number++ < skip ? null : packBatch(schema, requests, options);
   };
   for await (const request of source) {
     await turn();
-    const n = Math.min(request.events, options.maxHistory);
-    if (held.length > 0 && (held.length >= options.maxRequests || events + n > options.maxEvents)) {
+    if (fill.add(request)) {
       const batch = flush();
       if (batch) yield batch;
     }
     held.push(request);
-    events += n;
   }
   if (held.length > 0) {
     const batch = flush();

@@ -2,6 +2,7 @@ import { type DuckDBDataChunk, DuckDBInstance, type DuckDBConnection, DuckDBList
 import { LongerError } from '../errors.ts';
 import { NumberLists } from '../schema/encode.ts';
 import type { Schema } from '../schema/schema.ts';
+import type { RequestSize } from './batch_limits.ts';
 import { inFlight } from './in_flight.ts';
 import { columnsToRead, mustExist, nested, type Row } from './rows.ts';
 
@@ -42,17 +43,17 @@ export async function parquetCount(path: string): Promise<number> {
   }
 }
 
-/** Lengths of a list column by row, 0 where there is no list. @throws LongerError ERR_DATA */
-export async function* parquetLengths(path: string, schema: Schema, column: string): AsyncGenerator<number> {
+/** Lengths of two list columns by row, 0 where there is no list. @throws LongerError ERR_DATA */
+export async function* parquetSizes(path: string, schema: Schema, columns: { readonly events: string; readonly candidates: string }): AsyncGenerator<RequestSize> {
   const connection = await connect(path);
   try {
     await promised(connection, path);
     columnsToRead(schema, (await columnsOf(connection, path)).columnNames, path);
-    const result = await inFlight(() => connection.stream(`SELECT coalesce(len(${name(column)}), 0)::INTEGER FROM ${table(path)}`));
+    const result = await inFlight(() => connection.stream(`SELECT ${[columns.events, columns.candidates].map((c) => `coalesce(len(${name(c)}), 0)::INTEGER`).join(', ')} FROM ${table(path)}`));
     const next = (): Promise<DuckDBDataChunk | null> => inFlight(() => result.fetchChunk());
     for (let chunk = await next(); chunk && chunk.rowCount > 0; chunk = await next()) {
-      const lengths = chunk.getColumnVector(0);
-      for (let i = 0; i < chunk.rowCount; ++i) yield lengths.getItem(i) as number;
+      const [events, candidates] = [chunk.getColumnVector(0), chunk.getColumnVector(1)];
+      for (let i = 0; i < chunk.rowCount; ++i) yield { events: events.getItem(i) as number, candidates: candidates.getItem(i) as number };
     }
   } catch (cause) {
     throw cause instanceof LongerError ? cause : new LongerError('ERR_DATA', `cannot be read: ${reason(cause)}`, { place: path, remedy: 'Write or copy it again', cause });

@@ -72,23 +72,23 @@ export async function prepare(options: PrepareOptions, pieces: Pieces = {}): Pro
 type Encoded = readonly [string, Encoding];
 
 function check(options: PrepareOptions): void {
-  const fail = (place: string, message: string): never => {
-    throw new LongerError('ERR_CONFIG', message, { place });
+  const fail = (place: string, message: string, remedy?: string): never => {
+    throw new LongerError('ERR_CONFIG', message, { place, ...(remedy === undefined ? {} : { remedy }) });
   };
   for (const [place, value, low] of [
     ['candidates', options.candidates ?? 16, 1], ['evaluationCandidates', options.evaluationCandidates ?? 1, 1],
     ['historyLength', options.historyLength ?? 1, 1], ['minHistory', options.minHistory ?? 0, 0], ['seed', options.seed ?? 1, 0],
   ] as const) if (!Number.isSafeInteger(value) || value < low) fail(place, `expected a whole number of at least ${low}, got ${value}`);
   const { split, label, columns, negatives } = options;
-  if (split.kind === 'time' && columns.time === undefined) fail('split', 'a split by time needs a time column; split by leave-last-fraction where the log has only an order');
+  if (split.kind === 'time' && columns.time === undefined) fail('split', 'a split by time needs a time column', 'Name it (--time, columns.time), or split by leave-last-fraction where the log has only an order');
   if (split.kind === 'time' && 'fractions' in split && (split.fractions.some((f) => !(f >= 0)) || Math.abs(split.fractions.reduce((a, b) => a + b) - 1) > 1e-6))
     fail('split.fractions', 'expected three parts that add up to 1');
   if (split.kind === 'time' && !('fractions' in split) && !(split.testFrom >= (split.validFrom ?? -Infinity))) fail('split.validFrom', 'valid must begin before test');
   if (split.kind !== 'time' && (!(split.valid >= 0) || !(split.test >= 0) || (split.kind === 'leave-last-fraction' && split.valid + split.test >= 1)))
     fail('split', 'valid and test must be positive and leave something to train on');
-  if (label.kind === 'value' && (columns.value === undefined || !Number.isFinite(label.atLeast))) fail('label', 'a label by value needs a value column and a finite threshold');
-  if (label.kind === 'action' && columns.action === undefined) fail('label', 'a label by action needs an action column');
-  if (label.kind === 'all' && negatives?.kind !== 'popularity') fail('label', 'with every event positive, negatives must be sampled');
+  if (label.kind === 'value' && (columns.value === undefined || !Number.isFinite(label.atLeast))) fail('label', 'a label by value needs a value column and a finite threshold', 'Name the column (--value, columns.value)');
+  if (label.kind === 'action' && columns.action === undefined) fail('label', 'a label by action needs an action column', 'Name it (--action, columns.action)');
+  if (label.kind === 'all' && negatives?.kind !== 'popularity') fail('label', 'with every event positive, negatives must be sampled', 'Sample them (--negatives), or say what is positive (--label-threshold, --label-actions)');
   if (negatives?.kind === 'popularity' && (!Number.isSafeInteger(negatives.perPositive) || negatives.perPositive < 1)) fail('negatives.perPositive', 'expected a whole number of at least 1');
 }
 

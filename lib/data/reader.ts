@@ -1,10 +1,11 @@
 import { LongerError } from '../errors.ts';
 import type { EncodedRequest } from '../schema/encode.ts';
 import type { Schema } from '../schema/schema.ts';
+import type { RequestSize } from './batch_limits.ts';
 import { readerOf } from './encoded_rows.ts';
-import { parquetCount, parquetLengths, parquetRows } from './parquet.ts';
+import { parquetCount, parquetRows, parquetSizes } from './parquet.ts';
 import { rowsFromThread } from './read_elsewhere.ts';
-import { historyColumn } from './rows.ts';
+import { sizeColumns } from './rows.ts';
 import { turn } from './turns.ts';
 
 export interface ReadOptions {
@@ -55,14 +56,14 @@ export class Dataset {
   }
 
   /**
-   * Events of each request in file order, as a plan of the batches needs them. A Parquet file is asked for the lengths of one column: bad rows
+   * Events and candidates of each request in file order, as a plan of the batches needs them. A Parquet file is asked for the lengths of two columns: bad rows
    * count too, and no other fault of a row is found. Other files are read as rows.
    * @throws LongerError ERR_DATA
    */
-  async *lengths(): AsyncGenerator<number> {
-    const column = historyColumn(this.schema);
-    if (this.#read === parquetRows && column !== undefined) yield* parquetLengths(this.path, this.schema, column);
-    else for await (const { events } of this) yield events;
+  async *sizes(): AsyncGenerator<RequestSize> {
+    const columns = sizeColumns(this.schema);
+    if (this.#read === parquetRows && columns !== undefined) yield* parquetSizes(this.path, this.schema, columns);
+    else yield* this;
   }
 
   /** Rows of the file, where it says so without being read (Parquet); undefined otherwise. */

@@ -24,9 +24,11 @@ function columnsOf(schema: Schema): { needed: string[]; others: string[] } {
   return { needed, others };
 }
 
-/** A list column with an entry for each event that every file of the schema has; undefined where all are optional. */
-export function historyColumn(schema: Schema): string | undefined {
-  return columnsOf(schema).needed.find((name) => name.startsWith('history.'));
+/** List columns with an entry for each event and each candidate that every file of the schema has; undefined where all of a side are optional. */
+export function sizeColumns(schema: Schema): { readonly events: string; readonly candidates: string } | undefined {
+  const { needed } = columnsOf(schema);
+  const [events, candidates] = ['history.', 'candidates.'].map((side) => needed.find((name) => name.startsWith(side)));
+  return events === undefined || candidates === undefined ? undefined : { events, candidates };
 }
 
 /**

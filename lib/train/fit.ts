@@ -1,4 +1,5 @@
 import type { Batch } from '../data/batch.ts';
+import { BatchFill, type RequestSize } from '../data/batch_limits.ts';
 import { batches } from '../data/batches.ts';
 import { Dataset } from '../data/reader.ts';
 import { historyForm } from '../model/config.ts';
@@ -47,27 +48,13 @@ async function* inGroups(made: AsyncIterable<Batch>, size: number): AsyncGenerat
   if (group.length > 0) yield group;
 }
 
-/** Steps that the epochs hold in all, from the lengths of the histories: what the schedule needs to know. */
+/** Steps that the epochs hold in all, from the sizes of the requests: what the schedule needs to know. */
 export async function countSteps(trainer: Trainer, source: Source): Promise<number> {
   const { epochs, batch, accumulate } = trainer.options;
-  const limit = trainer.model.config.maxHistory;
-  let packed = 0;
-  let requests = 0;
-  let events = 0;
-  for await (const length of source instanceof Dataset ? source.lengths() : lengthsOf(source)) {
-    const n = Math.min(length, limit);
-    if (requests > 0 && (requests >= batch.maxRequests || events + n > batch.maxEvents)) {
-      packed++;
-      requests = 0;
-      events = 0;
-    }
-    requests++;
-    events += n;
-  }
+  const fill = new BatchFill(batch, trainer.model.config.maxHistory);
+  let full = 0;
+  const sizes: AsyncIterable<RequestSize> | Iterable<RequestSize> = source instanceof Dataset ? source.sizes() : source;
+  for await (const size of sizes) if (fill.add(size)) full++;
   // Another order packs a little differently; the schedule only needs the size of it.
-  return Math.ceil(Math.ceil((packed + (requests > 0 ? 1 : 0)) / accumulate) * epochs);
-}
-
-async function* lengthsOf(source: Source): AsyncGenerator<number> {
-  for await (const { events } of source) yield events;
+  return Math.ceil(Math.ceil((full + (fill.empty ? 0 : 1)) / accumulate) * epochs);
 }

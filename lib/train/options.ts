@@ -1,3 +1,4 @@
+import type { BatchLimits } from '../data/batch_limits.ts';
 import type { DenseOptimizer, SparseOptimizer } from '../graph/ops/optimizers.ts';
 import type { Precision } from '../graph/passes/precision.ts';
 import type { RecomputePolicy } from '../graph/passes/recompute.ts';
@@ -13,8 +14,7 @@ export interface Schedule {
 
 export interface TrainOptions {
   readonly epochs: number;
-  /** Bounds of a batch. */
-  readonly batch: { readonly maxEvents: number; readonly maxRequests: number };
+  readonly batch: BatchLimits;
   readonly dense: DenseOptimizer & {
     readonly learningRate: number;
     readonly weightDecay: number;
@@ -47,7 +47,7 @@ export interface TrainOptions {
 
 export const trainDefaults: TrainOptions = {
   epochs: 1,
-  batch: { maxEvents: 16_384, maxRequests: 64 },
+  batch: { maxEvents: 16_384, maxRequests: 64, maxCandidates: 4096 },
   dense: { kind: 'adamw', learningRate: 1e-3, weightDecay: 0.01, fanInBase: 64, beta1: 0.9, beta2: 0.999, eps: 1e-8 },
   sparse: { kind: 'rowwise-adagrad', learningRate: 0.05, eps: 1e-8 },
   groups: [],

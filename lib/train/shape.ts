@@ -20,7 +20,7 @@ const group = object<ParameterGroup>({ match: text(), learningRate: number({ min
 
 export const trainShape = object<TrainOptions>({
   epochs: positive,
-  batch: object<TrainOptions['batch']>({ maxEvents: count, maxRequests: count }),
+  batch: object<TrainOptions['batch']>({ maxEvents: count, maxRequests: count, maxCandidates: count }),
   dense: variants<TrainOptions['dense']>('kind', {
     adamw: object<Dense<'adamw'>>({ kind: oneOf('adamw'), ...denseRates, beta1: beta, beta2: beta }),
     rmsprop: object<Dense<'rmsprop'>>({ kind: oneOf('rmsprop'), ...denseRates, alpha: share, momentum: share }),

@@ -320,11 +320,12 @@ export function addPredictions(metrics: MetricSet, batch: Batch, logits: Float32
   metrics.add(batch.encoded.map((e) => e.userKey), probabilities, truth, batch.columns.get('candidate.offsets') as Int32Array);
 }
 
-/** For a memory budget: how the arena of a step is measured, at the largest batch of one candidate a request. */
+/** For a memory budget: how the arena of a step is measured, at the largest batch that the limits let through. */
 export function budgetMeasure(model: ModelDescription, options: TrainOptions, runtime: Runtime): Pick<Parameters<typeof trainStep>[1], 'measure' | 'sizes'> {
   if (typeof options.recompute === 'string') return {};
-  const { maxEvents, maxRequests } = options.batch;
-  const sizes = model.sizesOf(Math.max(1, Math.min(maxRequests, Math.ceil(maxEvents / Math.max(1, model.config.maxHistory)))), model.config.maxHistory, 1);
+  const { maxEvents, maxRequests, maxCandidates } = options.batch;
+  const requests = Math.max(1, Math.min(maxRequests, Math.ceil(maxEvents / Math.max(1, model.config.maxHistory))));
+  const sizes = model.sizesOf(requests, model.config.maxHistory, Math.ceil(maxCandidates / requests));
   const stores = [...model.layout.stores(), ...trainStep(model, { ...options, recompute: 'none' }).stores];
   return {
     sizes,
