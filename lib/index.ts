@@ -7,6 +7,7 @@ export { type Batch, firstKept, type HistoryForm, packBatch } from './data/batch
 export { batches, type BatchOptions } from './data/batches.ts';
 export { Dataset, type ReadOptions } from './data/reader.ts';
 export { prepare } from './data/prepare.ts';
+export { Catalog, type CatalogRequest } from './data/catalog.ts';
 export { bestAuc, makeWorld, worldDefaults, type WorldOptions, worldSchema } from './data/world.ts';
 export { appendRefusal, type Reuse } from './model/append.ts';
 export { type BaselineConfig, historyForm, type LongerConfig, longerDefaults, type ModelConfig, type PresetName, presets, type QuerySelection } from './model/config.ts';

@@ -2,6 +2,7 @@ import { createWriteStream } from 'node:fs';
 import { once } from 'node:events';
 import { Command } from 'commander';
 import { LongerError } from '../errors.ts';
+import { Catalog } from '../data/catalog.ts';
 import { Dataset } from '../data/reader.ts';
 import type { EncodedRequest } from '../schema/encode.ts';
 import { Ranker } from '../rank/ranker.ts';
@@ -14,6 +15,7 @@ interface Options {
   readonly out: string;
   readonly threads?: number;
   readonly batch: number;
+  readonly catalog?: string;
   readonly skipBad?: boolean;
   readonly json?: boolean;
 }
@@ -26,10 +28,13 @@ export function scoreCommand(): Command {
     .requiredOption('--out <file>', 'JSON lines: id, and per task logits and probabilities of every candidate')
     .option('--threads <n>', 'threads (default: all CPUs)', wholeNumber)
     .option('--batch <n>', 'requests scored together', wholeNumber, 32)
+    .option('--catalog <dir>', "what 'longer prepare' made: the requests have the ids, columns and values of its log")
     .option('--skip-bad', 'write an "error" line for a bad request instead of stopping')
     .option('--json', 'print a summary as JSON')
     .action(async (options: Options) => {
       using ranker = await Ranker.open(options.model, options.threads === undefined ? {} : { threads: options.threads });
+      const catalog = options.catalog === undefined ? {} : { catalog: await Catalog.open(options.catalog) };
+      const data = new Dataset(options.requests, ranker.model.schema, { skipBad: options.skipBad ?? false, ...catalog });
       const out = createWriteStream(options.out);
       let held: (EncodedRequest | LongerError)[] = [];
       const sum = { requests: 0, candidates: 0 };
@@ -57,7 +62,6 @@ export function scoreCommand(): Command {
         }
         held = [];
       };
-      const data = new Dataset(options.requests, ranker.model.schema, { skipBad: options.skipBad ?? false });
       for await (const request of data.rows()) {
         held.push(request);
         if (held.length >= Math.max(1, options.batch)) await flush();

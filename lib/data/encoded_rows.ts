@@ -4,6 +4,7 @@ import { encodeRequest, type EncodedRequest } from '../schema/encode.ts';
 import type { RequestOf, Schema, SchemaSpec } from '../schema/schema.ts';
 import { nearest } from '../schema/suggest.ts';
 import { arrowRows } from './arrow.ts';
+import type { Catalog, CatalogRequest } from './catalog.ts';
 import { jsonlRows } from './jsonl.ts';
 import { parquetRows } from './parquet.ts';
 import type { Row } from './rows.ts';
@@ -39,9 +40,18 @@ export async function* encodedRows(path: string, schema: Schema): AsyncGenerator
   for await (const { row, place, count = 1 } of readerOf(path)(path, schema)) yield { row: row instanceof LongerError ? row : encoded(schema, row, place), count };
 }
 
+/** The same of requests in a catalog's terms, one a JSON line. */
+export async function* catalogRows(path: string, schema: Schema, catalog: Catalog): AsyncGenerator<EncodedRow> {
+  for await (const { row, place } of jsonlRows(path)) yield { row: row instanceof LongerError ? row : attempt(() => encodeRequest(schema, catalog.request(row as CatalogRequest, place) as never, place)), count: 1 };
+}
+
 function encoded(schema: Schema, row: unknown, place: string): EncodedRequest | LongerError {
+  return attempt(() => encodeRequest(schema, row as RequestOf<SchemaSpec>, place));
+}
+
+function attempt(encode: () => EncodedRequest): EncodedRequest | LongerError {
   try {
-    return encodeRequest(schema, row as RequestOf<SchemaSpec>, place);
+    return encode();
   } catch (error) {
     if (error instanceof LongerError) return error;
     throw error;

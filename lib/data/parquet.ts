@@ -62,6 +62,18 @@ export async function* parquetSizes(path: string, schema: Schema, columns: { rea
   }
 }
 
+/** A small table whole, by column. @throws LongerError ERR_DATA */
+export async function parquetTable(path: string): Promise<Record<string, unknown[]>> {
+  const connection = await connect(path);
+  try {
+    await promised(connection, path);
+    const read = await inFlight(() => connection.runAndReadAll(`SELECT * FROM ${table(path)}`));
+    return read.getColumnsObjectJS();
+  } finally {
+    connection.closeSync();
+  }
+}
+
 /** Rows of a Parquet file, some thousand at a time; only the columns that the schema reads. */
 export async function* parquetRows(path: string, schema: Schema): AsyncGenerator<Row> {
   const connection = await connect(path);

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { createWriteStream } from 'node:fs';
 import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
@@ -5,6 +6,7 @@ import { dirname, join, resolve, basename } from 'node:path';
 import { finished } from 'node:stream/promises';
 import { DuckDBInstance, type DuckDBConnection } from '@duckdb/node-api';
 import { LongerError } from '../errors.ts';
+import { cellEncoding, type CellEncoding, type CatalogFile, shortened } from './catalog_file.ts';
 import { describe, encode, encodeSide, joined, profile, profileValue, rows, tableName, tableSize, type Encoding } from './prepare_features.ts';
 import { partNames, type PartName, type PartStats, type PrepareOptions, type PrepareStats, type SplitRule } from './prepare_options.ts';
 import * as sql from './prepare_sql.ts';
@@ -21,7 +23,8 @@ export interface Pieces {
 
 /**
  * Turns an event log into request datasets: train.parquet, valid.parquet and test.parquet (parts without requests are
- * left out), schema.json, vocabulary.json and stats.json, in a directory that appears whole or not at all.
+ * left out), schema.json, stats.json and a catalog (catalog.json, vocabulary.json, users.parquet, items.parquet), in a directory that appears whole or not
+ * at all.
  *
  * A request is one user, one time and up to C candidates. Its time is that of its first event, and its history every
  * event of the user at a strictly earlier time: events of equal time never stand in each other's history, nor does
@@ -151,8 +154,8 @@ class Preparation {
       await this.#write(join(this.#directory, `${name}.parquet`), found, length, output);
     }
     if (parts.train === undefined) throw new LongerError('ERR_DATA', 'no request is left to train on', { place: o.events, remedy: 'Look at the split and at minHistory' });
-    await this.#writeJson('schema.json', await this.#schema(clock, user, item, event));
-    await this.#writeVocabulary();
+    const catalog = await this.#writeCatalog(clock, user, item, event);
+    await this.#writeJson('schema.json', await this.#schema(clock, user, item, event, catalog));
     const [counted] = await rows(this.#db, 'SELECT count(DISTINCT u) AS users, count(DISTINCT i) AS items FROM tokens');
     const stats: PrepareStats = {
       events, users: counted!['users'] as number, items: counted!['items'] as number,
@@ -177,7 +180,7 @@ class Preparation {
   }
 
   /** Widths of the tables are a starting point to edit: 32 for items, 16 for users and large categories, 8 for small ones. */
-  async #schema(clock: boolean, user: readonly Encoded[], item: readonly Encoded[], event: readonly Encoded[]) {
+  async #schema(clock: boolean, user: readonly Encoded[], item: readonly Encoded[], event: readonly Encoded[], catalog: string) {
     const tables: Record<string, TableSpec> = {
       user: { size: await tableSize(this.#db, 'codes_user'), width: 16 },
       item: { size: await tableSize(this.#db, 'codes_item'), width: 32 },
@@ -193,7 +196,7 @@ class Preparation {
     };
     return schemaFromJSON({
       version: 1, tables, user: features('user', user), event: { ...features('item', item), ...features(null, event) },
-      candidate: features('item', item), labels: { [this.#options.task ?? 'label']: { weight: 1 } }, time: clock,
+      candidate: features('item', item), labels: { [this.#options.task ?? 'label']: { weight: 1 } }, time: clock, catalog,
     });
   }
 
@@ -296,12 +299,29 @@ class Preparation {
     };
   }
 
-  async #writeJson(name: string, value: unknown): Promise<void> {
-    await writeFile(join(this.#directory, name), `${JSON.stringify(value, null, 2)}\n`);
+  async #writeJson(name: string, value: unknown): Promise<string> {
+    const text = `${JSON.stringify(value, null, 2)}\n`;
+    await writeFile(join(this.#directory, name), text);
+    return text;
+  }
+
+  /** What requests in the log's terms need: catalog.json, vocabulary.json and the side tables' features by key. @returns the fingerprint */
+  async #writeCatalog(clock: boolean, user: readonly Encoded[], item: readonly Encoded[], event: readonly Encoded[]): Promise<string> {
+    const { columns } = this.#options;
+    const side = (list: readonly Encoded[]): CellEncoding[] => list.map(([column, e]) => cellEncoding(column, e));
+    const file: CatalogFile = {
+      version: 1, columns: { user: columns.user, item: columns.item, time: clock ? columns.time! : null },
+      user: side(user), item: side(item), event: event.map(([, e]) => cellEncoding(e.name, e)),
+    };
+    for (const [name, list] of [['user', user], ['item', item]] as const)
+      if (list.length > 0) await this.#db.run(sql.copySide(`side_${name}`, join(this.#directory, `${name}s.parquet`)));
+    const hash = createHash('sha256').update(await this.#writeJson('catalog.json', file)).update('\0');
+    await this.#writeVocabulary((text) => hash.update(text));
+    return shortened(hash);
   }
 
   /** { table: [key of code 1, key of code 2, …] }, streamed: a vocabulary may be larger than a string can be. */
-  async #writeVocabulary(): Promise<void> {
+  async #writeVocabulary(told: (text: string) => void): Promise<void> {
     const out = createWriteStream(join(this.#directory, 'vocabulary.json'));
     const lines = async function* (this: Preparation): AsyncGenerator<string> {
       yield '{';
@@ -319,7 +339,10 @@ class Preparation {
       }
       yield '\n}\n';
     };
-    for await (const text of lines.call(this)) if (!out.write(text)) await once(out, 'drain');
+    for await (const text of lines.call(this)) {
+      told(text);
+      if (!out.write(text)) await once(out, 'drain');
+    }
     out.end();
     await finished(out);
   }

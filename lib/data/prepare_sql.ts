@@ -183,6 +183,9 @@ export function copyPlaces(from: number, to: number, path: string, length: numbe
 /** One file of the rows of several, in their order. */
 export const copyFiles = (files: readonly string[], path: string): string => `COPY (FROM read_parquet([${files.map(literal).join(', ')}])) ${asParquet(path)}`;
 
+/** The features of a side table by key. */
+export const copySide = (table: string, path: string): string => `COPY (FROM ${identifier(table)} ORDER BY key) ${asParquet(path)}`;
+
 /** One row: requests, candidates, positives, users, history mean, median and max. */
 export function partStatsSql(part: number, length: number): string {
   return `SELECT count(*) AS requests, coalesce(sum(len(labels)), 0) AS candidates, coalesce(sum(list_sum(labels)), 0) AS positives,

@@ -2,7 +2,9 @@ import { LongerError } from '../errors.ts';
 import type { EncodedRequest } from '../schema/encode.ts';
 import type { Schema } from '../schema/schema.ts';
 import type { RequestSize } from './batch_limits.ts';
-import { readerOf } from './encoded_rows.ts';
+import type { Catalog } from './catalog.ts';
+import { catalogRows, readerOf } from './encoded_rows.ts';
+import { jsonlRows } from './jsonl.ts';
 import { parquetCount, parquetRows, parquetSizes } from './parquet.ts';
 import { rowsFromThread } from './read_elsewhere.ts';
 import { sizeColumns } from './rows.ts';
@@ -11,6 +13,8 @@ import { turn } from './turns.ts';
 export interface ReadOptions {
   /** Bad rows are counted and left out instead of ending the run. */
   readonly skipBad?: boolean;
+  /** Rows are requests in the terms of its log (JSON lines). */
+  readonly catalog?: Catalog;
 }
 
 /**
@@ -26,13 +30,18 @@ export class Dataset {
   readonly bad: string[] = [];
   badCount = 0;
   readonly #read: ReturnType<typeof readerOf>;
+  readonly #catalog: Catalog | undefined;
 
-  /** @throws LongerError ERR_DATA for a file of another kind */
+  /** @throws LongerError ERR_DATA for a file of another kind, ERR_SCHEMA where the schema's codes are not the catalog's */
   constructor(path: string, schema: Schema, options: ReadOptions = {}) {
     this.#read = readerOf(path);
     this.path = path;
     this.schema = schema;
     this.skipBad = options.skipBad ?? false;
+    this.#catalog = options.catalog;
+    if (!this.#catalog) return;
+    this.#catalog.check(schema, path);
+    if (this.#read !== jsonlRows) throw new LongerError('ERR_DATA', "requests in a log's terms are read from JSON lines", { place: path, remedy: "Write them as .jsonl; a file that 'longer prepare' made needs no catalog" });
   }
 
   /** Requests in file order. @throws LongerError ERR_DATA naming file, row and feature */
@@ -42,7 +51,7 @@ export class Dataset {
 
   /** Requests in file order, with `skipBad` an error in the place of each bad row. @throws LongerError ERR_DATA without */
   async *rows(): AsyncGenerator<EncodedRequest | LongerError> {
-    for await (const { row, count } of rowsFromThread(this.path, this.schema)) {
+    for await (const { row, count } of this.#catalog ? catalogRows(this.path, this.schema, this.#catalog) : rowsFromThread(this.path, this.schema)) {
       await turn();
       if (!(row instanceof LongerError)) {
         yield row;

@@ -20,6 +20,7 @@ export const schemaShape = object<SchemaSpec>(
     user: features, context: features, event: features, candidate: features,
     labels: map(object<{ readonly weight?: number }>({ weight: number({ min: 0 }) }, ['weight'])),
     time: truth(),
+    catalog: text(),
   },
-  ['tables', 'user', 'context'],
+  ['tables', 'user', 'context', 'catalog'],
 );

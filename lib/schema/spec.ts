@@ -18,4 +18,6 @@ export interface SchemaSpec {
   readonly labels: Readonly<Record<string, { readonly weight?: number }>>;
   /** Events and requests carry a time in seconds. Without, a history has an order only. */
   readonly time: boolean;
+  /** Fingerprint of the catalog (`prepare`) that says what the codes of its tables mean; of no other use to a model. */
+  readonly catalog?: string;
 }

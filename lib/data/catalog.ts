@@ -1,0 +1,198 @@
+import { createHash } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { LongerError } from '../errors.ts';
+import type { Schema } from '../schema/schema.ts';
+import { nearest } from '../schema/suggest.ts';
+import { type CatalogFile, type CellEncoding, shortened } from './catalog_file.ts';
+import { setSeparator } from './prepare_features.ts';
+import { parquetTable } from './parquet.ts';
+import { Vocabulary } from './vocabulary.ts';
+
+type Cells = Readonly<Record<string, unknown>>;
+type Fail = (at: string, message: string, remedy?: string) => never;
+
+/** A side table: features by key. */
+interface Side {
+  /** Column of the log that holds the key. */
+  readonly key: string;
+  readonly feature: 'user' | 'item';
+  readonly encodings: readonly CellEncoding[];
+  readonly rows: ReadonlyMap<string, number>;
+  readonly columns: Readonly<Record<string, ArrayLike<unknown>>>;
+}
+
+type Sides = { readonly user: Side; readonly item: Side };
+
+/**
+ * A request in the terms of the log, with the names of its columns. A user or candidate is a key, or an object of the key and of side columns, which then
+ * stand in place of the side table's. What else the request has (`id`, `labels`, `userId`, `topK` …) passes through.
+ */
+export interface CatalogRequest {
+  readonly user?: unknown;
+  /** Seconds, or a timestamp (UTC where it names no zone). */
+  readonly time?: unknown;
+  /** Rows of the log without their user, oldest first. */
+  readonly history?: unknown;
+  readonly candidates?: unknown;
+  readonly [other: string]: unknown;
+}
+
+/**
+ * What `prepare` learned of a log: the codes of its users, items and categories, and the features of its side tables. It turns a request in the log's terms
+ * into one of the schema, as `prepare` did for the training data: keys become codes, side features are joined, values are put into buckets. A key that
+ * training lacks has code 0; one that the side table lacks has missing features.
+ */
+export class Catalog {
+  /** What a schema of the same `prepare` names as its catalog. */
+  readonly fingerprint: string;
+  readonly #file: CatalogFile;
+  readonly #vocabularies: ReadonlyMap<string, Vocabulary>;
+  readonly #sides: Sides;
+
+  private constructor(fingerprint: string, file: CatalogFile, vocabularies: ReadonlyMap<string, Vocabulary>, sides: Sides) {
+    this.fingerprint = fingerprint;
+    this.#file = file;
+    this.#vocabularies = vocabularies;
+    this.#sides = sides;
+  }
+
+  /** @param directory what `prepare` made @throws LongerError ERR_DATA for a directory that holds no whole catalog */
+  static async open(directory: string): Promise<Catalog> {
+    const read = (name: string): Promise<string> => readFile(join(directory, name), 'utf8').catch((cause: unknown) => {
+      throw new LongerError('ERR_DATA', `the catalog cannot be read: ${(cause as Error).message}`, { place: join(directory, name), remedy: "'longer prepare' writes one beside the data", cause });
+    });
+    const parse = <T>(name: string, text: string): T => {
+      try {
+        return JSON.parse(text) as T;
+      } catch (cause) {
+        throw new LongerError('ERR_DATA', `not valid JSON: ${(cause as Error).message}`, { place: join(directory, name), remedy: 'Copy it again', cause });
+      }
+    };
+    const [text, words] = [await read('catalog.json'), await read('vocabulary.json')];
+    const file = parse<CatalogFile>('catalog.json', text);
+    const vocabularies = new Map(Object.entries(parse<Record<string, string[]>>('vocabulary.json', words)).map(([name, keys]) => [name, new Vocabulary(keys)]));
+    const side = async (feature: 'user' | 'item'): Promise<Side> => {
+      const columns = file[feature].length > 0 ? await parquetTable(join(directory, `${feature}s.parquet`)) : { key: [] };
+      return { key: file.columns[feature], feature, encodings: file[feature], columns, rows: new Map(Array.from(columns['key']!, (key, i) => [String(key), i])) };
+    };
+    return new Catalog(shortened(createHash('sha256').update(text).update('\0').update(words)), file, vocabularies, { user: await side('user'), item: await side('item') });
+  }
+
+  /** @throws LongerError ERR_SCHEMA where a schema's codes are not this catalog's */
+  check(schema: Schema, place: string): void {
+    if (schema.spec.catalog === this.fingerprint) return;
+    throw new LongerError('ERR_SCHEMA', schema.spec.catalog === undefined ? "the model's schema names no catalog" : "the model was trained on data of another catalog, whose codes are others", {
+      place, remedy: "Give the directory that 'longer prepare' made for the model's training data, and train with its schema.json",
+    });
+  }
+
+  /**
+   * A request of the schema, not yet checked against it.
+   * @throws LongerError ERR_DATA naming the place and the column
+   */
+  request(raw: CatalogRequest, place = 'request'): Record<string, unknown> {
+    const fail = failAt(place);
+    if (typeof raw !== 'object' || raw === null || Array.isArray(raw)) throw new LongerError('ERR_DATA', 'expected a request', { place });
+    const { user, time, history, candidates, ...rest } = raw;
+    const list = (name: string, value: unknown): readonly unknown[] => (Array.isArray(value) ? value : fail(name, 'expected a list'));
+    const request: Record<string, unknown> = { ...rest };
+    if (user !== undefined) {
+      const row = this.#row(this.#sides.user, user, 'user', fail);
+      request['user'] = row.features;
+      request['userKey'] ??= row.key;
+    }
+    if (time !== undefined) request['time'] = seconds(time, 'time', fail);
+    if (history !== undefined) request['history'] = list('history', history).map((e, i) => this.#event(e, `history[${i}]`, fail));
+    if (candidates !== undefined) request['candidates'] = list('candidates', candidates).map((c, i) => this.#row(this.#sides.item, c, `candidates[${i}]`, fail).features);
+    return request;
+  }
+
+  /** Events of a history in the log's terms as those of the schema. @throws LongerError ERR_DATA naming event and column */
+  events(raw: unknown): Record<string, unknown>[] {
+    const fail: Fail = (place, message, remedy) => {
+      throw new LongerError('ERR_DATA', message, { place, ...(remedy === undefined ? {} : { remedy }) });
+    };
+    if (!Array.isArray(raw)) return fail('events', 'expected a list of events');
+    return raw.map((e, i) => this.#event(e, `events[${i}]`, fail));
+  }
+
+  #event(raw: unknown, at: string, fail: Fail): Record<string, unknown> {
+    const { columns, event } = this.#file;
+    if (typeof raw !== 'object' || raw === null || Array.isArray(raw)) return fail(at, `expected a row of the log: ${[columns.item, columns.time, ...event.map((e) => e.column)].filter((c) => c !== null).join(', ')}`);
+    const of = event.map((e) => e.column);
+    const own = new Set([...of, ...(columns.time === null ? [] : [columns.time])]);
+    const ofItem = Object.fromEntries(Object.entries(raw).filter(([column]) => !own.has(column)));
+    const { features } = this.#row(this.#sides.item, ofItem, at, fail, [...own]);
+    for (const e of event) features[e.feature] = this.#cell(e, (raw as Cells)[e.column], `${at}.${e.column}`, fail);
+    if (columns.time !== null) features['time'] = seconds((raw as Cells)[columns.time], `${at}.${columns.time}`, fail);
+    return features;
+  }
+
+  /** @param others columns that an object may have and are read elsewhere */
+  #row({ key: name, feature, encodings, rows, columns }: Side, raw: unknown, at: string, fail: Fail, others: readonly string[] = []): { readonly key: string; readonly features: Record<string, unknown> } {
+    const given = typeof raw === 'object' && raw !== null && !Array.isArray(raw) ? (raw as Cells) : undefined;
+    const key = keyOf(given ? given[name] : raw, given ? `${at}.${name}` : at, fail);
+    for (const column of given ? Object.keys(given) : []) {
+      if (column === name || encodings.some((e) => e.column === column)) continue;
+      const known = [name, ...encodings.map((e) => e.column), ...others];
+      const guess = nearest(column, known);
+      fail(`${at}.${column}`, `unknown column${guess === undefined ? '' : `; did you mean '${guess}'?`}`, `Known: ${known.join(', ')}`);
+    }
+    const row = rows.get(key);
+    const features: Record<string, unknown> = { [feature]: this.#vocabularies.get(feature)!.code(key) };
+    for (const e of encodings) {
+      const written = given !== undefined && Object.hasOwn(given, e.column);
+      features[e.feature] = written || row === undefined ? this.#cell(e, written ? given[e.column] : undefined, `${at}.${e.column}`, fail) : columns[e.column]![row];
+    }
+    return { key, features };
+  }
+
+  /** As `encode` of prepare does it in SQL. */
+  #cell(e: CellEncoding, value: unknown, at: string, fail: Fail): unknown {
+    const missing = value === undefined || value === null || value === '';
+    const number = (): number => {
+      const n = typeof value === 'boolean' || Array.isArray(value) ? NaN : Number(value);
+      return Number.isNaN(n) ? fail(at, `expected a number, got ${show(value)}`) : n;
+    };
+    switch (e.kind) {
+      case 'number':
+        return Math.fround(missing ? e.mean : number());
+      case 'bucket': {
+        if (missing) return 0;
+        const n = number();
+        return 1 + e.boundaries.filter((b) => n >= b).length;
+      }
+      case 'category':
+        return missing ? 0 : this.#vocabularies.get(e.table)!.code(keyOf(value, at, fail));
+      case 'set': {
+        const words = this.#vocabularies.get(e.table)!;
+        const members = missing ? [] : Array.isArray(value) ? value.map((v) => keyOf(v, at, fail)) : keyOf(value, at, fail).split(setSeparator);
+        return [...new Set(members.map((m) => words.code(m)))].filter((code) => code > 0).sort((a, b) => a - b);
+      }
+    }
+  }
+}
+
+const failAt = (place: string): Fail => (at, message, remedy) => {
+  throw new LongerError('ERR_DATA', message, { place: `${place}: ${at}`, ...(remedy === undefined ? {} : { remedy }) });
+};
+
+const show = (value: unknown): string => (typeof value === 'string' ? `'${value.slice(0, 40)}'` : String(value).slice(0, 40));
+
+function keyOf(value: unknown, at: string, fail: Fail): string {
+  if (typeof value === 'string' && value !== '') return value;
+  if (typeof value === 'bigint' || typeof value === 'boolean' || (typeof value === 'number' && Number.isFinite(value))) return String(value);
+  return fail(at, value === undefined || value === null || value === '' ? 'is missing' : `expected a text or a number, got ${show(value)}`);
+}
+
+/** Seconds, from a number or a timestamp as prepare reads them. */
+function seconds(value: unknown, at: string, fail: Fail): number {
+  if (value === undefined || value === null || value === '') return fail(at, 'is missing');
+  if (value instanceof Date) return value.getTime() / 1000;
+  const n = typeof value === 'boolean' ? NaN : Number(value);
+  if (!Number.isNaN(n)) return n;
+  const text = String(value).trim().replace(' ', 'T');
+  const parsed = Date.parse(/[zZ]|[+-]\d\d(:?\d\d)?$/.test(text.slice(10)) ? text : `${text}${text.length > 10 ? 'Z' : ''}`);
+  return Number.isNaN(parsed) ? fail(at, `expected seconds or a timestamp, got ${show(value)}`) : parsed / 1000;
+}

@@ -1,0 +1,31 @@
+import type { Hash } from 'node:crypto';
+import { type Encoding, tableName } from './prepare_features.ts';
+
+/** How a cell of a log or side table becomes a feature. `table` names a vocabulary: codes 1, 2, …, 0 for what it lacks. */
+export type CellEncoding = { readonly column: string; readonly feature: string } & (
+  | { readonly kind: 'category' | 'set'; readonly table: string }
+  | { readonly kind: 'number'; readonly mean: number }
+  | { readonly kind: 'bucket'; readonly boundaries: readonly number[] }
+);
+
+/** catalog.json: the log's columns, and how each becomes a feature. */
+export interface CatalogFile {
+  readonly version: 1;
+  /** Columns of the log; time is null where it has an order only. */
+  readonly columns: { readonly user: string; readonly item: string; readonly time: string | null };
+  /** Columns of the side tables. */
+  readonly user: readonly CellEncoding[];
+  readonly item: readonly CellEncoding[];
+  /** More columns of the log's events. */
+  readonly event: readonly CellEncoding[];
+}
+
+/** The fingerprint of a catalog, from the SHA-256 of catalog.json, a zero byte and vocabulary.json, which decide what every code means. */
+export const shortened = (hash: Hash): string => hash.digest('hex').slice(0, 32);
+
+/** The encoding of a column as the file has it. */
+export function cellEncoding(column: string, e: Encoding): CellEncoding {
+  const at = { column, feature: e.name };
+  if (e.kind === 'number') return { ...at, kind: e.kind, mean: e.mean };
+  return e.kind === 'bucket' ? { ...at, kind: e.kind, boundaries: e.boundaries } : { ...at, kind: e.kind, table: tableName(e.codes) };
+}

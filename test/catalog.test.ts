@@ -1,0 +1,112 @@
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import t from 'tap';
+import { Catalog } from '../lib/data/catalog.ts';
+import { prepare, type PrepareOptions } from '../lib/data/prepare.ts';
+import { Random } from '../lib/data/random.ts';
+import { Dataset } from '../lib/data/reader.ts';
+import { encodeRequest, type EncodedRequest } from '../lib/schema/encode.ts';
+import { schemaFromJSON, type Schema } from '../lib/schema/schema.ts';
+
+interface Event { user: string; film: string; at: number; rating: number; how: string; watched: number | '' }
+const rng = new Random(5, 1);
+const films = Array.from({ length: 40 }, (_, i) => ({ film: `f${i}`, kinds: ['a|b', 'b', '', 'c|a'][i % 4]!, year: i % 7 === 0 ? '' : 1950 + i, length: (i * 37) % 11 ? i * 1.37 + 0.1 : '' }));
+const people = Array.from({ length: 12 }, (_, i) => ({ user: `u${i}`, age: 20 + (i % 5), town: i % 3 ? 'x y' : '' }));
+// The last film and user have no row in a side table, and u13's events all come late: training knows neither.
+const log: Event[] = Array.from({ length: 700 }, (_, i) => ({
+  user: i > 650 && i % 9 === 0 ? 'u13' : `u${rng.below(13)}`, film: i > 640 && i % 8 === 0 ? 'f99' : `f${rng.below(41)}`, at: 1000 + i * 10 + rng.below(9),
+  rating: 1 + rng.below(5), how: ['tv', 'web', 'disc'][rng.below(3)]!, watched: rng.below(6) === 0 ? '' : rng.below(1000) / 7,
+}));
+const csv = (rows: readonly object[]): string => `${Object.keys(rows[0]!).join(',')}\n${rows.map((r) => Object.values(r).join(',')).join('\n')}\n`;
+
+async function prepared(dir: string, over: Partial<PrepareOptions> = {}): Promise<{ out: string; schema: Schema; catalog: Catalog }> {
+  for (const [name, rows] of Object.entries({ log, films, people })) await writeFile(join(dir, `${name}.csv`), csv(rows));
+  const out = join(dir, 'data');
+  await prepare({
+    events: join(dir, 'log.csv'), users: join(dir, 'people.csv'), items: join(dir, 'films.csv'), itemFeatures: ['kinds', 'year', 'length'], output: out,
+    columns: { user: 'user', item: 'film', time: 'at', value: 'rating', action: 'how' }, eventFeatures: ['watched'],
+    label: { kind: 'value', atLeast: 4 }, split: { kind: 'time', fractions: [0.8, 0, 0.2] }, candidates: 3, historyLength: 30, overwrite: true, ...over,
+  });
+  return { out, schema: schemaFromJSON(JSON.parse(await readFile(join(out, 'schema.json'), 'utf8')) as never), catalog: await Catalog.open(out) };
+}
+
+/** A row of the file as somebody would ask for it who has only the log. */
+function asked(row: EncodedRequest): { user: string; time: number; history: object[]; candidates: unknown[]; labels: object } {
+  const mine = log.filter((e) => e.user === row.userKey).sort((a, b) => a.at - b.at);
+  const first = Number(row.id!.split(':')[1]) - 1;
+  const past = mine.filter((e) => e.at < row.time).slice(-30).map(({ user: _, ...event }) => event);
+  const own = mine.slice(first, first + row.candidates);
+  return { user: row.userKey, time: row.time, history: past, candidates: own.map((e) => e.film), labels: { label: own.map((e) => Number(e.rating >= 4)) } };
+}
+
+await t.test('requests in the terms of the log are, bit for bit, what prepare made of it', async (t) => {
+  const { out, schema, catalog } = await prepared(t.testdir());
+  let rows = 0;
+  const unknown = { user: 0, item: 0 };
+  for (const part of ['train', 'test'])
+    for await (const row of new Dataset(join(out, `${part}.parquet`), schema)) {
+      rows++;
+      const request = catalog.request({ id: row.id, ...asked(row) });
+      t.strictSame(encodeRequest(schema, request as never), { ...row, historyStart: 0 }, `${part} ${row.id}`);
+      unknown.user += Number(row.user.ids.get('user')![0] === 0);
+      unknown.item += row.candidate.ids.get('item')!.filter((code) => code === 0).length;
+    }
+  t.ok(rows > 150 && unknown.user > 0 && unknown.item > 0, `${rows} rows, ${unknown.user} unknown users, ${unknown.item} unknown films`);
+});
+
+await t.test('a log in order only has no times', async (t) => {
+  const { schema, catalog } = await prepared(t.testdir(), { columns: { user: 'user', item: 'film', seq: 'at', value: 'rating' }, eventFeatures: [], split: { kind: 'leave-last-n', valid: 0, test: 2 } });
+  const request = catalog.request({ user: 'u1', history: [{ film: 'f1', rating: 5 }], candidates: ['f2'] });
+  t.equal(encodeRequest(schema, request as never).events, 1);
+  t.throws(() => catalog.request({ user: 'u1', history: [{ film: 'f1', rating: 5, at: 3 }], candidates: ['f2'] }), { code: 'ERR_DATA', place: 'request: history[0].at', message: /unknown column/ });
+});
+
+await t.test('columns that come with a key stand in place of the side table\'s, times may be texts', async (t) => {
+  const { schema, catalog } = await prepared(t.testdir());
+  const of = (candidate: unknown): EncodedRequest => encodeRequest(schema, catalog.request({ user: { user: 'u1', age: 24 }, time: '1970-01-01 01:00:00', history: [], candidates: [candidate] }) as never);
+  t.equal(of('f1').time, 3600);
+  t.strictSame(of({ film: 'f1' }), of('f1'));
+  const known = of('f3');
+  const written = of({ film: 'new', kinds: 'a|c', year: 1953, length: films[3]!.length });
+  t.equal(written.candidate.ids.get('item')![0], 0);
+  for (const feature of ['kinds', 'year']) t.strictSame(written.candidate.ids.get(feature), known.candidate.ids.get(feature), feature);
+  t.strictSame(written.candidate.numeric, known.candidate.numeric);
+  t.strictSame(of({ film: 'f3', kinds: ['c', 'a', 'c', 'never'] }).candidate.ids.get('kinds'), known.candidate.ids.get('kinds'));
+});
+
+await t.test('what a request lacks or should not have is named', async (t) => {
+  const { schema, catalog } = await prepared(t.testdir());
+  const event = { film: 'f1', at: 5, rating: 3, how: 'tv', watched: 1 };
+  const good = { user: 'u1', time: 9, history: [event], candidates: ['f1'] };
+  for (const [raw, place, message] of [
+    [{ ...good, history: [event, { ...event, film: null }] }, 'x:1: history[1].film', /is missing/],
+    [{ ...good, history: [{ ...event, at: 'soon' }] }, 'x:1: history[0].at', /expected seconds or a timestamp, got 'soon'/],
+    [{ ...good, history: [{ ...event, ratnig: 4 }] }, 'x:1: history[0].ratnig', /did you mean 'rating'.*Known: film, kinds/],
+    [{ ...good, history: [{ ...event, watched: 'long' }] }, 'x:1: history[0].watched', /expected a number/],
+    [{ ...good, history: ['f1'] }, 'x:1: history[0]', /expected a row of the log: film, at, rating, how, watched/],
+    [{ ...good, candidates: [['f1']] }, 'x:1: candidates[0]', /expected a text or a number/],
+    [{ ...good, candidates: [{ film: 'f1', yaer: 1 }] }, 'x:1: candidates[0].yaer', /did you mean 'year'/],
+    [{ ...good, candidates: 'f1' }, 'x:1: candidates', /expected a list/],
+    [{ ...good, user: {} }, 'x:1: user.user', /is missing/],
+    [[], 'x:1', /expected a request/],
+  ] as const) t.throws(() => catalog.request(raw as never, 'x:1'), { code: 'ERR_DATA', place, message }, place);
+  t.throws(() => catalog.events([event, 3]), { code: 'ERR_DATA', place: 'events[1]' });
+  t.throws(() => encodeRequest(schema, catalog.request({ time: 3, candidates: [] }) as never), { code: 'ERR_DATA', place: 'request: user' }, 'what the schema asks for');
+});
+
+await t.test('codes of another catalog are refused, and so is half a catalog', async (t) => {
+  const { out, schema, catalog } = await prepared(t.testdir());
+  catalog.check(schema, 'model');
+  const { catalog: fingerprint, ...bare } = schema.toJSON() as unknown as Record<string, unknown>;
+  t.equal(fingerprint, catalog.fingerprint);
+  t.throws(() => { catalog.check(schemaFromJSON(bare as never), 'model'); }, { code: 'ERR_SCHEMA', place: 'model', message: /names no catalog/ });
+  const words = await readFile(join(out, 'vocabulary.json'), 'utf8');
+  await writeFile(join(out, 'vocabulary.json'), words.replace('"f1"', '"f1x"'));
+  const changed = await Catalog.open(out);
+  t.throws(() => { changed.check(schema, 'model'); }, { code: 'ERR_SCHEMA', message: /another catalog/ });
+  t.throws(() => new Dataset('x.jsonl', schema, { catalog: changed }), { code: 'ERR_SCHEMA' });
+  t.throws(() => new Dataset('x.parquet', schema, { catalog }), { code: 'ERR_DATA', message: /JSON lines/ });
+  await writeFile(join(out, 'vocabulary.json'), words.slice(0, 100));
+  await t.rejects(Catalog.open(out), { code: 'ERR_DATA', place: join(out, 'vocabulary.json') });
+  await t.rejects(Catalog.open(join(out, 'no')), { code: 'ERR_DATA', message: /longer prepare/ });
+});
