@@ -1,12 +1,21 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import t from 'tap';
+import t, { type Test } from 'tap';
 import { Catalog } from '../lib/data/catalog.ts';
 import { prepare, type PrepareOptions } from '../lib/data/prepare.ts';
 import { Random } from '../lib/data/random.ts';
 import { Dataset } from '../lib/data/reader.ts';
 import { encodeRequest, type EncodedRequest } from '../lib/schema/encode.ts';
 import { schemaFromJSON, type Schema } from '../lib/schema/schema.ts';
+import { ModelDescription } from '../lib/model/model.ts';
+import { Runtime } from '../lib/native/plan.ts';
+import { MemoryHistoryStore } from '../lib/serve/history_store.ts';
+import { rankServer } from '../lib/serve/http_server.ts';
+import { RankService } from '../lib/serve/rank_service.ts';
+import { trainDefaults } from '../lib/train/options.ts';
+import { Trainer } from '../lib/train/trainer.ts';
+import { longer } from './command.ts';
+import { tiny } from './helpers.ts';
 
 interface Event { user: string; film: string; at: number; rating: number; how: string; watched: number | '' }
 const rng = new Random(5, 1);
@@ -34,7 +43,7 @@ async function prepared(dir: string, over: Partial<PrepareOptions> = {}): Promis
 function asked(row: EncodedRequest): { user: string; time: number; history: object[]; candidates: unknown[]; labels: object } {
   const mine = log.filter((e) => e.user === row.userKey).sort((a, b) => a.at - b.at);
   const first = Number(row.id!.split(':')[1]) - 1;
-  const past = mine.filter((e) => e.at < row.time).slice(-30).map(({ user: _, ...event }) => event);
+  const past = mine.filter((e) => e.at < row.time).slice(-30).map((e) => Object.fromEntries(Object.entries(e).filter(([column]) => column !== 'user')));
   const own = mine.slice(first, first + row.candidates);
   return { user: row.userKey, time: row.time, history: past, candidates: own.map((e) => e.film), labels: { label: own.map((e) => Number(e.rating >= 4)) } };
 }
@@ -109,4 +118,68 @@ await t.test('codes of another catalog are refused, and so is half a catalog', a
   await writeFile(join(out, 'vocabulary.json'), words.slice(0, 100));
   await t.rejects(Catalog.open(out), { code: 'ERR_DATA', place: join(out, 'vocabulary.json') });
   await t.rejects(Catalog.open(join(out, 'no')), { code: 'ERR_DATA', message: /longer prepare/ });
+});
+
+/** A model of the log in `dir`/model. */
+async function modelOf(dir: string, schema: Schema): Promise<string> {
+  using runtime = new Runtime({ threads: 1 });
+  using trainer = new Trainer(new ModelDescription(schema, { ...tiny, maxHistory: 30 }), trainDefaults, runtime);
+  await trainer.save(join(dir, 'model'), {});
+  return join(dir, 'model');
+}
+
+await t.test('longer score takes requests in the terms of the log', async (t) => {
+  const dir = t.testdir();
+  const { out, schema } = await prepared(dir);
+  const model = await modelOf(dir, schema);
+  const rows: object[] = [];
+  for await (const row of new Dataset(join(out, 'test.parquet'), schema)) rows.push({ id: row.id, ...asked(row) });
+  await writeFile(join(dir, 'raw.jsonl'), rows.map((r) => `${JSON.stringify(r)}\n`).join(''));
+  const scores = async (requests: string, ...more: string[]): Promise<string> => {
+    const run = longer('score', '--model', model, '--requests', requests, '--out', join(dir, 'scores.jsonl'), ...more);
+    t.equal(run.status, 0, run.stderr);
+    return readFile(join(dir, 'scores.jsonl'), 'utf8');
+  };
+  t.equal(await scores(join(dir, 'raw.jsonl'), '--catalog', out), await scores(join(out, 'test.parquet')));
+  await writeFile(join(dir, 'bad.jsonl'), `${JSON.stringify({ ...rows[0], candidates: [{ flim: 'f1' }] })}\n`);
+  const bad = longer('score', '--model', model, '--requests', join(dir, 'bad.jsonl'), '--out', join(dir, 'none.jsonl'), '--catalog', out);
+  t.equal(bad.status, 1);
+  t.match(bad.stderr, /bad\.jsonl:1: candidates\[0\]\.film: is missing/);
+});
+
+async function served(t: Test): Promise<{ url: string; service: RankService; out: string; schema: Schema; catalog: Catalog }> {
+  const dir = t.testdir();
+  const { out, schema, catalog } = await prepared(dir);
+  const service = await RankService.open(await modelOf(dir, schema), { timeout: 600_000 }, { threads: 1, histories: (s) => new MemoryHistoryStore(s) });
+  const app = await rankServer({ service, catalog });
+  t.teardown(async () => {
+    await app.close();
+    await service.close();
+  });
+  return { url: await app.listen({ port: 0, host: '127.0.0.1' }), service, out, schema, catalog };
+}
+
+await t.test('the service takes requests and events in the terms of the log', async (t) => {
+  const { url, service, out, schema, catalog } = await served(t);
+  const send = async (method: string, path: string, body: object): Promise<{ status: number; body: Record<string, unknown> }> => {
+    const reply = await fetch(`${url}${path}`, { method, body: JSON.stringify(body), headers: { 'content-type': 'application/json' } });
+    return { status: reply.status, body: (await reply.json()) as Record<string, unknown> };
+  };
+  for await (const row of new Dataset(join(out, 'test.parquet'), schema)) {
+    const { user, time, history, candidates } = asked(row);
+    const rest = { user, time, candidates };
+    const wanted = await service.rank(catalog.request({ ...rest, history }) as never);
+    const given = await send('POST', '/v1/rank', { ...rest, history });
+    t.strictSame(given.body['logits'], { label: [...wanted.logits['label']!] }, row.id!);
+    t.equal((await send('PUT', `/v1/histories/${row.userKey}`, { events: history })).status, 200);
+    const stored = await send('POST', '/v1/rank', { ...rest, userId: row.userKey, topK: 1 });
+    t.strictSame([stored.body['logits'], stored.body['cache']], [{ label: [wanted.logits['label']![0]] }, 'hit'], `${row.userKey}: a stored history`);
+  }
+  t.match(await send('POST', '/v1/rank', { user: 'u1', time: 5, history: [], candidates: ['f1', { film: 3, yaer: 4 }] }), { status: 400, body: { error: { code: 'ERR_DATA', field: 'candidates[1].yaer' } } });
+  t.match(await send('POST', '/v1/histories/u1', { events: [{ at: 5 }] }), { status: 400, body: { error: { field: 'events[0].film' } } });
+  const api = JSON.stringify(await (await fetch(`${url}/openapi.json`)).json());
+  for (const column of ['film', 'kinds', 'watched', 'town']) t.ok(api.includes(`"${column}"`), column);
+  const bare = Object.fromEntries(Object.entries(schema.toJSON()).filter(([key]) => key !== 'catalog'));
+  const other = { ...service, schema: schemaFromJSON(bare as never), model: { name: 'm' } };
+  await t.rejects(rankServer({ service: other as never, catalog }), { code: 'ERR_SCHEMA', place: 'm' });
 });

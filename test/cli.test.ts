@@ -1,17 +1,14 @@
-import { spawn, spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
+import { args, env, longer, root } from './command.ts';
 import { asRequest, flatRequests, writeJsonl } from './data_files.ts';
 import { richSchema, tiny } from './helpers.ts';
 
 t.setTimeout(240_000);
-const root = join(import.meta.dirname, '..');
-const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => name !== 'NODE_OPTIONS')); // tap's own loader
-const args = (...command: string[]): string[] => ['--import', 'tsx', join(root, 'lib', 'cli', 'main.ts'), ...command];
-const longer = (...command: string[]) => spawnSync(process.execPath, args(...command), { cwd: root, encoding: 'utf8', env });
 
 t.test('exit codes and hints', (t) => {
   const cases: readonly (readonly [string[], number, RegExp])[] = [

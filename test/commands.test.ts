@@ -4,17 +4,16 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { commands } from '../lib/cli/commands.ts';
+import { args as commandLine, env, root } from './command.ts';
 import { flatRequests, writeJsonl } from './data_files.ts';
 import { richSchema, tiny } from './helpers.ts';
 
 t.setTimeout(280_000);
-const root = join(import.meta.dirname, '..');
-const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => name !== 'NODE_OPTIONS')); // tap's own loader
 
 interface Ran { readonly code: number | null; readonly out: string; readonly err: string }
 
 async function longer(...args: string[]): Promise<Ran> {
-  const child = spawn(process.execPath, ['--import', 'tsx', join(root, 'lib', 'cli', 'main.ts'), ...args], { cwd: root, env, stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(process.execPath, commandLine(...args), { cwd: root, env, stdio: ['ignore', 'pipe', 'pipe'] });
   let [out, err] = ['', ''];
   child.stdout.on('data', (data: Buffer) => { out += String(data); });
   child.stderr.on('data', (data: Buffer) => { err += String(data); });

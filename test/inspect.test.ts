@@ -1,4 +1,3 @@
-import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import t from 'tap';
 import { type Cost, costOf } from '../lib/cli/cost.ts';
@@ -8,6 +7,7 @@ import { Runtime } from '../lib/native/plan.ts';
 import { Ranker } from '../lib/rank/ranker.ts';
 import { trainDefaults } from '../lib/train/options.ts';
 import { Trainer } from '../lib/train/trainer.ts';
+import { longer } from './command.ts';
 import { models, requests, richSchema, tiny } from './helpers.ts';
 
 const runtime = new Runtime({ threads: 1 });
@@ -48,15 +48,14 @@ t.test('a scope is named once in the path of an operation', (t) => {
 });
 
 t.test('inspect takes a preset, a config file or a checkpoint', (t) => {
-  const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => name !== 'NODE_OPTIONS')); // tap's own loader
-  const longer = (...args: string[]) => spawnSync(process.execPath, ['--import', 'tsx', join(import.meta.dirname, '..', 'lib', 'cli', 'main.ts'), 'inspect', ...args], { encoding: 'utf8', env });
+  const inspect = (...args: string[]) => longer('inspect', ...args);
   const directory = t.testdir({ 'config.json': JSON.stringify({ model: tiny, train: { precision: 'bf16' } }) });
-  const run = longer('--config', join(directory, 'config.json'), '--requests', '4', '--json');
+  const run = inspect('--config', join(directory, 'config.json'), '--requests', '4', '--json');
   t.equal(run.status, 0, run.stderr);
   const cost = JSON.parse(run.stdout) as Cost & { kind: string; precision: string; history: number };
   t.match(cost, { kind: 'longer', precision: 'bf16', history: tiny.maxHistory });
   t.ok(cost.memory.step > 0 && cost.parameters > 0);
-  const graph = longer('--model', 'din', '--dot');
+  const graph = inspect('--model', 'din', '--dot');
   t.equal(graph.status, 0, graph.stderr);
   t.match(graph.stdout, /^digraph longer \{/);
   for (const [args, message] of [
@@ -64,7 +63,7 @@ t.test('inspect takes a preset, a config file or a checkpoint', (t) => {
     [['--model', directory, '--config', 'x'], /no checkpoint here|leave out --config/],
     [['--model', 'longer', '--graph', 'svg'], /Allowed choices are text, dot/],
   ] as const) {
-    const r = longer(...args);
+    const r = inspect(...args);
     t.ok(r.status === 2 || r.status === 1);
     t.match(r.stderr, message);
   }

@@ -1,10 +1,12 @@
 import { Command, Option } from 'commander';
+import { Catalog } from '../data/catalog.ts';
 import { LongerError } from '../errors.ts';
 import { positiveNumber, wholeNumber } from './files.ts';
 
 interface Options {
   readonly model: string;
   readonly models?: string;
+  readonly catalog?: string;
   readonly host: string;
   readonly port: number;
   readonly threads?: number;
@@ -23,6 +25,7 @@ export function serveCommand(): Command {
     .description('rank over HTTP: POST /v1/rank, /v1/histories/{user}, /v1/models, GET /healthz, /readyz, /metrics, /openapi.json')
     .requiredOption('--model <dir>', 'checkpoint directory')
     .option('--models <dir>', 'directory whose models POST /v1/models may load by name')
+    .option('--catalog <dir>', "what 'longer prepare' made: requests and events have the ids, columns and values of its log")
     .option('--host <address>', 'address to listen at; LONGER_TOKEN in the environment asks for a bearer token', '127.0.0.1')
     .option('--port <n>', 'port; 0: any that is free', wholeNumber, 8080)
     .option('--threads <n>', 'threads (default: all CPUs)', wholeNumber)
@@ -42,15 +45,18 @@ export function serveCommand(): Command {
       if (!['127.0.0.1', '::1', 'localhost'].includes(options.host) && token === undefined)
         throw new LongerError('ERR_CONFIG', 'an address that others reach needs a token', { place: `--host ${options.host}`, remedy: 'Set LONGER_TOKEN, or listen at 127.0.0.1 behind a proxy' });
       const { maxEvents } = options;
+      const catalog = options.catalog === undefined ? undefined : await Catalog.open(options.catalog);
+      // Stored events hold codes, which mean nothing under another catalog.
+      const prefix = catalog ? { prefix: `longer:${catalog.fingerprint}:` } : {};
       const redis = options.redis ?? process.env['LONGER_REDIS'];
       const service = await RankService.open(options.model, { cacheBytes: options.cacheMb * 2 ** 20, timeout: options.timeout, warmup: options.warmup }, {
         threads: options.threads,
-        histories: (schema) => (redis === undefined ? new MemoryHistoryStore(schema, { maxEvents }) : RedisHistoryStore.connect(schema, { url: redis, maxEvents, replica: options.replica })),
+        histories: (schema) => (redis === undefined ? new MemoryHistoryStore(schema, { maxEvents }) : RedisHistoryStore.connect(schema, { url: redis, maxEvents, replica: options.replica, ...prefix })),
       });
       let [warm, draining] = [false, false];
       const app = await rankServer({
         service, logLevel: options.log, logStream: lines, ready: () => warm && !draining,
-        ...(token === undefined ? {} : { token }), ...(options.models === undefined ? {} : { models: options.models }),
+        ...(catalog ? { catalog } : {}), ...(token === undefined ? {} : { token }), ...(options.models === undefined ? {} : { models: options.models }),
       });
       const stopped = new Promise<void>((resolve) => {
         for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => { resolve(); });

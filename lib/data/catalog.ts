@@ -79,6 +79,16 @@ export class Catalog {
     return new Catalog(shortened(createHash('sha256').update(text).update('\0').update(words)), file, vocabularies, { user: await side('user'), item: await side('item') });
   }
 
+  /** Columns that a user, a candidate and an event have here, keys and then times first. */
+  get columns(): { readonly user: readonly string[]; readonly candidate: readonly string[]; readonly event: readonly string[] } {
+    const { columns, user, item, event } = this.#file;
+    const names = (list: readonly CellEncoding[]): string[] => list.map((e) => e.column);
+    return {
+      user: [columns.user, ...names(user)], candidate: [columns.item, ...names(item)],
+      event: [columns.item, ...(columns.time === null ? [] : [columns.time]), ...names(event), ...names(item)],
+    };
+  }
+
   /** @throws LongerError ERR_SCHEMA where a schema's codes are not this catalog's */
   check(schema: Schema, place: string): void {
     if (schema.spec.catalog === this.fingerprint) return;

@@ -3,6 +3,7 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import swagger from '@fastify/swagger';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import type { Catalog } from '../data/catalog.ts';
 import { LongerError } from '../errors.ts';
 import { nearest } from '../schema/suggest.ts';
 import { sigmoid } from '../train/metrics.ts';
@@ -20,6 +21,8 @@ export interface RankPluginOptions {
   readonly token?: string;
   /** Directory whose model directories may be loaded by name; default: none may. */
   readonly models?: string;
+  /** Requests and events come in the terms of this catalog's log; Arrow bodies hold the schema's features all the same. */
+  readonly catalog?: Catalog;
   /** False while the process drains. */
   readonly ready?: () => boolean;
 }
@@ -29,7 +32,8 @@ const bodyKeys = ['user', 'context', 'time', 'history', 'historyStart', 'userId'
 const deadlineHeader = 'x-deadline-ms';
 
 /** The service's routes, for any Fastify app: `app.register(rankPlugin, { service, prefix })`. The app keeps its own hooks and error handler. */
-export async function rankPlugin(app: FastifyInstance, { service, token, models, ready = () => true }: RankPluginOptions): Promise<void> {
+export async function rankPlugin(app: FastifyInstance, { service, token, models, catalog, ready = () => true }: RankPluginOptions): Promise<void> {
+  catalog?.check(service.schema, service.model.name);
   const metrics = new Metrics(service);
   // Bodies are checked by the schema of the model, once; the JSON Schemas below document them.
   app.setValidatorCompiler(() => () => true);
@@ -55,8 +59,8 @@ export async function rankPlugin(app: FastifyInstance, { service, token, models,
   });
   await app.register(swagger, { openapi: { openapi: '3.1.0', info: { title: 'longer-rec', version: '1' } } });
   await app.register(async (routes: FastifyInstance) => {
-    rankRoute(routes, service);
-    historyRoutes(routes, service);
+    rankRoute(routes, service, catalog);
+    historyRoutes(routes, service, catalog);
     modelRoutes(routes, service, models);
     routes.get('/healthz', () => ({ ok: true }));
     routes.get('/readyz', (_, reply) => reply.status(ready() ? 200 : 503).send({ ready: ready(), model: service.model }));
@@ -65,7 +69,7 @@ export async function rankPlugin(app: FastifyInstance, { service, token, models,
   });
 }
 
-function rankRoute(app: FastifyInstance, service: RankService): void {
+function rankRoute(app: FastifyInstance, service: RankService, catalog: Catalog | undefined): void {
   app.addContentTypeParser(arrowType, { parseAs: 'buffer' }, (_, body, done) => { done(null, body); });
   app.post('/v1/rank', {
     // A full queue refuses before the body is read.
@@ -73,11 +77,12 @@ function rankRoute(app: FastifyInstance, service: RankService): void {
       await Promise.resolve(service.admit(deadline(request)));
     },
     schema: {
-      summary: 'Order candidates', body: rankBodySchema(service.schema, service.options.maxCandidates), response: { 200: rankReplySchema(service.schema) },
+      summary: 'Order candidates', body: rankBodySchema(service.schema, service.options.maxCandidates, catalog), response: { 200: rankReplySchema(service.schema) },
       headers: { type: 'object', properties: { [deadlineHeader]: { type: 'number', description: 'milliseconds from now; later the answer is 504' } } },
     },
   }, async (request, reply) => {
-    const body = Buffer.isBuffer(request.body) ? await arrowBody(service.schema, request.body) : objectOf(request.body, 'body');
+    const arrow = Buffer.isBuffer(request.body);
+    const body = arrow ? await arrowBody(service.schema, request.body as Buffer) : objectOf(request.body, 'body');
     const stray = Object.keys(body).find((key) => !bodyKeys.includes(key));
     if (stray !== undefined) {
       const near = nearest(stray, bodyKeys);
@@ -85,19 +90,22 @@ function rankRoute(app: FastifyInstance, service: RankService): void {
     }
     if (body['userId'] !== undefined && typeof body['userId'] !== 'string') throw new LongerError('ERR_DATA', 'expected a text', { place: 'userId' });
     const timeout = deadline(request);
-    const result = await service.rank(body as unknown as RankRequest, { signal: gone(reply), ...(timeout === undefined ? {} : { timeout }) });
+    const result = await service.rank((catalog && !arrow ? catalog.request(body) : body) as unknown as RankRequest, { signal: gone(reply), ...(timeout === undefined ? {} : { timeout }) });
     if (request.headers.accept === arrowType) return reply.type(arrowType).send(await arrowReply(result));
     const by = (value: (x: number) => number): object => Object.fromEntries(Object.entries(result.logits).map(([task, list]) => [task, Array.from(list, value)]));
     return { model: result.model, cache: result.cache, index: [...result.index], logits: by((x) => x), probabilities: by(sigmoid) };
   });
 }
 
-function historyRoutes(app: FastifyInstance, service: RankService): void {
+function historyRoutes(app: FastifyInstance, service: RankService, catalog: Catalog | undefined): void {
   const store = service.histories;
   if (!store) return;
-  const schema = { params: { type: 'object', properties: { user: { type: 'string' } } }, body: { type: 'object', properties: { events: eventsSchema(service.schema) }, required: ['events'] } };
+  const schema = { params: { type: 'object', properties: { user: { type: 'string' } } }, body: { type: 'object', properties: { events: eventsSchema(service.schema, catalog) }, required: ['events'] } };
   const userOf = (request: FastifyRequest): string => (request.params as { user: string }).user;
-  const eventsOf = (request: FastifyRequest): readonly StoredEvent[] => objectOf(request.body, 'body')['events'] as readonly StoredEvent[];
+  const eventsOf = (request: FastifyRequest): readonly StoredEvent[] => {
+    const { events } = objectOf(request.body, 'body');
+    return catalog ? catalog.events(events) : (events as readonly StoredEvent[]);
+  };
   app.post('/v1/histories/:user', { schema: { summary: 'Append events', ...schema } }, async (request) => ({ events: await store.append(userOf(request), eventsOf(request)) }));
   app.put('/v1/histories/:user', { schema: { summary: 'Replace a history', ...schema } }, async (request) => ({ events: await store.replace(userOf(request), eventsOf(request)) }));
   app.delete('/v1/histories/:user', { schema: { summary: 'Forget a user', params: schema.params } }, async (request) => ({ deleted: await store.delete(userOf(request)) }));

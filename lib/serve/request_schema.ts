@@ -1,3 +1,4 @@
+import type { Catalog } from '../data/catalog.ts';
 import type { Feature, Features } from '../schema/features.ts';
 import type { Schema } from '../schema/schema.ts';
 
@@ -20,24 +21,31 @@ function rowOf(features: Features | undefined, tables: Schema['tables'], time = 
   };
 }
 
+/** A row in a log's terms, whose key may stand alone. */
+function logRow([key, ...others]: readonly string[], alone: boolean): Json {
+  const cell = { type: ['string', 'number', 'boolean', 'array', 'null'] };
+  const row: Json = { type: 'object', properties: { [key!]: { type: ['string', 'number'] }, ...Object.fromEntries(others.map((c) => [c, cell])) }, required: [key], additionalProperties: false };
+  return alone ? { anyOf: [{ type: ['string', 'number'] }, row] } : row;
+}
+
 /** Events of a user as JSON, oldest first. */
-export function eventsSchema({ spec, tables }: Schema): Json {
-  return { type: 'array', items: rowOf(spec.event, tables, spec.time) };
+export function eventsSchema({ spec, tables }: Schema, catalog?: Catalog): Json {
+  return { type: 'array', items: catalog ? logRow(catalog.columns.event, false) : rowOf(spec.event, tables, spec.time) };
 }
 
 /** The JSON Schema of what POST /v1/rank takes. */
-export function rankBodySchema(schema: Schema, maxCandidates: number): Json {
+export function rankBodySchema(schema: Schema, maxCandidates: number, catalog?: Catalog): Json {
   const { spec, tables } = schema;
-  const sides = { ...(spec.user ? { user: rowOf(spec.user, tables) } : {}), ...(spec.context ? { context: rowOf(spec.context, tables) } : {}) };
+  const sides = { ...(spec.user ? { user: catalog ? logRow(catalog.columns.user, true) : rowOf(spec.user, tables) } : {}), ...(spec.context ? { context: rowOf(spec.context, tables) } : {}) };
   return {
     type: 'object',
     properties: {
       ...sides,
-      ...(spec.time ? { time: { type: 'number', description: 'seconds' } } : {}),
-      history: eventsSchema(schema),
+      ...(spec.time ? { time: catalog ? { type: ['number', 'string'], description: 'seconds, or a timestamp' } : { type: 'number', description: 'seconds' } } : {}),
+      history: eventsSchema(schema, catalog),
       historyStart: { type: 'integer', minimum: 0, description: 'events that the user had before the first that is given' },
       userId: { type: 'string', description: 'whose stored history is used where none is given' },
-      candidates: { type: 'array', maxItems: maxCandidates, items: rowOf(spec.candidate, tables) },
+      candidates: { type: 'array', maxItems: maxCandidates, items: catalog ? logRow(catalog.columns.candidate, true) : rowOf(spec.candidate, tables) },
       tasks: { type: 'array', items: { enum: schema.tasks.map((t) => t.name) } },
       topK: { type: 'integer', minimum: 1 },
       id: { type: ['string', 'number'], description: 'of the caller; not read' },
