@@ -23,6 +23,7 @@ export { type StepReport, Trainer } from './train/trainer.ts';
 export type { ParameterGroup } from './train/groups.ts';
 export { trainDefaults, type TrainOptions } from './train/options.ts';
 export { MetricSet, type MetricResult } from './train/metric_set.ts';
+export type { Explanation } from './rank/explainer.ts';
 export type { CachedHistory } from './rank/holding.ts';
 export { PagedRanker, type PagedRankerOptions } from './rank/paged_ranker.ts';
 export { PagedCache, type PagedCacheOptions, type PagedCacheStats } from './rank/paged_cache.ts';

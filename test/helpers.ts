@@ -54,6 +54,19 @@ export function requests(lengths: readonly number[], candidates: readonly number
   });
 }
 
+/** Parameters far from their first values: gains and biases too, and keys that differ from queries. */
+export function scramble(model: ModelDescription, state: State): Map<string, { data: Float64Array; shape: readonly number[] }> {
+  const next = random(17);
+  const result = new Map<string, { data: Float64Array; shape: readonly number[] }>();
+  for (const [name, { shape }] of [...model.layout.dense, ...model.layout.tables]) {
+    const data = Float64Array.from({ length: shape.reduce((a, b) => a * b, 1) }, () => (name.endsWith('.gain') ? 1 : 0) + 0.8 * (next() - 0.5));
+    const { store, offset } = model.layout.place(name);
+    state.write(store, offset, data);
+    result.set(name, { data, shape });
+  }
+  return result;
+}
+
 /** Packed for a model, or for one whose history has the default form. */
 export function batchOf(encoded: readonly EncodedRequest[], of: number | ModelConfig): Batch {
   return packBatch(richSchema, encoded, typeof of === 'number' ? { maxHistory: of } : historyForm(of));

@@ -1,24 +1,11 @@
 import t from 'tap';
 import { fullPlan, ModelDescription } from '../lib/model/model.ts';
 import { Runtime, State } from '../lib/native/plan.ts';
-import { batchOf, random, requests, richSchema, variants } from './helpers.ts';
-import { NaiveLonger, type Parameters } from './naive_longer.ts';
+import { batchOf, requests, richSchema, scramble, variants } from './helpers.ts';
+import { NaiveLonger } from './naive_longer.ts';
 
 const runtime = new Runtime({ threads: 2 });
 t.teardown(() => { runtime.dispose(); });
-
-/** Parameters far from their first values: gains and biases too, and keys that differ from queries. */
-function scramble(model: ModelDescription, state: State): Parameters {
-  const next = random(17);
-  const result = new Map<string, { data: Float64Array; shape: readonly number[] }>();
-  for (const [name, { shape }] of [...model.layout.dense, ...model.layout.tables]) {
-    const data = Float64Array.from({ length: shape.reduce((a, b) => a * b, 1) }, () => (name.endsWith('.gain') ? 1 : 0) + 0.8 * (next() - 0.5));
-    const { store, offset } = model.layout.place(name);
-    state.write(store, offset, data);
-    result.set(name, { data, shape });
-  }
-  return result;
-}
 
 await t.test('the batched model in double equals the paper written down for one user and one candidate', async (t) => {
   for (const [name, config] of Object.entries(variants)) {

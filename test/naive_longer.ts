@@ -30,6 +30,8 @@ export class NaiveLonger {
   readonly #schema: Schema;
   readonly #c: LongerConfig;
   readonly #p: Parameters;
+  /** What the attention of the last forward pass saw, layer by layer: of each row that asks, of each that answers, the mean over heads. */
+  #seen: Matrix[] = [];
 
   constructor(schema: Schema, config: LongerConfig, parameters: Parameters) {
     this.#schema = schema;
@@ -37,9 +39,36 @@ export class NaiveLonger {
     this.#p = parameters;
   }
 
+  /** Attention rollout from the events up: every row is shares of the merged tokens, newest first, and of what is none of them; of candidate `index` the mean over its rows. */
+  rollout(request: EncodedRequest, index: number): { events: Vector; rest: number } {
+    const c = this.#c;
+    this.logits(request, index);
+    const members = this.#members(request).reverse();
+    const groups = members.length;
+    const rest = [...zeros(groups), 1];
+    const group = (g: number): Vector => rest.map((_, i) => (i === g ? 1 : 0));
+    const positions = this.#asking(groups, request);
+    const globals = this.#seen[0]!.length - positions.length;
+    let asks = [...Array.from({ length: globals }, () => rest), ...positions.map((p) => (c.queries.kind === 'learnable' ? rest : group(p)))];
+    let answers = [...asks.slice(0, globals), ...members.map((_, g) => group(g))];
+    for (const seen of this.#seen) {
+      asks = asks.map((own, r) => {
+        const attended = seen[r]!.reduce((sum, p, j) => plus(sum, answers[j]!.map((x) => p * x)), zeros(groups + 1));
+        return seen[r]!.some((p) => p > 0) ? plus(own, attended).map((x) => x / 2) : own;
+      });
+      answers = asks;
+    }
+    const rows = asks.slice(0, c.visibility === 'paper' ? globals : 1);
+    const mass = rows.reduce(plus).map((x) => x / rows.length);
+    const events = zeros(request.events);
+    members.forEach((list, g) => { for (const e of list) events[e] = mass[g]! / list.length; });
+    return { events, rest: mass[groups]! };
+  }
+
   /** Logits of all tasks for candidate `index` of the request. */
   logits(request: EncodedRequest, index: number): Vector {
     const c = this.#c;
+    this.#seen = [];
     const D = c.width * c.merge;
     const groups = this.#groups(request).reverse(); // newest first
     const features = [...this.#side(request, 'user', 0), ...this.#side(request, 'context', 0)];
@@ -220,6 +249,8 @@ export class NaiveLonger {
     const query = asks.map((x) => this.#linear(`${name}.qkv.query`, this.#norm(`${name}.norm1`, x)));
     const key = answers.map((x) => this.#linear(`${name}.qkv.key`, this.#norm(`${name}.norm1`, x)));
     const value = answers.map((x) => this.#linear(`${name}.qkv.value`, this.#norm(`${name}.norm1`, x)));
+    const seen = asks.map(() => zeros(answers.length));
+    if (name.startsWith('layer')) this.#seen.push(seen);
     return asks.map((x, i) => {
       const width = x.length / heads;
       let attended: Vector = [];
@@ -229,6 +260,7 @@ export class NaiveLonger {
         const top = Math.max(...scores);
         const weights = scores.map((s) => (top === -Infinity ? 0 : Math.exp(s - top)));
         const total = weights.reduce((a, b) => a + b, 0);
+        if (total > 0) seen[i] = seen[i]!.map((s, j) => s + weights[j]! / total / heads);
         attended = [...attended, ...zeros(width).map((_, d) => (total === 0 ? 0 : value.reduce((s, v, j) => s + weights[j]! * part(v)[d]!, 0) / total))];
       }
       if (c.gate) {

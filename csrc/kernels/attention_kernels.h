@@ -13,6 +13,8 @@ void group_attention(const Call& call);
 void group_attention_dx(const Call& call);
 void paged_attention(const Call& call);
 void paged_candidate_attention(const Call& call);
+void attention_probabilities(const Call& call);
+void candidate_attention_probabilities(const Call& call);
 }  // namespace reference
 
 namespace cpu {
@@ -24,6 +26,8 @@ void group_attention(const Call& call);
 void group_attention_dx(const Call& call);
 void paged_attention(const Call& call);
 void paged_candidate_attention(const Call& call);
+void attention_probabilities(const Call& call);
+void candidate_attention_probabilities(const Call& call);
 int64_t attention_workspace(const Call& call);
 int64_t attention_dx_workspace(const Call& call);
 int64_t candidate_attention_workspace(const Call& call);
@@ -32,6 +36,8 @@ int64_t group_attention_workspace(const Call& call);
 int64_t group_attention_dx_workspace(const Call& call);
 int64_t paged_attention_workspace(const Call& call);
 int64_t paged_candidate_attention_workspace(const Call& call);
+int64_t attention_probabilities_workspace(const Call& call);
+int64_t candidate_attention_probabilities_workspace(const Call& call);
 }  // namespace cpu
 
 }  // namespace longer

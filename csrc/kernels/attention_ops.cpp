@@ -14,6 +14,9 @@ OpList attention_ops() {
       {"paged_attention", reference::paged_attention, cpu::paged_attention, cpu::paged_attention_workspace},
       {"paged_candidate_attention", reference::paged_candidate_attention, cpu::paged_candidate_attention,
        cpu::paged_candidate_attention_workspace},
+      {"attention_probabilities", reference::attention_probabilities, cpu::attention_probabilities, cpu::attention_probabilities_workspace},
+      {"candidate_attention_probabilities", reference::candidate_attention_probabilities, cpu::candidate_attention_probabilities,
+       cpu::candidate_attention_probabilities_workspace},
   };
   return {ops, static_cast<int>(sizeof ops / sizeof ops[0])};
 }

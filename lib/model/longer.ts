@@ -1,8 +1,8 @@
 import { symbol, times, plus, type Dim } from '../graph/dim.ts';
 import { type Graph, type Init, type Value, widthOf } from '../graph/graph.ts';
 import { add } from '../graph/ops/add.ts';
-import { attention } from '../graph/ops/attention.ts';
-import { candidateAttention } from '../graph/ops/candidate_attention.ts';
+import { attention, type AttentionRows } from '../graph/ops/attention.ts';
+import { candidateAttention, type CandidateKeys } from '../graph/ops/candidate_attention.ts';
 import { concat } from '../graph/ops/concat.ts';
 import { embed } from '../graph/ops/embed.ts';
 import { gatherRows } from '../graph/ops/gather_rows.ts';
@@ -103,12 +103,18 @@ export interface Past {
   readonly attend?: (layer: number, q: Value, k: Value, v: Value, rows: { readonly qOffsets: Value; readonly limits: Value }) => Value;
 }
 
+/** Is shown the operands of every attention of history and candidates, layer by layer (model/explanation.ts). */
+export interface AttentionWatch {
+  readonly history: (layer: number, q: Value, k: Value, rows: AttentionRows) => void;
+  readonly candidates: (layer: number, q: Value, ownK: Value, keys: CandidateKeys, m: number) => void;
+}
+
 /**
  * Everything that no candidate can change, once a request (spec 6, step 1): keys and values of every layer, the pooled
  * history, and what the user gives to the candidates' rows.
  * @param past what an append goes on from: events and rows of the graph are then those that have to be computed now (model/append.ts)
  */
-export function userSide(graph: Graph, schema: Schema, c: LongerConfig, past: Past | null = null): Cache {
+export function userSide(graph: Graph, schema: Schema, c: LongerConfig, past: Past | null = null, watch?: AttentionWatch): Cache {
   const D = c.width * c.merge;
   const anchors = anchorCount(c);
   const keyRows = plus(times(R, anchors), G);
@@ -151,13 +157,16 @@ export function userSide(graph: Graph, schema: Schema, c: LongerConfig, past: Pa
       const fresh = b.keys(layer === 0 ? b.normed(keysFrom) : normed);
       const k = (cache[`k${layer}`] = join(`k${layer}`, fresh.k));
       const v = (cache[`v${layer}`] = join(`v${layer}`, fresh.v));
-      if (past?.attend) return b.finish(x, normed, past.attend(layer, b.query(normed), k, v, { qOffsets: rows.askOffsets, limits: layer === 0 ? rows.crossLimits : rows.selfLimits }));
+      const q = b.query(normed);
+      if (past?.attend) return b.finish(x, normed, past.attend(layer, q, k, v, { qOffsets: rows.askOffsets, limits: layer === 0 ? rows.crossLimits : rows.selfLimits }));
       // The stretches of merged tokens that bands see overlap: each band gets its own.
       const seen = (all: Value): Value => (layer === 0 && c.window === 'banded' ? gatherRows(graph, indexInput(graph, 'cross.index', symbol('stretches')), all) : all);
       const visible = layer === 0
         ? { qOffsets: rows.askOffsets, kOffsets: rows.crossOffsets, limits: rows.crossLimits }
         : { qOffsets: rows.askOffsets, kOffsets: rows.selfOffsets, limits: rows.selfLimits };
-      return b.finish(x, normed, attention(graph, b.query(normed), seen(k), seen(v), visible, c.heads));
+      const [keys, values] = [seen(k), seen(v)];
+      watch?.history(layer, q, keys, visible);
+      return b.finish(x, normed, attention(graph, q, keys, values, visible, c.heads));
     });
 
   const request = graph.scope('history_out', () => {
@@ -196,7 +205,7 @@ export function cacheRows(c: LongerConfig): (name: string) => Dim {
 export type CandidateAttend = (layer: number, q: Value, own: { readonly k: Value; readonly v: Value }, candidateOffsets: Value, m: number) => Value;
 
 /** What is left for each candidate (spec 6, step 2): its own rows through every layer against the cached keys, and the head. */
-export function candidateSide(graph: Graph, schema: Schema, c: LongerConfig, cache: Cache, attend?: CandidateAttend): Value {
+export function candidateSide(graph: Graph, schema: Schema, c: LongerConfig, cache: Cache, attend?: CandidateAttend, watch?: AttentionWatch): Value {
   const D = c.width * c.merge;
   const m = candidateRowCount(c);
   const rows = times(C, m);
@@ -233,9 +242,11 @@ export function candidateSide(graph: Graph, schema: Schema, c: LongerConfig, cac
       const b = block(graph, `layer${layer}`, D, c.heads, style(c));
       const normed = b.normed(x);
       const own = b.keys(normed);
-      if (attend) return b.finish(x, normed, attend(layer, b.query(normed), own, candidateOffsets, m));
+      const q = b.query(normed);
+      if (attend) return b.finish(x, normed, attend(layer, q, own, candidateOffsets, m));
       const keys = { k: cache[`k${layer}`]!, v: cache[`v${layer}`]!, candidateOffsets, kOffsets: layer === 0 ? keyOffsets : queryOffsets };
-      return b.finish(x, normed, candidateAttention(graph, b.query(normed), own.k, own.v, keys, c.heads, m));
+      watch?.candidates(layer, q, own.k, keys, m);
+      return b.finish(x, normed, candidateAttention(graph, q, own.k, own.v, keys, c.heads, m));
     });
 
   return graph.scope('head', () => {

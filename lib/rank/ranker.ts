@@ -14,6 +14,7 @@ import { Plan, Runtime, State } from '../native/plan.ts';
 import type { DeviceName } from '../native/device.ts';
 import type { NumericArray } from '../native/types.ts';
 import { type EncodedCandidates, type EncodedRequest, encodeCandidates, encodeGrowth, encodeRequest, expectEncodedBy } from '../schema/encode.ts';
+import { Explainer, type Explanation } from './explainer.ts';
 import { type CandidatesOf, type HistoryOf, type RequestOf, type Schema, schemaFromJSON, type SchemaSpec } from '../schema/schema.ts';
 
 /** The candidate-independent part of requests, computed once: keys and values of every layer and what the head reads. */
@@ -72,6 +73,7 @@ export class Ranker<S extends SchemaSpec = SchemaSpec> implements Disposable {
   readonly #prefill: Plan;
   readonly #score: Plan;
   #append: Plan | undefined;
+  #explainer: Explainer | undefined;
 
   /**
    * @param options `owned`: what is disposed together with the ranker; `denseStore`: where dense parameters are read, for a state in training
@@ -194,6 +196,22 @@ export class Ranker<S extends SchemaSpec = SchemaSpec> implements Disposable {
     return logits;
   }
 
+  /**
+   * Which events each candidate's score looked at, by attention rollout (docs/model.md, "Explanations"). Costs a full forward pass of its own for
+   * each request; scores and caches stay as they are.
+   * @param requests with their candidates
+   * @param top events of each candidate
+   * @returns by request, an explanation for each of its candidates
+   * @throws LongerError ERR_CONFIG for a model that has no attention over events, ERR_DATA naming request and feature, ERR_DEVICE on a device
+   */
+  async explain(requests: readonly (RequestOf<S> | EncodedRequest)[], top: number, signal?: AbortSignal): Promise<Explanation[][]> {
+    const encoded = requests.map((r, i) => encodedRequest(this.model.schema, r, i));
+    this.#explainer ??= new Explainer(this.model, this.#state, this.#runtime, this.precision, this.#denseStore);
+    const all: Explanation[][] = [];
+    for (const r of encoded) all.push((await this.#explainer.explain(r, top, signal)).explanations);
+    return all;
+  }
+
   #plan(graph: Graph): Plan {
     const { layout } = this.model;
     return new Plan(lower(graph, layout, parameterPlaces(graph, layout, this.#denseStore)), this.#state, this.#runtime);
@@ -220,6 +238,7 @@ export class Ranker<S extends SchemaSpec = SchemaSpec> implements Disposable {
     this.#prefill.dispose();
     this.#score.dispose();
     this.#append?.dispose();
+    this.#explainer?.[Symbol.dispose]();
     for (const o of this.#owned) o[Symbol.dispose]();
   }
 }

@@ -8,10 +8,10 @@ import type { RankResult } from './ranking.ts';
 /** The media type of an Arrow IPC stream. */
 export const arrowType = 'application/vnd.apache.arrow.stream';
 
-const own = ['userId', 'tasks', 'topK', 'id', 'historyStart'];
+const own = ['userId', 'tasks', 'topK', 'explain', 'id', 'historyStart'];
 
 /**
- * The request of POST /v1/rank as an Arrow IPC stream of one row: the columns of a data file (docs/data.md) and `userId`, `tasks`, `topK`.
+ * The request of POST /v1/rank as an Arrow IPC stream of one row: the columns of a data file (docs/data.md) and `userId`, `tasks`, `topK`, `explain`.
  * @throws LongerError ERR_DATA naming the column
  */
 export async function arrowBody(schema: Schema, bytes: Buffer): Promise<Record<string, unknown>> {
@@ -25,10 +25,11 @@ export async function arrowBody(schema: Schema, bytes: Buffer): Promise<Record<s
     const near = nearest(stray, known);
     throw new LongerError('ERR_DATA', 'unknown column', { place: stray, ...(near === undefined ? {} : { remedy: `Did you mean '${near}'?` }) });
   });
-  const { userId, tasks, topK } = request;
+  const { userId, tasks, topK, explain } = request;
   for (const key of [...(stored ? ['history'] : []), 'labels']) delete request[key];
-  for (const [key, value] of Object.entries({ userId, tasks, topK })) if (value === null) delete request[key];
-  if (typeof topK === 'bigint') request['topK'] = Number(topK);
+  for (const [key, value] of Object.entries({ userId, tasks, topK, explain }))
+    if (value === null) delete request[key];
+    else if (typeof value === 'bigint') request[key] = Number(value);
   return request;
 }
 

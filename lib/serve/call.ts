@@ -1,6 +1,8 @@
 import { LongerError } from '../errors.ts';
+import type { Explanation } from '../rank/explainer.ts';
 import type { CachedHistory } from '../rank/holding.ts';
 import type { EncodedRequest } from '../schema/encode.ts';
+import type { WantedExplanations } from './explained.ts';
 import type { RankResult } from './ranking.ts';
 import type { ServedModel } from './served_model.ts';
 
@@ -13,6 +15,8 @@ export interface Call {
   readonly logits: Float32Array;
   cache: CachedHistory | undefined;
   found: RankResult['cache'];
+  readonly explain: WantedExplanations | undefined;
+  explanations: readonly Explanation[] | undefined;
   /** Candidates that have been scored. */
   done: number;
   settled: boolean;

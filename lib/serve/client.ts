@@ -12,6 +12,8 @@ export interface RankReply<S extends SchemaSpec = SchemaSpec> {
   readonly index: readonly number[];
   readonly logits: Readonly<Partial<Record<keyof S['labels'] & string, readonly number[]>>>;
   readonly probabilities: Readonly<Partial<Record<keyof S['labels'] & string, readonly number[]>>>;
+  /** Where they were asked for. */
+  readonly explanations?: readonly { readonly events: readonly number[]; readonly mass: readonly number[]; readonly rest: number | null }[];
 }
 
 export interface CallOptions {

@@ -28,7 +28,7 @@ export interface RankPluginOptions {
 }
 
 const open = new Set(['/healthz', '/readyz']);
-const bodyKeys = ['user', 'context', 'time', 'history', 'historyStart', 'userId', 'candidates', 'tasks', 'topK', 'id'];
+const bodyKeys = ['user', 'context', 'time', 'history', 'historyStart', 'userId', 'candidates', 'tasks', 'topK', 'explain', 'id'];
 const deadlineHeader = 'x-deadline-ms';
 
 /** The service's routes, for any Fastify app: `app.register(rankPlugin, { service, prefix })`. The app keeps its own hooks and error handler. */
@@ -89,11 +89,13 @@ function rankRoute(app: FastifyInstance, service: RankService, catalog: Catalog 
       throw new LongerError('ERR_DATA', 'unknown key', { place: stray, remedy: near === undefined ? `Known are ${bodyKeys.join(', ')}` : `Did you mean '${near}'?` });
     }
     if (body['userId'] !== undefined && typeof body['userId'] !== 'string') throw new LongerError('ERR_DATA', 'expected a text', { place: 'userId' });
+    if (body['explain'] !== undefined && request.headers.accept === arrowType) throw new LongerError('ERR_DATA', 'explanations are given as JSON', { place: 'explain', remedy: 'Accept application/json' });
     const timeout = deadline(request);
     const result = await service.rank((catalog && !arrow ? catalog.request(body) : body) as unknown as RankRequest, { signal: gone(reply), ...(timeout === undefined ? {} : { timeout }) });
     if (request.headers.accept === arrowType) return reply.type(arrowType).send(await arrowReply(result));
     const by = (value: (x: number) => number): object => Object.fromEntries(Object.entries(result.logits).map(([task, list]) => [task, Array.from(list, value)]));
-    return { model: result.model, cache: result.cache, index: [...result.index], logits: by((x) => x), probabilities: by(sigmoid) };
+    const explanations = result.explanations?.map(({ events, mass, rest }) => ({ events: [...events], mass: [...mass], rest }));
+    return { model: result.model, cache: result.cache, index: [...result.index], logits: by((x) => x), probabilities: by(sigmoid), ...(explanations ? { explanations } : {}) };
   });
 }
 

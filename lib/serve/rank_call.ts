@@ -12,6 +12,8 @@ export type RankRequest<S extends SchemaSpec = SchemaSpec> = Omit<RequestOf<S>, 
   readonly tasks?: readonly (keyof S['labels'] & string)[];
   /** Only the best. */
   readonly topK?: number;
+  /** Of each candidate in the answer, so many of the events that its score looked at most; costs a full forward pass for the call. */
+  readonly explain?: number;
 };
 
 export interface RankCall {

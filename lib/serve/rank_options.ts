@@ -17,6 +17,8 @@ export interface RankServiceOptions {
   readonly maxRows: number;
   /** Candidates of one call. */
   readonly maxCandidates: number;
+  /** Candidates of one call that may be explained. */
+  readonly maxExplained: number;
   /** Events that a history may bring; the model uses the newest of them. */
   readonly maxEvents: number;
   /** Events of stored histories that are kept encoded, all users together; a history takes some 20 bytes an event there. */
@@ -34,13 +36,13 @@ export interface RankServiceOptions {
 }
 
 export const rankServiceDefaults: RankServiceOptions = {
-  window: 0, rows: 1024, slice: 256, events: 16_384, maxCalls: 1024, maxRows: 65_536, maxCandidates: 5000, maxEvents: 100_000, encodedEvents: 2 ** 20,
+  window: 0, rows: 1024, slice: 256, events: 16_384, maxCalls: 1024, maxRows: 65_536, maxCandidates: 5000, maxExplained: 100, maxEvents: 100_000, encodedEvents: 2 ** 20,
   timeout: 1000, cacheBytes: 2 ** 28, cacheTtl: 3600, warmup: 5000, shadowShare: 1,
 };
 
 /** Least value of each option, and whether it is allowed itself. */
 const least: Readonly<Record<keyof RankServiceOptions, readonly [value: number, itself: boolean]>> = {
-  window: [0, true], rows: [1, true], slice: [1, true], events: [1, true], maxCalls: [1, true], maxRows: [1, true], maxCandidates: [1, true], maxEvents: [1, true], encodedEvents: [0, true],
+  window: [0, true], rows: [1, true], slice: [1, true], events: [1, true], maxCalls: [1, true], maxRows: [1, true], maxCandidates: [1, true], maxExplained: [0, true], maxEvents: [1, true], encodedEvents: [0, true],
   timeout: [0, false], cacheBytes: [1, true], cacheTtl: [0, false], warmup: [0, true], shadowShare: [0, true],
 };
 

@@ -6,6 +6,7 @@ import { Ranker } from '../rank/ranker.ts';
 import { encodeRequest, type EncodedRequest } from '../schema/encode.ts';
 import type { Schema, SchemaSpec } from '../schema/schema.ts';
 import { type Call, closed, late, release, tooMany } from './call.ts';
+import { checkExplain, explained, type WantedExplanations } from './explained.ts';
 import { EncodedHistories } from './encoded_histories.ts';
 import type { HistoryStore, StoredHistory } from './history_store.ts';
 import type { OpenParts, RankCall, RankRequest, RankServiceParts, RankServiceStats } from './rank_call.ts';
@@ -103,7 +104,7 @@ export class RankService implements AsyncDisposable {
     signal?.throwIfAborted();
     if (this.#closed) throw closed();
     this.#admit(1, timeout);
-    const { userId, topK, tasks, ...rest } = request as unknown as RankRequest;
+    const { userId, topK, tasks, explain, ...rest } = request as unknown as RankRequest;
     const stored = rest.history === undefined ? await this.#stored(userId) : undefined;
     const history = rest.history ?? stored!.events;
     const given = { ...rest, history, historyStart: stored ? stored.dropped : rest.historyStart };
@@ -118,9 +119,12 @@ export class RankService implements AsyncDisposable {
     if (encoded.candidates > this.options.maxCandidates) throw tooMany('candidates', encoded.candidates, this.options.maxCandidates);
     if (encoded.events > this.options.maxEvents) throw tooMany('history', encoded.events, this.options.maxEvents);
     this.#admit(encoded.candidates, until - performance.now());
-    const call = await this.#enqueue(model, encoded, userId ?? encoded.userKey, until, signal);
+    const order = (logits: Float32Array): Pick<RankResult, 'index' | 'logits'> => ranked(logits, schema.tasks.length, wanted, topK);
+    const toExplain = explain === undefined ? undefined : { events: explain, candidates: (logits: Float32Array) => order(logits).index };
+    if (toExplain) checkExplain(model.ranker.model.config, explain, Math.min(encoded.candidates, topK ?? Infinity), this.options.maxExplained);
+    const call = await this.#enqueue(model, encoded, userId ?? encoded.userKey, until, signal, toExplain);
     if (stored) this.#ranked.add(userId!);
-    return { model: model.version, cache: call.found, ...ranked(call.logits, schema.tasks.length, wanted, topK) };
+    return { model: model.version, cache: call.found, ...order(call.logits), ...(call.explanations ? { explanations: call.explanations } : {}) };
   }
 
   /**
@@ -255,7 +259,7 @@ export class RankService implements AsyncDisposable {
     throw new LongerError('ERR_OVERLOADED', full, { remedy: 'Try again later, or spread the load over more processes' });
   }
 
-  #enqueue(model: ServedModel, request: EncodedRequest, owner: string, until: number, signal: AbortSignal | undefined): Promise<Call> {
+  #enqueue(model: ServedModel, request: EncodedRequest, owner: string, until: number, signal: AbortSignal | undefined, explain: WantedExplanations | undefined): Promise<Call> {
     if (this.#closed) throw closed();
     const left = until - performance.now();
     if (left <= 0) {
@@ -267,7 +271,7 @@ export class RankService implements AsyncDisposable {
     return new Promise((resolve, reject) => {
       const logits = new Float32Array(request.candidates * model.ranker.model.schema.tasks.length);
       const call: Call = {
-        model, request, owner, logits, cache: undefined, found: 'miss', done: 0, settled: false, busy: false, leave,
+        model, request, owner, logits, cache: undefined, found: 'miss', explain, explanations: undefined, done: 0, settled: false, busy: false, leave,
         settle: (error) => {
           if (call.settled) return;
           call.settled = true;
@@ -395,7 +399,18 @@ export class RankService implements AsyncDisposable {
       call.logits.set(mine, call.done * tasks.length);
       call.done = to;
       this.#waitingRows -= scored;
-      if (to === call.request.candidates) call.settle();
+      if (to < call.request.candidates) continue;
+      if (call.explain) await this.#explain(model, call, call.explain);
+      else call.settle();
+    }
+  }
+
+  async #explain(model: ServedModel, call: Call, wanted: WantedExplanations): Promise<void> {
+    try {
+      call.explanations = await explained(model.ranker, call.request, wanted, call.logits);
+      call.settle();
+    } catch (error) {
+      this.#fail(call, error);
     }
   }
 }

@@ -1,4 +1,5 @@
 import { LongerError } from '../errors.ts';
+import type { Explanation } from '../rank/explainer.ts';
 import type { Schema } from '../schema/schema.ts';
 
 export interface RankResult {
@@ -10,6 +11,8 @@ export interface RankResult {
   readonly index: Int32Array;
   /** Logits of each task in the order of `index`; sigmoid makes them probabilities. */
   readonly logits: Readonly<Record<string, Float32Array>>;
+  /** In the order of `index`, where they were asked for; events are places in the history that was given, or in the stored one. */
+  readonly explanations?: readonly Explanation[];
 }
 
 /** A task that is asked for, and its place in a row of logits. */

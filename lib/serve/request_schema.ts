@@ -48,6 +48,7 @@ export function rankBodySchema(schema: Schema, maxCandidates: number, catalog?: 
       candidates: { type: 'array', maxItems: maxCandidates, items: catalog ? logRow(catalog.columns.candidate, true) : rowOf(spec.candidate, tables) },
       tasks: { type: 'array', items: { enum: schema.tasks.map((t) => t.name) } },
       topK: { type: 'integer', minimum: 1 },
+      explain: { type: 'integer', minimum: 1, description: 'events that are told of each candidate in the answer' },
       id: { type: ['string', 'number'], description: 'of the caller; not read' },
     },
     required: [...Object.keys(sides), ...(spec.time ? ['time'] : []), 'candidates'],
@@ -65,6 +66,16 @@ export function rankReplySchema(schema: Schema): Json {
       model: { type: 'string' }, cache: { enum: ['hit', 'grown', 'miss'] },
       index: { type: 'array', items: { type: 'integer' }, description: 'places in the candidate list, best first' },
       logits: byTask, probabilities: byTask,
+      explanations: {
+        type: 'array', description: 'where they were asked for, in the order of index',
+        items: {
+          type: 'object',
+          properties: {
+            events: { type: 'array', items: { type: 'integer' }, description: 'places in the history, those with most mass first' },
+            mass: numbers, rest: { type: ['number', 'null'], description: 'what no event has; null for DIN' },
+          },
+        },
+      },
     },
   };
 }

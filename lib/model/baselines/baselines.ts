@@ -28,18 +28,19 @@ export function baselineUserSide(graph: Graph, schema: Schema, c: BaselineConfig
   return cache;
 }
 
-export function baselineCandidateSide(graph: Graph, schema: Schema, c: BaselineConfig, cache: Cache): Value {
+/** @param watch is shown the weights of DIN's activation unit, [pairs, 1] */
+export function baselineCandidateSide(graph: Graph, schema: Schema, c: BaselineConfig, cache: Cache, watch?: (weights: Value) => void): Value {
   const features = sideFeatures(graph, schema, 'candidate');
   let mine = headVector(graph, features, 'layer')!;
   if (c.kind === 'din') {
     const shared = candidateAsEvent(graph, schema, eventOptions(c));
     const token = shared ? dinToken(graph, c, 'token', shared) : dinToken(graph, c, 'candidate_token', sideVector(graph, features)!);
-    mine = concat(graph, mine, token, dinPool(graph, c, token, cache['events']!));
+    mine = concat(graph, mine, token, dinPool(graph, c, token, cache['events']!, watch));
   }
   return graph.scope('head', () => headLogits(graph, schema, c.head.hidden, mine, cache['request']!));
 }
 
-function dinPool(graph: Graph, c: BaselineConfig, token: Value, events: Value): Value {
+function dinPool(graph: Graph, c: BaselineConfig, token: Value, events: Value, watch?: (weights: Value) => void): Value {
   const offsets = {
     candidates: offsetsInput(graph, 'candidate.offsets', R),
     events: offsetsInput(graph, 'event.offsets', R),
@@ -48,6 +49,7 @@ function dinPool(graph: Graph, c: BaselineConfig, token: Value, events: Value): 
   return graph.scope('din', () => {
     const pairs = pairFeatures(graph, token, events, offsets, symbol('pairs'));
     const weights = mlp(graph, 'din_unit', pairs, [...c.unit, 1], 'silu', normalInit(c.unit.at(-1) ?? 1, 0.1));
+    watch?.(weights);
     return pairPool(graph, weights, events, token, offsets);
   });
 }
