@@ -16,6 +16,7 @@ interface Options {
   readonly timeout: number;
   readonly warmup: number;
   readonly replica: string;
+  readonly patience: number;
   readonly drain: number;
   readonly log: string;
 }
@@ -35,6 +36,7 @@ export function serveCommand(): Command {
     .option('--timeout <ms>', 'milliseconds that a call may take where it names none', positiveNumber, 1000)
     .option('--warmup <ms>', 'milliseconds that caches of the users ranked last may take: at the start, before /readyz says ready (from --redis), and when a model is loaded', wholeNumber, 5000)
     .option('--replica <name>', 'name under which Redis keeps who was ranked last here; give each replica that has users of its own another, which it keeps', '')
+    .option('--patience <s>', 'seconds for a client to send its request, and that a socket may stay silent', positiveNumber, 30)
     .option('--drain <s>', 'seconds that requests may take to finish after SIGTERM', positiveNumber, 10)
     .addOption(new Option('--log <level>', 'log lines').choices(['trace', 'debug', 'info', 'warn', 'error', 'silent']).default('info'))
     .action(async (options: Options) => {
@@ -55,7 +57,7 @@ export function serveCommand(): Command {
       });
       let [warm, draining] = [false, false];
       const app = await rankServer({
-        service, logLevel: options.log, logStream: lines, ready: () => warm && !draining,
+        service, logLevel: options.log, patience: Math.ceil(options.patience * 1000), logStream: lines, ready: () => warm && !draining,
         ...(catalog ? { catalog } : {}), ...(token === undefined ? {} : { token }), ...(options.models === undefined ? {} : { models: options.models }),
       });
       const stopped = new Promise<void>((resolve) => {

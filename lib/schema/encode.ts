@@ -68,7 +68,7 @@ type Columns = Readonly<Record<string, ArrayLike<unknown>>>;
 /**
  * Checks a request against its schema and encodes it.
  * @param place where the request comes from, for errors: `requests.jsonl:17`
- * @param events its history, where that was encoded before and none of it is later than the request
+ * @param events its history, where that was encoded before
  * @throws LongerError ERR_DATA naming the place and the feature
  */
 export function encodeRequest<S extends SchemaSpec>(schema: Schema<S>, request: RequestOf<S>, place = 'request', events?: EncodedEvents): EncodedRequest {
@@ -76,11 +76,12 @@ export function encodeRequest<S extends SchemaSpec>(schema: Schema<S>, request: 
   if (typeof request !== 'object' || request === null || Array.isArray(request)) throw new LongerError('ERR_DATA', `expected a request, got ${show(request)}`, { place });
   const r = request as unknown as Record<string, unknown>;
   const time = schema.time ? seconds(r['time'], 'time', fail) : 0;
+  if (typeof r['id'] === 'object' && r['id'] !== null) fail('id', `expected a text or a number, got ${show(r['id'])}`);
+  if (events && events.eventTime.length > 0 && events.eventTime.at(-1)! > time) tooLate(events.eventTime, time, fail);
   return {
     id: r['id'] === undefined || r['id'] === null ? undefined : String(r['id']),
-    userKey: userKeyOf(r, schema),
     user: encodeOne(schema, 'user', r, fail), context: encodeOne(schema, 'context', r, fail), ...(events ?? encodeEvents(schema, r, time, fail)),
-    time,
+    userKey: userKeyOf(r, schema), time,
     ...encodeCandidates(schema, r['candidates'] as RequestOf<S>['candidates'], r['labels'] as RequestOf<S>['labels'], place),
   };
 }
@@ -107,11 +108,16 @@ function encodeEvents(schema: Schema, r: Record<string, unknown>, time: number, 
     let last = after;
     for (const [i, t] of eventTime.entries()) {
       if (t < last) fail(`history[${i}].time`, `time goes backwards: ${t} after ${last}`, 'Histories are given oldest first');
-      if (t > time) fail(`history[${i}].time`, `the event is later than the request (${t} > ${time})`, 'A history ends before its request');
+      if (t > time) tooLate(eventTime, time, fail);
       last = t;
     }
   }
   return { event, events: history.rows, historyStart: startOf(r['historyStart'], history.rows, fail), eventTime };
+}
+
+function tooLate(eventTime: Float64Array, time: number, fail: Fail): never {
+  const i = eventTime.findIndex((t) => t > time);
+  return fail(`history[${i}].time`, `the event is later than the request (${eventTime[i]} > ${time})`, 'A history ends before its request');
 }
 
 /**
@@ -198,9 +204,11 @@ export const unknownSide = ({ fields, numericCount }: SideDescription): EncodedS
   numeric: new Float32Array(numericCount),
 });
 
-/** For messages: short, and a text in quotes. */
-function show(value: unknown): string {
-  const text = typeof value === 'string' ? JSON.stringify(value) : typeof value === 'object' && value !== null ? (Array.isArray(value) ? 'a list' : `a ${value.constructor?.name ?? 'value'}`) : String(value);
+/** For messages: short, and a text in quotes. Whatever the value is, what it holds is not called. */
+export function show(value: unknown): string {
+  if (Array.isArray(value)) return 'a list';
+  if (typeof value === 'object' && value !== null) return `a ${(Object.getPrototypeOf(value) as { readonly constructor?: { readonly name: string } } | null)?.constructor?.name ?? 'value'}`;
+  const text = typeof value === 'string' ? JSON.stringify(value.slice(0, 60)) : String(value);
   return text.length > 60 ? `${text.slice(0, 57)}...` : text;
 }
 

@@ -3,6 +3,7 @@ export function nearest(word: string, known: readonly string[]): string | undefi
   let best: string | undefined;
   let least = Math.max(1, Math.floor(word.length / 3)) + 1;
   for (const candidate of known) {
+    if (Math.abs(word.length - candidate.length) >= least) continue; // and no time for a word of megabytes
     const d = distance(word.toLowerCase(), candidate.toLowerCase());
     if (d < least) {
       least = d;

@@ -23,7 +23,7 @@ export async function arrowBody(schema: Schema, bytes: Buffer): Promise<Record<s
     const stray = names.find((name) => !known.includes(name));
     if (stray === undefined) return known;
     const near = nearest(stray, known);
-    throw new LongerError('ERR_DATA', 'unknown column', { place: stray, ...(near === undefined ? {} : { remedy: `Did you mean '${near}'?` }) });
+    throw new LongerError('ERR_DATA', 'unknown column', { place: stray.slice(0, 60), ...(near === undefined ? {} : { remedy: `Did you mean '${near}'?` }) });
   });
   const { userId, tasks, topK, explain } = request;
   for (const key of [...(stored ? ['history'] : []), 'labels']) delete request[key];

@@ -86,7 +86,7 @@ function rankRoute(app: FastifyInstance, service: RankService, catalog: Catalog 
     const stray = Object.keys(body).find((key) => !bodyKeys.includes(key));
     if (stray !== undefined) {
       const near = nearest(stray, bodyKeys);
-      throw new LongerError('ERR_DATA', 'unknown key', { place: stray, remedy: near === undefined ? `Known are ${bodyKeys.join(', ')}` : `Did you mean '${near}'?` });
+      throw new LongerError('ERR_DATA', 'unknown key', { place: stray.slice(0, 60), remedy: near === undefined ? `Known are ${bodyKeys.join(', ')}` : `Did you mean '${near}'?` });
     }
     if (body['userId'] !== undefined && typeof body['userId'] !== 'string') throw new LongerError('ERR_DATA', 'expected a text', { place: 'userId' });
     if (body['explain'] !== undefined && request.headers.accept === arrowType) throw new LongerError('ERR_DATA', 'explanations are given as JSON', { place: 'explain', remedy: 'Accept application/json' });

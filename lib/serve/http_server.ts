@@ -5,7 +5,7 @@ import { rankPlugin, type RankPluginOptions } from './http_plugin.ts';
 export interface HttpOptions extends RankPluginOptions {
   /** Bytes of a body. */
   readonly bodyLimit?: number;
-  /** Milliseconds for a client to send its request, and that a socket may stay silent. */
+  /** Milliseconds for a client to send its request, byte by byte or not at all, and that a socket may stay silent. It is closed at most a second later. */
   readonly patience?: number;
   /** Pino level; default: silent. */
   readonly logLevel?: string;
@@ -17,6 +17,8 @@ export interface HttpOptions extends RankPluginOptions {
 export async function rankServer({ bodyLimit = 2 ** 24, patience = 30_000, logLevel = 'silent', logStream, ...options }: HttpOptions): Promise<FastifyInstance> {
   const app = fastify({
     bodyLimit, requestTimeout: patience, connectionTimeout: patience, keepAliveTimeout: 5000,
+    // Node's own: 60 s for the head, looked at every 30 s.
+    http: { headersTimeout: patience, requestTimeout: patience, connectionsCheckingInterval: Math.min(1000, patience) },
     logController: new LogController({ disableRequestLogging: true }),
     logger: { level: logLevel, serializers: { req: () => ({}), res: () => ({}) }, ...(logStream ? { stream: logStream } : {}) },
   });

@@ -3,7 +3,7 @@ import { Runtime } from '../native/plan.ts';
 import type { PagedCache } from '../rank/paged_cache.ts';
 import { PagedRanker } from '../rank/paged_ranker.ts';
 import { Ranker } from '../rank/ranker.ts';
-import { encodeRequest, type EncodedRequest } from '../schema/encode.ts';
+import { encodeRequest, type EncodedRequest, show } from '../schema/encode.ts';
 import type { Schema, SchemaSpec } from '../schema/schema.ts';
 import { type Call, closed, late, release, tooMany } from './call.ts';
 import { checkExplain, explained, type WantedExplanations } from './explained.ts';
@@ -106,16 +106,16 @@ export class RankService implements AsyncDisposable {
     this.#admit(1, timeout);
     const { userId, topK, tasks, explain, ...rest } = request as unknown as RankRequest;
     const stored = rest.history === undefined ? await this.#stored(userId) : undefined;
-    const history = rest.history ?? stored!.events;
+    const history = stored ? stored.events : rest.history;
     const given = { ...rest, history, historyStart: stored ? stored.dropped : rest.historyStart };
     signal?.throwIfAborted();
     const model = this.#model;
     const { schema } = model.ranker.model;
     const wanted = wantedTasks(schema, tasks);
-    if (topK !== undefined && !(Number.isSafeInteger(topK) && topK >= 1)) throw new LongerError('ERR_DATA', `expected a whole number of at least 1, got ${String(topK)}`, { place: 'topK' });
+    if (topK !== undefined && !(Number.isSafeInteger(topK) && topK >= 1)) throw new LongerError('ERR_DATA', `expected a whole number of at least 1, got ${show(topK)}`, { place: 'topK' });
     this.#checkLength('history', history, this.options.maxEvents);
     this.#checkLength('candidates', rest.candidates, this.options.maxCandidates);
-    const encoded = stored ? this.#encodeStored(given as RankRequest, userId!, stored) : encodeRequest(schema, given as never);
+    const encoded = encodeRequest(schema, given as never, 'request', stored && this.#encoded.of(userId!, stored));
     if (encoded.candidates > this.options.maxCandidates) throw tooMany('candidates', encoded.candidates, this.options.maxCandidates);
     if (encoded.events > this.options.maxEvents) throw tooMany('history', encoded.events, this.options.maxEvents);
     this.#admit(encoded.candidates, until - performance.now());
@@ -221,14 +221,6 @@ export class RankService implements AsyncDisposable {
     if (userId === undefined) throw new LongerError('ERR_DATA', 'the history is missing', { place: 'history', remedy: 'Give a history, or the userId of a stored one' });
     if (!this.#histories) throw new LongerError('ERR_DATA', 'there is no history store', { place: 'userId', remedy: 'Give the history itself' });
     return this.#histories.read(userId);
-  }
-
-  #encodeStored(given: RankRequest, userId: string, stored: StoredHistory): EncodedRequest {
-    const events = this.#encoded.of(userId, stored);
-    const time = (given as { readonly time?: unknown }).time;
-    const { eventTime } = events;
-    if (eventTime.length > 0 && eventTime[eventTime.length - 1]! > Number(time)) return encodeRequest(this.schema, given as never); // which says what is wrong
-    return encodeRequest(this.schema, given as never, 'request', events);
   }
 
   #checkLength(place: string, list: unknown, most: number): void {

@@ -1,5 +1,6 @@
 import { LongerError } from '../errors.ts';
 import type { Explanation } from '../rank/explainer.ts';
+import { show } from '../schema/encode.ts';
 import type { Schema } from '../schema/schema.ts';
 
 export interface RankResult {
@@ -25,9 +26,10 @@ export type WantedTask = readonly [name: string, place: number];
 export function wantedTasks(schema: Schema, names: readonly string[] | undefined): readonly WantedTask[] {
   if (names === undefined) return schema.tasks.map(({ name }, t) => [name, t]);
   if (!Array.isArray(names) || names.length === 0) throw new LongerError('ERR_DATA', 'expected a list of task names', { place: 'tasks' });
-  return (names as readonly string[]).map((name) => {
+  return (names as readonly string[]).map((name, i) => {
     const t = schema.tasks.findIndex((task) => task.name === name);
-    if (t < 0) throw new LongerError('ERR_DATA', `there is no task '${name}'; known are ${schema.tasks.map((task) => task.name).join(', ')}`, { place: 'tasks' });
+    if (t < 0) throw new LongerError('ERR_DATA', `there is no task ${show(name)}; known are ${schema.tasks.map((task) => task.name).join(', ')}`, { place: 'tasks' });
+    if (i >= schema.tasks.length) throw new LongerError('ERR_DATA', 'a task is named twice', { place: 'tasks' });
     return [name, t];
   });
 }

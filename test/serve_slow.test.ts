@@ -1,0 +1,82 @@
+import { execSync, spawn } from 'node:child_process';
+import { readdirSync, readFileSync } from 'node:fs';
+import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import t from 'tap';
+import { request, saved } from './serve_helpers.ts';
+import { ServeProcess } from './serve_process.ts';
+
+/** Sockets of a process; the same number is open at the clients, in a process of their own. */
+const allowed = Number(execSync('ulimit -Hn').toString());
+const many = Number(process.env['LONGER_SLOW'] ?? Math.min(10_000, (Number.isNaN(allowed) ? 10_500 : allowed) - 500));
+const patience = 20;
+
+const openFiles = (pid: number): number => readdirSync(`/proc/${pid}/fd`).length;
+const residentMiB = (pid: number): number => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))![1]) / 1024;
+
+/** Clients that send slowly, nothing, or read nothing. */
+class SlowClients {
+  readonly #child;
+  connected = 0;
+  closed = 0;
+
+  constructor(port: string) {
+    this.#child = spawn(process.execPath, ['--import', 'tsx', join(import.meta.dirname, 'slow_clients.ts'), port, String(many)], { env: { ...process.env, NODE_OPTIONS: '' }, stdio: ['ignore', 'pipe', 'inherit'] });
+    this.#child.stdout.on('data', (chunk) => {
+      for (const [, connected, closed] of String(chunk).matchAll(/\[(\d+),(\d+)\]/g)) [this.connected, this.closed] = [Number(connected), Number(closed)];
+    });
+  }
+
+  end(): void {
+    this.#child.kill('SIGKILL');
+  }
+}
+
+await t.test(`${many} slow connections (ulimit -n: ${allowed}): others are served, then the sockets, files and memory are back`, async (t) => {
+  const service = new ServeProcess('--model', await saved(t, 1), '--cache-mb', '8', '--patience', String(patience));
+  t.teardown(() => service.end('SIGKILL'));
+  const url = await service.ready();
+  const pid = service.child.pid!;
+  const call = async (): Promise<number> => {
+    const from = performance.now();
+    const reply = await fetch(`${url}/v1/rank`, { method: 'POST', body: JSON.stringify(request(1, 20, 5)), headers: { 'content-type': 'application/json', 'x-deadline-ms': '1000' } });
+    await reply.text();
+    t.equal(reply.status, 200);
+    return performance.now() - from;
+  };
+  const loopDelay = async (): Promise<number> => 1000 * Number(/^nodejs_eventloop_lag_p99_seconds (\S+)/m.exec(await (await fetch(`${url}/metrics`)).text())![1]) - 10;
+  for (let i = 0; i < 50; ++i) await call();
+  const files = openFiles(pid);
+  const memory = [residentMiB(pid)];
+  for (const round of [1, 2]) {
+    const clients = new SlowClients(new URL(url).port);
+    let most = 0;
+    while (clients.connected < many) { await call(); most = Math.max(most, openFiles(pid) - files); }
+    const open = performance.now();
+    const connecting = await loopDelay();
+    const own = monitorEventLoopDelay({ resolution: 10 });
+    own.enable();
+    const times: number[] = [];
+    for (let i = 0; i < 100; ++i) {
+      times.push(await call());
+      most = Math.max(most, openFiles(pid) - files);
+      await sleep(20);
+    }
+    const served = await loopDelay();
+    own.disable();
+    // Those that read nothing see no end: the service's own files tell.
+    while (openFiles(pid) > files + 3) await sleep(50);
+    const gone = (performance.now() - open) / 1000;
+    memory.push(residentMiB(pid));
+    times.sort((a, b) => a - b);
+    t.comment(`round ${round}: ${most} open at once; calls meanwhile, ms: p50 ${times[50]!.toFixed(1)}, max ${times.at(-1)!.toFixed(1)}; event loop p99, ms: ${connecting.toFixed(1)} while they connect, ${served.toFixed(1)} then (that of the test ${(own.percentile(99) / 1e6 - 10).toFixed(1)}); gone after ${gone.toFixed(1)} s; closed at the clients ${clients.closed}; MiB ${memory.map(Math.round).join(', ')}`);
+    t.ok(most > 0.8 * many, 'they were open together');
+    const beside = Math.max(5, own.percentile(99) / 1e6 - 10);
+    t.ok(served < beside + 5, `the event loop is held up for ${served.toFixed(1)} ms (p99), that of the test beside it for ${beside.toFixed(1)}`);
+    t.ok(gone < patience + 10, `all sockets were closed ${gone.toFixed(1)} s after the last one came`);
+    clients.end();
+  }
+  t.ok(memory[2]! - memory[1]! < 64, `a second round took no more memory: MiB ${memory.map(Math.round).join(', ')}`);
+  t.same(await service.end('SIGTERM'), [0, null]);
+});
