@@ -6,7 +6,7 @@ export const listOf = (of: DataType): DataType => new List(new Field('item', of,
 
 /** Of the columns of requests of richSchema, and one that no schema has. */
 export const arrowTypes: Readonly<Record<string, DataType>> = {
-  time: new Float64(), historyStart: new Int32(), userId: new Utf8(), topK: new Int32(), tasks: listOf(new Utf8()), stranger: new Int32(),
+  time: new Float64(), historyStart: new Int32(), userId: new Utf8(), topK: new Int32(), explain: new Int32(), tasks: listOf(new Utf8()), stranger: new Int32(),
   'user.user_id': new Utf8(), 'user.age': new Float64(), 'user.likes': listOf(new Int32()), 'context.hour': new Int32(),
   'history.item': listOf(new Int32()), 'history.action': listOf(new Int32()), 'history.dwell': listOf(new Float64()), 'history.time': listOf(new Float64()),
   'candidates.item': listOf(new Int32()), 'candidates.price': listOf(new Float64()),

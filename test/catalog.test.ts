@@ -89,7 +89,7 @@ await t.test('what a request lacks or should not have is named', async (t) => {
   const good = { user: 'u1', time: 9, history: [event], candidates: ['f1'] };
   for (const [raw, place, message] of [
     [{ ...good, history: [event, { ...event, film: null }] }, 'x:1: history[1].film', /is missing/],
-    [{ ...good, history: [{ ...event, at: 'soon' }] }, 'x:1: history[0].at', /expected seconds or a timestamp, got 'soon'/],
+    [{ ...good, history: [{ ...event, at: 'soon' }] }, 'x:1: history[0].at', /expected seconds or a timestamp, got "soon"/],
     [{ ...good, history: [{ ...event, ratnig: 4 }] }, 'x:1: history[0].ratnig', /did you mean 'rating'.*Known: film, kinds/],
     [{ ...good, history: [{ ...event, watched: 'long' }] }, 'x:1: history[0].watched', /expected a number/],
     [{ ...good, history: ['f1'] }, 'x:1: history[0]', /expected a row of the log: film, at, rating, how, watched/],
@@ -97,6 +97,12 @@ await t.test('what a request lacks or should not have is named', async (t) => {
     [{ ...good, candidates: [{ film: 'f1', yaer: 1 }] }, 'x:1: candidates[0].yaer', /did you mean 'year'/],
     [{ ...good, candidates: 'f1' }, 'x:1: candidates', /expected a list/],
     [{ ...good, user: {} }, 'x:1: user.user', /is missing/],
+    ...[{ toString: 1, valueOf: 1 }, JSON.parse('['.repeat(20_000) + ']'.repeat(20_000)) as unknown].flatMap((odd) => [
+      [{ ...good, time: odd }, 'x:1: time', /expected seconds/],
+      [{ ...good, history: [{ ...event, watched: odd }] }, 'x:1: history[0].watched', /expected a number/],
+      [{ ...good, history: [{ ...event, how: odd }] }, 'x:1: history[0].how', /expected a text/],
+      [{ ...good, candidates: [{ film: odd }] }, 'x:1: candidates[0].film', /expected a text/],
+    ] as const),
     [[], 'x:1', /expected a request/],
   ] as const) t.throws(() => catalog.request(raw as never, 'x:1'), { code: 'ERR_DATA', place, message }, place);
   t.throws(() => catalog.events([event, 3]), { code: 'ERR_DATA', place: 'events[1]' });

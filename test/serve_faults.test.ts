@@ -139,7 +139,7 @@ await t.test('values that break who looks at them: 400 and the field, at once', 
   const deep = JSON.parse('['.repeat(20_000) + ']'.repeat(20_000)) as unknown;
   for (const value of [odd, deep])
     for (const [over, field] of [
-      [{ id: value }, 'id'], [{ topK: value }, 'topK'], [{ tasks: [value] }, 'tasks'], [{ time: value }, 'time'], [{ userId: 'u', history: undefined, time: value }, 'time'], [{ historyStart: value }, 'historyStart'],
+      [{ id: value }, 'id'], [{ topK: value }, 'topK'], [{ tasks: [value] }, 'tasks'], [{ explain: value }, 'explain'], [{ time: value }, 'time'], [{ userId: 'u', history: undefined, time: value }, 'time'], [{ historyStart: value }, 'historyStart'],
       [{ user: { ...request.user, user_id: value } }, 'user.user_id'], [{ user: { ...request.user, likes: [value] } }, 'user.likes[0]'], [{ history: [{ ...events(1)[0], item: value }] }, 'history[0].item'],
       [{ candidates: [{ item: 9, price: value }] }, 'candidates[0].price'],
     ] as const) {

@@ -24,7 +24,7 @@ for (const [i, [name, config]] of Object.entries({ tiny, appendSafe }).entries()
       await app.close();
       await service.close();
     });
-    const bring = [1, 2, 3].map((s) => request(s, 3 * s, 1 + s)) as unknown as Row[];
+    const bring = [1, 2, 3].map((s) => ({ ...request(s, 3 * s, 1 + s), ...(s === 3 ? { explain: 2 } : {}) })) as unknown as Row[];
     const stored = ['anna', 'bert'].map((userId, s) => {
       const { user, context, time, candidates } = request(10 + s, 20, 3);
       return { user, context, time, candidates, userId };

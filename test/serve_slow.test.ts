@@ -10,7 +10,7 @@ import { ServeProcess } from './serve_process.ts';
 /** Sockets of a process; the same number is open at the clients, in a process of their own. */
 const allowed = Number(execSync('ulimit -Hn').toString());
 const many = Number(process.env['LONGER_SLOW'] ?? Math.min(10_000, (Number.isNaN(allowed) ? 10_500 : allowed) - 500));
-const patience = 20;
+const patience = 12;
 
 const openFiles = (pid: number): number => readdirSync(`/proc/${pid}/fd`).length;
 const residentMiB = (pid: number): number => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))![1]) / 1024;
@@ -49,7 +49,7 @@ await t.test(`${many} slow connections (ulimit -n: ${allowed}): others are serve
   for (let i = 0; i < 50; ++i) await call();
   const files = openFiles(pid);
   const memory = [residentMiB(pid)];
-  for (const round of [1, 2]) {
+  for (const round of [1, 2, 3]) {
     const clients = new SlowClients(new URL(url).port);
     let most = 0;
     while (clients.connected < many) { await call(); most = Math.max(most, openFiles(pid) - files); }
@@ -71,12 +71,14 @@ await t.test(`${many} slow connections (ulimit -n: ${allowed}): others are serve
     memory.push(residentMiB(pid));
     times.sort((a, b) => a - b);
     t.comment(`round ${round}: ${most} open at once; calls meanwhile, ms: p50 ${times[50]!.toFixed(1)}, max ${times.at(-1)!.toFixed(1)}; event loop p99, ms: ${connecting.toFixed(1)} while they connect, ${served.toFixed(1)} then (that of the test ${(own.percentile(99) / 1e6 - 10).toFixed(1)}); gone after ${gone.toFixed(1)} s; closed at the clients ${clients.closed}; MiB ${memory.map(Math.round).join(', ')}`);
-    t.ok(most > 0.8 * many, 'they were open together');
+    t.ok(most > 0.7 * many, 'they were open together');
     const beside = Math.max(5, own.percentile(99) / 1e6 - 10);
     t.ok(served < beside + 5, `the event loop is held up for ${served.toFixed(1)} ms (p99), that of the test beside it for ${beside.toFixed(1)}`);
     t.ok(gone < patience + 10, `all sockets were closed ${gone.toFixed(1)} s after the last one came`);
     clients.end();
   }
-  t.ok(memory[2]! - memory[1]! < 64, `a second round took no more memory: MiB ${memory.map(Math.round).join(', ')}`);
+  // A round that kept what its sockets had would keep it again: some 12 KiB each.
+  const growth = Math.min(memory[2]! - memory[1]!, memory[3]! - memory[2]!);
+  t.ok(growth < (6 * many) / 1024, `later rounds take no more memory: MiB ${memory.map(Math.round).join(', ')}`);
   t.same(await service.end('SIGTERM'), [0, null]);
 });

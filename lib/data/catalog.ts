@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { LongerError } from '../errors.ts';
+import { show } from '../schema/encode.ts';
 import type { Schema } from '../schema/schema.ts';
 import { nearest } from '../schema/suggest.ts';
 import { type CatalogFile, type CellEncoding, shortened } from './catalog_file.ts';
@@ -162,7 +163,7 @@ export class Catalog {
   #cell(e: CellEncoding, value: unknown, at: string, fail: Fail): unknown {
     const missing = value === undefined || value === null || value === '';
     const number = (): number => {
-      const n = typeof value === 'boolean' || Array.isArray(value) ? NaN : Number(value);
+      const n = typeof value === 'boolean' || typeof value === 'object' ? NaN : Number(value);
       return Number.isNaN(n) ? fail(at, `expected a number, got ${show(value)}`) : n;
     };
     switch (e.kind) {
@@ -188,8 +189,6 @@ const failAt = (place: string): Fail => (at, message, remedy) => {
   throw new LongerError('ERR_DATA', message, { place: `${place}: ${at}`, ...(remedy === undefined ? {} : { remedy }) });
 };
 
-const show = (value: unknown): string => (typeof value === 'string' ? `'${value.slice(0, 40)}'` : String(value).slice(0, 40));
-
 function keyOf(value: unknown, at: string, fail: Fail): string {
   if (typeof value === 'string' && value !== '') return value;
   if (typeof value === 'bigint' || typeof value === 'boolean' || (typeof value === 'number' && Number.isFinite(value))) return String(value);
@@ -200,6 +199,7 @@ function keyOf(value: unknown, at: string, fail: Fail): string {
 function seconds(value: unknown, at: string, fail: Fail): number {
   if (value === undefined || value === null || value === '') return fail(at, 'is missing');
   if (value instanceof Date) return value.getTime() / 1000;
+  if (typeof value === 'object') return fail(at, `expected seconds or a timestamp, got ${show(value)}`);
   const n = typeof value === 'boolean' ? NaN : Number(value);
   if (!Number.isNaN(n)) return n;
   const text = String(value).trim().replace(' ', 'T');

@@ -3,7 +3,7 @@ import type { ModelConfig } from '../model/config.ts';
 import { explanationRefusal } from '../model/explanation.ts';
 import type { Explanation } from '../rank/explainer.ts';
 import type { Ranker } from '../rank/ranker.ts';
-import type { EncodedRequest } from '../schema/encode.ts';
+import { type EncodedRequest, show } from '../schema/encode.ts';
 import { pickCandidates } from './slices.ts';
 
 /** Which candidates are explained once all have their scores, and by how many events. */
@@ -15,7 +15,7 @@ export interface WantedExplanations {
 /** @throws LongerError ERR_DATA, `explain`: for what is no number of events, a model that weighs no events, more candidates than may be explained */
 export function checkExplain(config: ModelConfig, events: unknown, candidates: number, most: number): void {
   const place = 'explain';
-  if (typeof events !== 'number' || !Number.isSafeInteger(events) || events < 1) throw new LongerError('ERR_DATA', `expected a whole number of events of at least 1, got ${String(events)}`, { place });
+  if (typeof events !== 'number' || !Number.isSafeInteger(events) || events < 1) throw new LongerError('ERR_DATA', `expected a whole number of events of at least 1, got ${show(events)}`, { place });
   const refusal = explanationRefusal(config);
   if (refusal !== null) throw new LongerError('ERR_DATA', `the scores cannot be explained by events: ${refusal}`, { place });
   if (candidates > most) throw new LongerError('ERR_DATA', `${candidates} candidates are more than the ${most} that are explained`, { place, remedy: 'Ask for the best alone (topK)' });
