@@ -4,8 +4,18 @@ import { gzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { asyncBufferFromFile, parquetReadObjects } from 'hyparquet';
 import t from 'tap';
-import { schemaFromJSON } from '../lib/schema/schema.ts';
 import { type Pieces, prepare, type PrepareOptions } from '../lib/data/prepare.ts';
+import { Dataset } from '../lib/data/reader.ts';
+import { ModelDescription } from '../lib/model/model.ts';
+import { Runtime } from '../lib/native/plan.ts';
+import { Ranker } from '../lib/rank/ranker.ts';
+import type { EncodedRequest } from '../lib/schema/encode.ts';
+import { type Schema, schemaFromJSON } from '../lib/schema/schema.ts';
+import { MemoryHistoryStore } from '../lib/serve/history_store.ts';
+import { RankService } from '../lib/serve/rank_service.ts';
+import { trainDefaults } from '../lib/train/options.ts';
+import { Trainer } from '../lib/train/trainer.ts';
+import { appendSafe } from './helpers.ts';
 
 interface Event { user: string; item: string; time: number; value: number }
 interface Row { id: string; user_id: string; time: number; [column: string]: unknown }
@@ -48,7 +58,9 @@ await t.test('histories hold exactly the newest events of strictly earlier time,
       const laterTimes: number[] = [];
       for (const file of files) for (const row of await read(join(output, file))) {
         const mine = events.filter((e) => e.user === row.user_id).map((e, i) => ({ ...e, time: clock ? e.time : i + 1 })).sort((a, b) => a.time - b.time);
-        const past = mine.filter((e) => e.time < row.time).slice(-historyLength);
+        const before = mine.filter((e) => e.time < row.time);
+        const past = before.slice(-historyLength);
+        t.equal(row['historyStart'], before.length - past.length);
         const list = (name: string): number[] => [...(row[name] as number[])];
         t.strictSame(list('history.time'), past.map((e) => e.time));
         t.strictSame(list('history.item'), past.map((e) => code('item', e.item)));
@@ -84,6 +96,46 @@ await t.test('the files are the same whatever is held in memory at a time', asyn
     const [whole, pieces] = [await read(join(dir, 'whole', file)), await read(join(dir, 'pieces', file))];
     if (file !== 'valid.parquet') t.ok(whole.length > 2048, `${file} has more than one piece`);
     t.strictSame(pieces, whole, file);
+  }
+});
+
+await t.test('a history that was cut is counted like the whole one, and like that of a store that drops', async (t) => {
+  const dir = t.testdir();
+  const events = Array.from({ length: 900 }, (_, i): Event => ({ user: `u${(i * 7919) % 11}`, item: `i${(i * 31) % 40}`, time: 10 * i + (i % 3), value: 1 + ((i * 13) % 5) }));
+  await writeFile(join(dir, 'log.csv'), csv(events));
+  using runtime = new Runtime({ threads: 2 });
+  const kept = appendSafe.maxHistory + 1; // the window, and the event before it for the first gap
+  for (const rule of [{ kind: 'time', fractions: [0.8, 0, 0.2] }, { kind: 'leave-last-n', valid: 0, test: 9 }] as const) {
+    const written = async (historyLength: number): Promise<{ schema: Schema; rows: EncodedRequest[] }> => {
+      const output = join(dir, `${rule.kind}-${historyLength}`);
+      await prepare({ events: join(dir, 'log.csv'), output, columns, label: { kind: 'value', atLeast: 4 }, split: rule, candidates: 4, historyLength, threads: 1 });
+      const schema = schemaFromJSON(JSON.parse(await readFile(join(output, 'schema.json'), 'utf8')) as never);
+      const rows: EncodedRequest[] = [];
+      for (const part of ['train', 'test']) for await (const row of new Dataset(join(output, `${part}.parquet`), schema)) rows.push(row);
+      return { schema, rows };
+    };
+    const [whole, cut] = [await written(1000), await written(kept)];
+    t.ok(cut.rows.filter((r) => r.historyStart > 0).length > 100);
+    using trainer = new Trainer(new ModelDescription(whole.schema, appendSafe), trainDefaults, runtime);
+    const ranker = new Ranker(trainer.model, trainer.state, runtime);
+    const scores = async (row: EncodedRequest): Promise<Float32Array> => ranker.score(await ranker.prefill([row]));
+    const store = new MemoryHistoryStore(whole.schema, { maxEvents: kept });
+    await using service = new RankService(ranker, 'a', { timeout: 600_000, cacheBytes: 2 ** 20 }, { histories: store });
+    let shifted = 0;
+    for (const [i, row] of whole.rows.entries()) {
+      const same = cut.rows[i]!;
+      t.equal(same.id, row.id);
+      const wanted = await scores(row);
+      t.strictSame(await scores(same), wanted, `${rule.kind}, ${row.id}`);
+      if (same.historyStart % 24 !== 0 && Buffer.compare(Buffer.from(wanted.buffer), Buffer.from((await scores({ ...same, historyStart: 0 })).buffer)) !== 0) ++shifted;
+      if (i % 7 !== 0) continue;
+      const past = Array.from(row.eventTime, (time, e) => ({ item: row.event.ids.get('item')![e]!, value: row.event.ids.get('value')![e]!, time }));
+      await store.replace('u', []);
+      for (let e = 0; e < past.length; e += 5) await store.append('u', past.slice(e, e + 5));
+      const served = await service.rank({ user: { user: row.user.ids.get('user')![0]! }, time: row.time, userId: 'u', candidates: Array.from(row.candidate.ids.get('item')!, (item) => ({ item })) } as never);
+      t.strictSame(Array.from(served.index, (place) => wanted[place]), Array.from(served.logits['label']!), `served, ${row.id}`);
+    }
+    t.ok(shifted > 50, 'a history that begins anew is another');
   }
 });
 

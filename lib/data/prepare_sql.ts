@@ -169,11 +169,14 @@ export function createPlaces(part: number): string {
 const asParquet = (path: string): string => `TO ${literal(path)} (FORMAT parquet, COMPRESSION snappy, ROW_GROUP_SIZE ${rowGroup})`;
 export const rowGroup = 2048;
 
-/** Writes the requests of `places` from one place to before another. The history of a request is the newest `length` of the user's events at a strictly earlier time. */
+/**
+ * Writes the requests of `places` from one place to before another. The history of a request is the newest `length` of the user's events at a strictly earlier
+ * time; `historyStart` is how many there were before them.
+ */
 export function copyPlaces(from: number, to: number, path: string, length: number, c: OutputColumns): string {
   const slice = (list: string): string => `list_slice(h.${list}, greatest(1, r.before - ${length} + 1), r.before)`;
   return `COPY (SELECT concat(r.u, ':', r.pos) AS id, r.u AS user_id
-    ${c.user.map((f) => `, ${f.sql} AS ${identifier(`user.${f.name}`)}`).join('')}, r.t AS time
+    ${c.user.map((f) => `, ${f.sql} AS ${identifier(`user.${f.name}`)}`).join('')}, r.t AS time, CAST(greatest(0, r.before - ${length}) AS INTEGER) AS "historyStart"
     ${c.history.map((f) => `, ${slice(identifier(`f_${f.name}`))} AS ${identifier(`history.${f.name}`)}`).join('')}, ${slice('t')} AS "history.time"
     ${c.candidate.map((f) => `, r.${identifier(`c_${f.name}`)} AS ${identifier(`candidates.${f.name}`)}`).join('')}, r.labels AS ${identifier(`labels.${c.task}`)}
     FROM (SELECT * FROM requests JOIN places USING (request) WHERE place >= ${from} AND place < ${to}) r JOIN histories h ON r.u = h.u ${c.userJoins}
