@@ -9,7 +9,7 @@ import { layoutAppend, type Reuse } from '../model/append.ts';
 import { historyForm, type LongerConfig, type ModelConfig } from '../model/config.ts';
 import { layoutBeside, layoutCandidates, type ModelInputs } from '../model/layout.ts';
 import { checkParity, type ParityReport } from '../model/parity.ts';
-import { type CacheEntry, ModelDescription, parameterPlaces } from '../model/model.ts';
+import { type CacheEntry, fullPlan, ModelDescription, parameterPlaces } from '../model/model.ts';
 import { Plan, Runtime, State } from '../native/plan.ts';
 import type { DeviceName } from '../native/device.ts';
 import type { NumericArray } from '../native/types.ts';
@@ -74,6 +74,7 @@ export class Ranker<S extends SchemaSpec = SchemaSpec> implements Disposable {
   readonly #score: Plan;
   #append: Plan | undefined;
   #explainer: Explainer | undefined;
+  #full: Plan | undefined;
 
   /**
    * @param options `owned`: what is disposed together with the ranker; `denseStore`: where dense parameters are read, for a state in training
@@ -197,6 +198,22 @@ export class Ranker<S extends SchemaSpec = SchemaSpec> implements Disposable {
   }
 
   /**
+   * Scores requests by the full forward pass: nothing is cached, which is cheaper where no other candidates will come (docs/serving.md, "Once"). The bits of `score`.
+   * @param requests with their candidates
+   * @returns logits f32 [candidates of all requests, tasks]
+   * @throws LongerError ERR_DATA naming request and feature
+   */
+  async scoreOnce(requests: readonly (RequestOf<S> | EncodedRequest)[], signal?: AbortSignal): Promise<Float32Array> {
+    const { schema, config } = this.model;
+    const batch = packBatch(schema, requests.map((r, i) => encodedRequest(schema, r, i)), historyForm(config));
+    this.#full ??= fullPlan(this.model, this.#state, this.#runtime, this.precision, this.#denseStore);
+    const { sizes, arrays } = this.model.inputs(batch);
+    const logits = new Float32Array(batch.candidates * schema.tasks.length);
+    await this.#full.run(sizes, arrays, new Map([['logits', logits]]), { signal });
+    return logits;
+  }
+
+  /**
    * Which events each candidate's score looked at, by attention rollout (docs/model.md, "Explanations"). Costs a full forward pass of its own for
    * each request; scores and caches stay as they are.
    * @param requests with their candidates
@@ -239,6 +256,7 @@ export class Ranker<S extends SchemaSpec = SchemaSpec> implements Disposable {
     this.#score.dispose();
     this.#append?.dispose();
     this.#explainer?.[Symbol.dispose]();
+    this.#full?.dispose();
     for (const o of this.#owned) o[Symbol.dispose]();
   }
 }

@@ -198,10 +198,13 @@ const failAt = (place: string): Fail => (at, message, remedy) => {
 const emptySide: EncodedSide = { ids: new Map(), offsets: new Map(), numeric: new Float32Array(0) };
 
 /** A row of which nothing is known: ids are missing, lists empty, numbers at their means. */
-export const unknownSide = ({ fields, numericCount }: SideDescription): EncodedSide => ({
-  ids: new Map(fields.map(({ name, kind }) => [name, kind === 'id' ? Int32Array.of(-1) : new Int32Array(0)])),
-  offsets: new Map(fields.filter(({ kind }) => kind !== 'id').map(({ name }) => [name, new Int32Array(2)])),
-  numeric: new Float32Array(numericCount),
+export const unknownSide = (side: SideDescription): EncodedSide => unknownSides(side, 1);
+
+/** So many of them. */
+export const unknownSides = ({ fields, numericCount }: SideDescription, rows: number): EncodedSide => ({
+  ids: new Map(fields.map(({ name, kind }) => [name, kind === 'id' ? new Int32Array(rows).fill(-1) : new Int32Array(0)])),
+  offsets: new Map(fields.filter(({ kind }) => kind !== 'id').map(({ name }) => [name, new Int32Array(rows + 1)])),
+  numeric: new Float32Array(rows * numericCount),
 });
 
 /** For messages: short, and a text in quotes. Whatever the value is, what it holds is not called. */

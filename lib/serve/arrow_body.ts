@@ -8,10 +8,10 @@ import type { RankResult } from './ranking.ts';
 /** The media type of an Arrow IPC stream. */
 export const arrowType = 'application/vnd.apache.arrow.stream';
 
-const own = ['userId', 'tasks', 'topK', 'explain', 'id', 'historyStart'];
+const own = ['userId', 'tasks', 'topK', 'explain', 'reuse', 'id', 'historyStart'];
 
 /**
- * The request of POST /v1/rank as an Arrow IPC stream of one row: the columns of a data file (docs/data.md) and `userId`, `tasks`, `topK`, `explain`.
+ * The request of POST /v1/rank as an Arrow IPC stream of one row: the columns of a data file (docs/data.md) and `userId`, `tasks`, `topK`, `explain`, `reuse`.
  * @throws LongerError ERR_DATA naming the column
  */
 export async function arrowBody(schema: Schema, bytes: Buffer): Promise<Record<string, unknown>> {
@@ -25,9 +25,9 @@ export async function arrowBody(schema: Schema, bytes: Buffer): Promise<Record<s
     const near = nearest(stray, known);
     throw new LongerError('ERR_DATA', 'unknown column', { place: stray.slice(0, 60), ...(near === undefined ? {} : { remedy: `Did you mean '${near}'?` }) });
   });
-  const { userId, tasks, topK, explain } = request;
+  const { userId, tasks, topK, explain, reuse } = request;
   for (const key of [...(stored ? ['history'] : []), 'labels']) delete request[key];
-  for (const [key, value] of Object.entries({ userId, tasks, topK, explain }))
+  for (const [key, value] of Object.entries({ userId, tasks, topK, explain, reuse }))
     if (value === null) delete request[key];
     else if (typeof value === 'bigint') request[key] = Number(value);
   return request;

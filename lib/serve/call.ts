@@ -13,6 +13,8 @@ export interface Call {
   /** Whose caches no other shares. */
   readonly owner: string;
   readonly logits: Float32Array;
+  /** No cache is made for it. */
+  readonly plain: boolean;
   cache: CachedHistory | undefined;
   found: RankResult['cache'];
   readonly explain: WantedExplanations | undefined;

@@ -28,7 +28,7 @@ export interface RankPluginOptions {
 }
 
 const open = new Set(['/healthz', '/readyz']);
-const bodyKeys = ['user', 'context', 'time', 'history', 'historyStart', 'userId', 'candidates', 'tasks', 'topK', 'explain', 'id'];
+const bodyKeys = ['user', 'context', 'time', 'history', 'historyStart', 'userId', 'candidates', 'tasks', 'topK', 'explain', 'reuse', 'id'];
 const deadlineHeader = 'x-deadline-ms';
 
 /** The service's routes, for any Fastify app: `app.register(rankPlugin, { service, prefix })`. The app keeps its own hooks and error handler. */

@@ -29,6 +29,7 @@ export class Metrics {
     read(Counter, 'candidates_total', 'Candidates scored', (s) => s.rows);
     read(Counter, 'prefills_total', 'Histories prefilled', (s) => s.prefills);
     read(Counter, 'appends_total', 'Caches made from one of a shorter history', (s) => s.appends);
+    read(Counter, 'plain_total', 'Calls scored without a cache', (s) => s.plain);
     read(Counter, 'swaps_total', 'Models swapped in', (s) => s.swaps);
     read(Gauge, 'waiting_calls', 'Calls in the queue', (s) => s.waitingCalls);
     read(Gauge, 'waiting_candidates', 'Candidates in the queue', (s) => s.waitingRows);

@@ -12,6 +12,8 @@ export type RankRequest<S extends SchemaSpec = SchemaSpec> = Omit<RequestOf<S>, 
   readonly tasks?: readonly (keyof S['labels'] & string)[];
   /** Only the best. */
   readonly topK?: number;
+  /** false: nobody will ask with this history again. Where no cache is there, none is made if the plain forward pass is faster. */
+  readonly reuse?: boolean;
   /** Of each candidate in the answer, so many of the events that its score looked at most; costs a full forward pass for the call. */
   readonly explain?: number;
 };
@@ -33,6 +35,8 @@ export interface RankServiceStats {
   readonly prefills: number;
   /** Caches made from one of a shorter history. */
   readonly appends: number;
+  /** Calls scored without a cache. */
+  readonly plain: number;
   readonly waitingCalls: number;
   readonly waitingRows: number;
   readonly swaps: number;

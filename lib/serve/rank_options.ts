@@ -31,19 +31,23 @@ export interface RankServiceOptions {
   readonly cacheTtl: number;
   /** Milliseconds that the caches of the histories ranked last may take: before a model that is loaded is swapped in, and of a start from a history store (`warm`). */
   readonly warmup: number;
+  /** Milliseconds that measuring takes, at a load, below how many candidates a call without `reuse` is scored plainly. */
+  readonly crossover: number;
+  /** That number, where it is not to be measured; 0: a cache is always made. */
+  readonly plainBelow?: number;
   /** Share of the calls that a shadow model scores too, 0 to 1. */
   readonly shadowShare: number;
 }
 
 export const rankServiceDefaults: RankServiceOptions = {
   window: 0, rows: 1024, slice: 256, events: 16_384, maxCalls: 1024, maxRows: 65_536, maxCandidates: 5000, maxExplained: 100, maxEvents: 100_000, encodedEvents: 2 ** 20,
-  timeout: 1000, cacheBytes: 2 ** 28, cacheTtl: 3600, warmup: 5000, shadowShare: 1,
+  timeout: 1000, cacheBytes: 2 ** 28, cacheTtl: 3600, warmup: 5000, crossover: 200, shadowShare: 1,
 };
 
 /** Least value of each option, and whether it is allowed itself. */
 const least: Readonly<Record<keyof RankServiceOptions, readonly [value: number, itself: boolean]>> = {
   window: [0, true], rows: [1, true], slice: [1, true], events: [1, true], maxCalls: [1, true], maxRows: [1, true], maxCandidates: [1, true], maxExplained: [0, true], maxEvents: [1, true], encodedEvents: [0, true],
-  timeout: [0, false], cacheBytes: [1, true], cacheTtl: [0, false], warmup: [0, true], shadowShare: [0, true],
+  timeout: [0, false], cacheBytes: [1, true], cacheTtl: [0, false], warmup: [0, true], crossover: [0, true], plainBelow: [0, true], shadowShare: [0, true],
 };
 
 /** @throws LongerError ERR_CONFIG naming the option */

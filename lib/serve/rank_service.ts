@@ -41,7 +41,7 @@ export class RankService implements AsyncDisposable {
   #idle: (() => void)[] = [];
   #warming: Promise<Warmth> | undefined;
   readonly #shadow = new Shadow();
-  #counts = { calls: 0, refused: 0, late: 0, aborted: 0, failed: 0, batches: 0, rows: 0, prefills: 0, appends: 0, swaps: 0 };
+  #counts = { calls: 0, refused: 0, late: 0, aborted: 0, failed: 0, batches: 0, rows: 0, prefills: 0, appends: 0, plain: 0, swaps: 0 };
 
   /** The service disposes its rankers, and what `owned` names after them. */
   constructor(ranker: Ranker, name: string, options: Partial<RankServiceOptions> = {}, parts: RankServiceParts = {}) {
@@ -71,7 +71,9 @@ export class RankService implements AsyncDisposable {
     try {
       const ranker = await Ranker.open(directory, { runtime });
       store = await histories?.(ranker.model.schema);
-      return new RankService(ranker, directory, options, { ...parts, ...(store ? { histories: store } : {}), open: (d) => Ranker.open(d, { runtime }), owned });
+      const service = new RankService(ranker, directory, options, { ...parts, ...(store ? { histories: store } : {}), open: (d) => Ranker.open(d, { runtime }), owned });
+      await service.#plainBelow(service.#model);
+      return service;
     } catch (error) {
       owned[Symbol.dispose]();
       throw error;
@@ -104,7 +106,7 @@ export class RankService implements AsyncDisposable {
     signal?.throwIfAborted();
     if (this.#closed) throw closed();
     this.#admit(1, timeout);
-    const { userId, topK, tasks, explain, ...rest } = request as unknown as RankRequest;
+    const { userId, topK, tasks, explain, reuse = true, ...rest } = request as unknown as RankRequest;
     const stored = rest.history === undefined ? await this.#stored(userId) : undefined;
     const history = stored ? stored.events : rest.history;
     const given = { ...rest, history, historyStart: stored ? stored.dropped : rest.historyStart };
@@ -118,11 +120,14 @@ export class RankService implements AsyncDisposable {
     const encoded = encodeRequest(schema, given as never, 'request', stored && this.#encoded.of(userId!, stored));
     if (encoded.candidates > this.options.maxCandidates) throw tooMany('candidates', encoded.candidates, this.options.maxCandidates);
     if (encoded.events > this.options.maxEvents) throw tooMany('history', encoded.events, this.options.maxEvents);
+    if (typeof reuse !== 'boolean') throw new LongerError('ERR_DATA', `expected true or false, got ${String(reuse)}`, { place: 'reuse' });
     this.#admit(encoded.candidates, until - performance.now());
+    const plain = !reuse && encoded.candidates <= this.options.slice && encoded.candidates < (await this.#plainBelow(model));
+    signal?.throwIfAborted();
     const order = (logits: Float32Array): Pick<RankResult, 'index' | 'logits'> => ranked(logits, schema.tasks.length, wanted, topK);
     const toExplain = explain === undefined ? undefined : { events: explain, candidates: (logits: Float32Array) => order(logits).index };
     if (toExplain) checkExplain(model.ranker.model.config, explain, Math.min(encoded.candidates, topK ?? Infinity), this.options.maxExplained);
-    const call = await this.#enqueue(model, encoded, userId ?? encoded.userKey, until, signal, toExplain);
+    const call = await this.#enqueue(model, encoded, userId ?? encoded.userKey, until, signal, { plain, explain: toExplain });
     if (stored) this.#ranked.add(userId!);
     return { model: model.version, cache: call.found, ...order(call.logits), ...(call.explanations ? { explanations: call.explanations } : {}) };
   }
@@ -138,6 +143,7 @@ export class RankService implements AsyncDisposable {
     try {
       model = new ServedModel(ranker, directory, this.#cacheFor(ranker));
       await model.warm(inUse(() => this.#model), { share: 0.5, milliseconds: this.options.warmup, stopped: () => this.#closed });
+      await this.#plainBelow(model);
       if (this.#closed) throw closed();
     } catch (error) {
       if (model) model.retire();
@@ -251,7 +257,7 @@ export class RankService implements AsyncDisposable {
     throw new LongerError('ERR_OVERLOADED', full, { remedy: 'Try again later, or spread the load over more processes' });
   }
 
-  #enqueue(model: ServedModel, request: EncodedRequest, owner: string, until: number, signal: AbortSignal | undefined, explain: WantedExplanations | undefined): Promise<Call> {
+  #enqueue(model: ServedModel, request: EncodedRequest, owner: string, until: number, signal: AbortSignal | undefined, how: Pick<Call, 'plain' | 'explain'>): Promise<Call> {
     if (this.#closed) throw closed();
     const left = until - performance.now();
     if (left <= 0) {
@@ -263,7 +269,7 @@ export class RankService implements AsyncDisposable {
     return new Promise((resolve, reject) => {
       const logits = new Float32Array(request.candidates * model.ranker.model.schema.tasks.length);
       const call: Call = {
-        model, request, owner, logits, cache: undefined, found: 'miss', explain, explanations: undefined, done: 0, settled: false, busy: false, leave,
+        model, request, owner, logits, cache: undefined, found: 'miss', ...how, explanations: undefined, done: 0, settled: false, busy: false, leave,
         settle: (error) => {
           if (call.settled) return;
           call.settled = true;
@@ -312,6 +318,7 @@ export class RankService implements AsyncDisposable {
     /** With the candidate at which its slice ends. */
     const taken = new Map<Call, number>();
     const bare: Call[] = [];
+    const plain: Call[] = [];
     let room = rows;
     let fresh = 0;
     const alone = this.#waiting.length === 1;
@@ -323,11 +330,12 @@ export class RankService implements AsyncDisposable {
         if (call.cache) call.found = 'hit';
       }
       if (!call.cache) {
-        if (bare.length > 0 && fresh + call.request.events > events) continue;
-        bare.push(call);
+        if (call.plain && taken.size > 0 && call.request.candidates > room) continue; // it takes no slices
+        if (fresh > 0 && fresh + call.request.events > events) continue;
+        (call.plain ? plain : bare).push(call);
         fresh += call.request.events;
       }
-      const to = Math.min(call.request.candidates, call.done + Math.min(room, alone ? rows : slice));
+      const to = Math.min(call.request.candidates, call.done + (call.plain && !call.cache ? Infinity : Math.min(room, alone ? rows : slice)));
       taken.set(call, to);
       room -= to - call.done;
     }
@@ -337,6 +345,7 @@ export class RankService implements AsyncDisposable {
       if (bare.length > 0) await this.#hold(model, bare);
       const live = [...taken].filter(([call]) => call.cache && !call.settled);
       if (live.length > 0) await this.#score(model, live);
+      if (plain.length > 0) await this.#scoreOnce(model, plain);
     } catch (error) {
       for (const call of taken.keys()) this.#fail(call, error);
     } finally {
@@ -373,10 +382,24 @@ export class RankService implements AsyncDisposable {
     call.settle(error);
   }
 
+  async #plainBelow(model: ServedModel): Promise<number> {
+    return this.options.plainBelow ?? model.plainBelow(this.options.crossover);
+  }
+
+  async #scoreOnce(model: ServedModel, calls: readonly Call[]): Promise<void> {
+    this.#counts.plain += calls.length;
+    await this.#give(model, calls.map((call) => [call, call.request.candidates]), await model.ranker.scoreOnce(calls.map((call) => call.request)));
+  }
+
   /** @param taken calls with the candidate at which their slices end */
   async #score(model: ServedModel, taken: readonly (readonly [Call, number])[]): Promise<void> {
-    const { tasks } = model.ranker.model.schema;
     const logits = await model.pages.score(taken.map(([call]) => call.cache!), taken.map(([call, to]) => sliceCandidates(call.request, call.done, to)));
+    await this.#give(model, taken, logits);
+  }
+
+  /** Hands out scores that are there. */
+  async #give(model: ServedModel, taken: readonly (readonly [Call, number])[], logits: Float32Array): Promise<void> {
+    const { tasks } = model.ranker.model.schema;
     this.#counts.batches++;
     let at = 0;
     for (const [call, to] of taken) {

@@ -48,6 +48,7 @@ export function rankBodySchema(schema: Schema, maxCandidates: number, catalog?: 
       candidates: { type: 'array', maxItems: maxCandidates, items: catalog ? logRow(catalog.columns.candidate, true) : rowOf(spec.candidate, tables) },
       tasks: { type: 'array', items: { enum: schema.tasks.map((t) => t.name) } },
       topK: { type: 'integer', minimum: 1 },
+      reuse: { type: 'boolean', description: 'false: nobody will ask with this history again' },
       explain: { type: 'integer', minimum: 1, description: 'events that are told of each candidate in the answer' },
       id: { type: ['string', 'number'], description: 'of the caller; not read' },
     },

@@ -3,6 +3,7 @@ import { defaultPageBytes } from '../model/pages.ts';
 import type { CacheItem, PagedCache } from '../rank/paged_cache.ts';
 import { PagedRanker, type Warmable, warmable } from '../rank/paged_ranker.ts';
 import type { Ranker } from '../rank/ranker.ts';
+import { crossover } from './crossover.ts';
 import { Retirable } from './retirable.ts';
 
 let loaded = 0;
@@ -13,6 +14,7 @@ export class ServedModel extends Retirable {
   readonly pages: PagedRanker;
   /** Unique to this load: the same files loaded twice are two versions. */
   readonly version: string;
+  #plainBelow: Promise<number> | undefined;
 
   /** @throws LongerError ERR_CONFIG where the cache does not hold a full history of this model */
   constructor(ranker: Ranker, name: string, cache: PagedCache) {
@@ -24,6 +26,13 @@ export class ServedModel extends Retirable {
     this.ranker = ranker;
     this.pages = pages;
     this.version = `${++loaded}`;
+  }
+
+  /** Candidates below which the plain forward pass is faster where no cache is of use; measured once. */
+  plainBelow(milliseconds: number): Promise<number> {
+    if (this.#plainBelow) return this.#plainBelow;
+    const leave = this.enter();
+    return (this.#plainBelow = crossover(this.ranker, milliseconds).finally(leave));
   }
 
   /**
