@@ -3,14 +3,27 @@ import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import v8 from 'node:v8';
+import vm from 'node:vm';
 import t from 'tap';
+import { packCandidates } from '../lib/data/batch.ts';
+import type { Graph } from '../lib/graph/graph.ts';
+import { joinLayouts, layoutBeside, layoutCandidates } from '../lib/model/layout.ts';
 import { ModelDescription } from '../lib/model/model.ts';
+import { PagedGraphs } from '../lib/model/pages.ts';
+import { layoutKeys } from '../lib/model/pages_layout.ts';
+import { DeviceArray, DeviceMemory } from '../lib/native/device_array.ts';
 import { Runtime, State } from '../lib/native/plan.ts';
+import type { NumericArray } from '../lib/native/types.ts';
+import type { Holding } from '../lib/rank/holding.ts';
+import { PagedCache } from '../lib/rank/paged_cache.ts';
 import { PagedRanker } from '../lib/rank/paged_ranker.ts';
 import { Ranker } from '../lib/rank/ranker.ts';
 import { trainDefaults, type TrainOptions } from '../lib/train/options.ts';
 import { Trainer } from '../lib/train/trainer.ts';
-import { batchOf, difference, gradients, models, requests, richSchema, tiny } from './helpers.ts';
+import { appendSafe, banded, batchOf, difference, encodedTo, gradients, models, requests, richSchema, tiny } from './helpers.ts';
+
+v8.setFlagsFromString('--expose-gc');
 
 t.setTimeout(900_000); // the addon with the emulated GPU is built here
 const root = join(import.meta.dirname, '..');
@@ -95,6 +108,123 @@ await t.test('the bits of a score are the same from the cache, for a request and
     using pages = new PagedRanker(ranker, { bytes: 40_000 });
     t.same(await pages.score(await pages.hold(encoded)), await ranker.score(await ranker.prefill(encoded)), `${name}: from pages`);
   }
+});
+
+const bytesOf = (arrays: Iterable<readonly [string, { readonly byteLength: number }]>): number => [...arrays].reduce((n, [, a]) => n + a.byteLength, 0);
+/** Bytes that a call copies to the device and back. */
+async function copied(call: () => Promise<unknown>): Promise<{ in: number; out: number }> {
+  const before = device.deviceUse();
+  await call();
+  const after = device.deviceUse();
+  return { in: after.copiedIn - before.copiedIn, out: after.copiedOut - before.copiedOut };
+}
+
+await t.test('a cache stays on the device: a score copies candidates, tables of pages and logits, whatever the histories hold and the pool', async (t) => {
+  for (const name of ['banded', 'paper, uid and cls', 'din', 'base']) {
+    const config = models[name]!;
+    const model = new ModelDescription(richSchema, config);
+    using state = new State(model.layout.stores(), device);
+    model.initialise(state, 5);
+    using ranker = new Ranker(model, state, device);
+    const candidates = layoutCandidates(config, packCandidates(richSchema, encoded));
+    const logits = 4 * encoded.reduce((n, r) => n + r.candidates, 0) * richSchema.tasks.length;
+    const fault = 4;
+    const read = (graph: Graph, arrays: ReadonlyMap<string, NumericArray>): [string, NumericArray][] => [...arrays].filter(([n]) => graph.inputs.has(n));
+
+    const cache = await ranker.prefill(encoded);
+    const beside = layoutBeside(config, cache.inputs, candidates);
+    const wanted = bytesOf(read(model.score(), new Map([...cache.inputs.arrays, ...beside.arrays])));
+    t.same(await copied(() => ranker.score(cache)), { in: wanted, out: logits + fault }, `${name}: from a prefill`);
+    t.ok((await copied(() => ranker.prefill(encoded))).out === fault, `${name}: nothing of a cache comes back`);
+    t.ok(bytesOf(cache.arrays) > 3 * wanted || name === 'base', `${name}: ${bytesOf(cache.arrays)} bytes of cache, ${wanted} copied`);
+
+    for (const bytes of [40_000, 400_000]) {
+      using pages = new PagedRanker(ranker, { bytes });
+      const graphs = new PagedGraphs(model, 'fp32', pages.cache.pool.pageBytes);
+      const held = await pages.hold(encoded);
+      const keys = layoutKeys(config, graphs.paged, (held as Holding[]).map((h) => h.held.item.chain));
+      const single = graphs.single.reduce((n, e) => n + 4 * encoded.length * e.width, 0);
+      const tables = bytesOf(read(graphs.score(), joinLayouts(config, keys, candidates).arrays));
+      t.same(await copied(() => pages.score(held)), { in: tables + single, out: logits + fault }, `${name}: from ${bytes} bytes of pages`);
+      const filled = await copied(() => pages.hold(requests([20], [1], 8)));
+      t.ok(filled.in < 6000 && filled.out === graphs.single.reduce((n, e) => n + 4 * e.width, 0) + fault, `${name}: what is written to pages stays: ${JSON.stringify(filled)}`);
+    }
+  }
+});
+
+await t.test('pages on the device are grown, copied on write, shared and left, with the bits of a cold ranker', async (t) => {
+  for (const [name, config, precision] of [['banded', banded, 'fp32'], ['full', appendSafe, 'bf16']] as const) {
+    const model = new ModelDescription(richSchema, config);
+    using state = new State(model.layout.stores(), device);
+    model.initialise(state, 4);
+    using ranker = new Ranker(model, state, device, { precision });
+    using pages = new PagedRanker(ranker, { bytes: precision === 'bf16' ? 3_000 : 4_000 });
+    const outcomes: string[] = [];
+    for (const length of [9, 13, 14, 22, 24, 24])
+      for (const user of [1, 2, 3]) {
+        const r = encodedTo({ ...requests([24], [2], user)[0]!, userKey: `u${user}` }, length);
+        const [held] = await pages.hold([r]);
+        t.same(await pages.score([held!]), await ranker.score(await ranker.prefill([r])), `${name}: user ${user}, ${length} events, ${held!.outcome}`);
+        outcomes.push(held!.outcome);
+        held!.release();
+      }
+    for (const outcome of ['miss', 'partial', 'hit']) t.ok(outcomes.includes(outcome), `${name}: ${outcome} among ${outcomes.join()}`);
+    t.ok(pages.cache.stats().evictions > 0, `${name}: some left`);
+  }
+});
+
+await t.test('appending goes on from a cache on the device', async (t) => {
+  const model = new ModelDescription(richSchema, banded);
+  using state = new State(model.layout.stores(), device);
+  model.initialise(state, 4);
+  using ranker = new Ranker(model, state, device);
+  const history = Array.from({ length: 12 }, (_, i) => ({ item: i + 1, action: i % 3, dwell: 5 * i, time: 1000 + 10 * i }));
+  const request = { user: { user_id: 'u', age: 3, likes: [4] }, context: { hour: 1 }, time: 2000, candidates: [{ item: 3, price: 1 }, { item: 9, price: 2 }] };
+  const cache = await ranker.prefill([{ ...request, history: history.slice(0, 7) }]);
+  const grown = await ranker.append(cache, [{ history: history.slice(7), time: 2000 }]);
+  t.ok(grown.reuse[0]!.rows.kept > 0);
+  t.same(await ranker.score(grown, [request.candidates]), await ranker.score(await ranker.prefill([{ ...request, history }])));
+});
+
+await t.test('memory of the device goes back when it is disposed, or collected; and is not another device\'s', async (t) => {
+  const model = new ModelDescription(richSchema, tiny);
+  using state = new State(model.layout.stores(), device);
+  model.initialise(state, 5);
+  using ranker = new Ranker(model, state, device);
+  const first = await ranker.prefill(encoded);
+  const want = await ranker.score(first);
+  const collect = vm.runInNewContext('gc') as () => void;
+  const settled = async (): Promise<number> => {
+    for (let i = 0; i < 5; ++i) {
+      collect();
+      await new Promise((resolve) => { setImmediate(resolve); });
+    }
+    return device.deviceUse().allocated;
+  };
+  const before = await settled();
+  const bytes = first.arrays.values().next().value!.memory.bytes;
+  const running = ranker.score(first);
+  first.dispose();
+  t.same(await running, want, 'a run under way keeps what it reads');
+  t.equal(await settled(), before - bytes, 'disposed');
+  await t.rejects(ranker.score(first), { code: 'ERR_DISPOSED' });
+  t.throws(() => first.arrays.values().next().value!.read(), { code: 'ERR_DISPOSED' });
+  for (let i = 0; i < 3; ++i) await ranker.score(await ranker.prefill(encoded));
+  t.equal(await settled(), before - bytes, 'collected');
+  {
+    using cache = PagedRanker.cacheFor(ranker, { bytes: 50_000 });
+    t.equal(device.deviceUse().allocated, before - bytes + cache.pool.memory.bytes);
+    t.throws(() => new PagedRanker(ranker, { cache: new PagedCache({ bytes: 50_000, pageBytes: cache.pool.pageBytes }) }), { code: 'ERR_CONFIG', message: /memory of cpu, the ranker runs on emulated/ });
+  }
+  t.equal(device.deviceUse().allocated, before - bytes, 'a pool goes with its cache');
+  const here = new State(model.layout.stores());
+  model.initialise(here, 5);
+  using other = new Ranker(model, here, cpu, { owned: [here] });
+  await t.rejects(ranker.score(await other.prefill(encoded)), { code: 'ERR_DEVICE', message: /memory of cpu, the plan runs on emulated/ });
+  await t.rejects(other.score(await ranker.prefill(encoded)), { code: 'ERR_DEVICE', message: /memory of emulated, the plan runs on cpu/ });
+  t.throws(() => cpu.deviceUse(), { code: 'ERR_DEVICE' });
+  t.throws(() => new DeviceMemory(2 ** 40, device), { code: 'ERR_MEMORY' });
+  t.throws(() => new DeviceArray(new DeviceMemory(1024, device), 'f32', 256, 193), { code: 'ERR_SHAPE' });
 });
 
 await t.test('two runtimes on one device do not meet', async (t) => {

@@ -67,6 +67,12 @@ export function scramble(model: ModelDescription, state: State): Map<string, { d
   return result;
 }
 
+/** The first events of a request. */
+export function encodedTo(r: EncodedRequest, to: number): EncodedRequest {
+  const ids = new Map([...r.event.ids].map(([n, c]) => [n, c.slice(0, to)]));
+  return { ...r, event: { ...r.event, ids }, events: to, eventTime: r.eventTime.slice(0, to) };
+}
+
 /** Packed for a model, or for one whose history has the default form. */
 export function batchOf(encoded: readonly EncodedRequest[], of: number | ModelConfig): Batch {
   return packBatch(richSchema, encoded, typeof of === 'number' ? { maxHistory: of } : historyForm(of));

@@ -11,7 +11,7 @@ import { presets } from '../lib/model/config.ts';
 import { defaultPageBytes, PagedGraphs } from '../lib/model/pages.ts';
 import { cacheRows, pagesOf, rowsOf } from '../lib/model/pages_layout.ts';
 import type { EncodedRequest } from '../lib/schema/encode.ts';
-import { appendSafe, banded, models, random, requests, richSchema, tiny } from './helpers.ts';
+import { appendSafe, banded, encodedTo, models, random, requests, richSchema, tiny } from './helpers.ts';
 
 const runtime = new Runtime({ threads: 2 });
 t.teardown(() => { runtime.dispose(); });
@@ -133,11 +133,6 @@ function* mutations(r: EncodedRequest): Generator<[string, EncodedRequest]> {
 function encodedFrom(r: EncodedRequest, from: number): EncodedRequest {
   const ids = new Map([...r.event.ids].map(([n, c]) => [n, c.slice(from)]));
   return { ...r, event: { ...r.event, ids }, events: r.events - from, eventTime: r.eventTime.slice(from), historyStart: r.historyStart + from };
-}
-
-function encodedTo(r: EncodedRequest, to: number): EncodedRequest {
-  const ids = new Map([...r.event.ids].map(([n, c]) => [n, c.slice(0, to)]));
-  return { ...r, event: { ...r.event, ids }, events: to, eventTime: r.eventTime.slice(0, to) };
 }
 
 await t.test('nothing is stale: whatever one changes of an input, the score is that of a cold ranker', async (t) => {
@@ -299,10 +294,10 @@ await t.test('pages: taken, shared, copied, given back', (t) => {
   t.equal(pool.pages, 15);
   const [a, b] = [pool.take(), pool.take()];
   t.equal(b, a + 1, 'neighbours lie side by side');
-  pool.f32.fill(7, a * 16, (a + 1) * 16);
-  pool.copy(a, b);
-  t.same([...pool.f32.subarray(b * 16, (b + 1) * 16)], Array(16).fill(7));
-  t.equal(pool.f32[(b + 1) * 16], 0);
+  pool.f32.write(new Float32Array(16).fill(7), a * 16);
+  pool.copy([[a, b]]);
+  t.same([...pool.f32.read(b * 16, (b + 1) * 16)], Array(16).fill(7));
+  t.equal(pool.f32.read((b + 1) * 16)[0], 0);
   pool.share(a);
   pool.release(a);
   t.equal(pool.holders(a), 1);

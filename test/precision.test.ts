@@ -118,7 +118,7 @@ await t.test('the cache is half as large, and says so', async (t) => {
   model.initialise(state, 5);
   using ranker = new Ranker(model, state, runtime, { precision: 'bf16' });
   const { arrays } = await ranker.prefill(requests(lengths, candidates, 3));
-  t.ok([...arrays.values()].every((a) => a instanceof Uint16Array));
+  t.ok([...arrays.values()].every((a) => a.dtype === 'bf16' && a.read() instanceof Uint16Array));
   t.equal(model.cost(24, 'bf16').kvBytesPerUser * 2, model.cost(24).kvBytesPerUser);
   state.dispose();
 });

@@ -5,7 +5,7 @@ import t, { type Test } from 'tap';
 import { type LongerConfig, presets } from '../lib/model/config.ts';
 import { ModelDescription } from '../lib/model/model.ts';
 import { Runtime, State } from '../lib/native/plan.ts';
-import { Ranker } from '../lib/rank/ranker.ts';
+import { type Prefilled, Ranker } from '../lib/rank/ranker.ts';
 import { encodeRequest } from '../lib/schema/encode.ts';
 import { id } from '../lib/schema/features.ts';
 import { defineSchema, type Schema } from '../lib/schema/schema.ts';
@@ -69,7 +69,8 @@ await t.test('histories packed for another model are refused where its form is a
   };
   const [one, twin, other] = [ranker(tiny), ranker({ ...tiny }), ranker({ ...tiny, merge: 3, inner: { blocks: 1, heads: 1 }, alignment: 'oldest' })];
   const packed = one.pack([request]);
-  t.same((await twin.prefill(packed)).arrays, (await twin.prefill([request])).arrays, 'the same settings and schema');
+  const numbers = ({ arrays }: Prefilled): Map<string, ArrayLike<number>> => new Map([...arrays].map(([name, a]) => [name, a.read()]));
+  t.same(numbers(await twin.prefill(packed)), numbers(await twin.prefill([request])), 'the same settings and schema');
   await t.rejects(other.prefill(packed), { code: 'ERR_DATA', message: /packed in another form: merge 2, and this model has 3; .*alignment "newest", and this model has "oldest".*Pack them with this ranker/ });
   const foreign = defineSchema({ ...richSchema.spec, labels: { click: {} } });
   await t.rejects(ranker(tiny, foreign).prefill(packed), { code: 'ERR_SCHEMA' });

@@ -7,6 +7,7 @@
 #include "addon/environment.h"
 #include "addon/guard.h"
 #include "addon/handles.h"
+#include "addon/device_memory.h"
 #include "addon/job.h"
 #include "addon/reports.h"
 #include "addon/unpack.h"
@@ -88,7 +89,8 @@ std::vector<Borrowed> arrays_of(const Napi::Value& list, const CompiledGraph& gr
     const Napi::Value value = given.Get(i);
     if (read_array(value, arrays[i]) || value.IsNull() || value.IsUndefined()) continue;
     const std::string name = i < values.size() ? graph.values()[static_cast<size_t>(values[i])].name : std::to_string(i);
-    array_of(value, std::string(kind) + " '" + name + "'");
+    const std::string what = std::string(kind) + " '" + name + "'";
+    if (!read_device_array(value, arrays[i], what)) array_of(value, what);
   }
   return arrays;
 }
@@ -130,6 +132,12 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   add("freeState", guarded<release<StateBox>>);
   add("readState", guarded<transfer<&State::read>>);
   add("writeState", guarded<transfer<&State::write>>);
+  add("createDeviceMemory", guarded<create_device_memory>);
+  add("freeDeviceMemory", guarded<release<MemoryBox>>);
+  add("readDeviceMemory", guarded<read_device_memory>);
+  add("writeDeviceMemory", guarded<write_device_memory>);
+  add("copyDeviceMemory", guarded<copy_device_memory>);
+  add("deviceUse", guarded<device_use>);
   add("compile", guarded<compile>);
   add("freePlan", guarded<release<PlanBox>>);
   add("planMemory", guarded<plan_memory>);

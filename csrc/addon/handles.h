@@ -62,6 +62,17 @@ struct PlanBox {
   Executor executor;
 };
 
+struct MemoryBox {
+  static constexpr uint32_t kKind = 0x4c525434;
+  static constexpr const char* kName = "memory";
+  MemoryBox(napi_env env, std::shared_ptr<Device> on, int64_t size) : device(std::move(on)), memory(std::make_shared<DeviceMemory>(device, size)), bytes(env) {
+    bytes.report(size);
+  }
+  std::shared_ptr<Device> device;
+  std::shared_ptr<DeviceMemory> memory;  // shared with requests in flight
+  ExternalBytes bytes;
+};
+
 template <class Box>
 struct Handle {
   uint32_t kind = Box::kKind;  // first, so that a handle of another kind is told apart

@@ -45,6 +45,8 @@ Job::Job(Environment& environment, std::shared_ptr<PlanBox> plan, std::unique_pt
 Job::~Job() {
   plan_->executor.state().end_run(plan_->executor.graph().writes_state());
   if (arrays_) napi_delete_reference(env_, arrays_);
+  request_->inputs.clear();  // cancel() may hold the request for long, and not the memory
+  request_->outputs.clear();
 }
 
 Napi::Value Job::start(Napi::Env env, std::unique_ptr<Job> job, double here_below) {

@@ -1,5 +1,7 @@
 #include "addon/unpack.h"
 
+#include "addon/handles.h"
+
 namespace longer::addon {
 
 namespace {
@@ -183,6 +185,23 @@ bool read_array(const Napi::Value& value, Borrowed& array) {
   else if (type == napi_int32_array) array.dtype = DType::i32;
   else if (type == napi_uint16_array) array.dtype = DType::bf16;
   else return false;
+  return true;
+}
+
+bool read_device_array(const Napi::Value& value, Borrowed& array, const std::string& what) {
+  if (!value.IsObject() || value.IsTypedArray() || value.IsDataView()) return false;
+  const Napi::Object spec = value.As<Napi::Object>();
+  if (!spec.Has("memory")) return false;
+  const auto box = box_of<MemoryBox>(spec.Get("memory"));
+  const int64_t offset = whole_of(spec.Get("offset"), what + ".offset"), count = whole_of(spec.Get("length"), what + ".length");
+  array.dtype = dtype_of(spec.Get("dtype"), what + ".dtype");
+  const int64_t size = dtype_size(array.dtype), bytes = box->memory->bytes();
+  if (offset < 0 || offset % 256 != 0 || offset > bytes || count < 0 || count > (bytes - offset) / size)
+    throw bad(value, what, "a part of the memory that begins at a multiple of 256 bytes");
+  array.memory = box->memory;
+  array.data = static_cast<char*>(box->memory->data()) + offset;
+  array.count = count;
+  array.absent = false;
   return true;
 }
 

@@ -18,5 +18,7 @@ std::vector<double> sizes_of(const Napi::Value& value);
 Borrowed array_of(const Napi::Value& value, const std::string& what);
 // The same; false where it is no such array.
 bool read_array(const Napi::Value& value, Borrowed& array);
+// Part of a device's memory: {memory, dtype, offset in bytes, length}; false where it is no object.
+bool read_device_array(const Napi::Value& value, Borrowed& array, const std::string& what);
 
 }  // namespace longer::addon

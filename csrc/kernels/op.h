@@ -55,6 +55,7 @@ struct Op {
   Kernel cpu;
   Workspace workspace;  // of the cpu kernel; nullptr for none. Reference kernels allocate for themselves.
   const Prepare* prepare = nullptr;
+  bool in_place = false;  // what its outputs hold before counts
 };
 
 struct OpList {

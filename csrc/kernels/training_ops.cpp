@@ -8,10 +8,10 @@ OpList training_ops() {
       {"bce_dx", reference::bce_dx, cpu::bce_dx, cpu::bce_dx_workspace},
       {"sum_squares", reference::sum_squares, cpu::sum_squares, cpu::sum_squares_workspace},
       {"clip_scale", reference::clip_scale, cpu::clip_scale, nullptr},
-      {"adamw", reference::adamw, cpu::adamw, nullptr},
-      {"rmsprop", reference::rmsprop, cpu::rmsprop, nullptr},
-      {"accumulate", reference::accumulate, cpu::accumulate, nullptr},
-      {"ema", reference::ema, cpu::ema, nullptr},
+      {"adamw", reference::adamw, cpu::adamw, nullptr, nullptr, true},
+      {"rmsprop", reference::rmsprop, cpu::rmsprop, nullptr, nullptr, true},
+      {"accumulate", reference::accumulate, cpu::accumulate, nullptr, nullptr, true},
+      {"ema", reference::ema, cpu::ema, nullptr, nullptr, true},
   };
   return {ops, static_cast<int>(sizeof ops / sizeof ops[0])};
 }

@@ -13,6 +13,7 @@ namespace longer {
 DeviceRunner::DeviceRunner(const CompiledGraph& graph, DeviceLane& lane, ThreadPool& pool) : graph_(graph), lane_(lane), pool_(pool) {
   bound_.resize(graph_.values().size());
   joined_.resize(graph_.values().size());
+  begins_as_given_.assign(graph_.values().size(), 1);
   operands_.resize(static_cast<size_t>(graph_.most_operands()));
 }
 
@@ -25,23 +26,35 @@ void DeviceRunner::bind(const MemoryPlan& plan, uint8_t* arena) {
   }
 }
 
+// Values that are in device memory of the caller are there where they are needed.
+void DeviceRunner::bind_resident(const RunRequest& request) {
+  const auto each = [&](const std::vector<int>& values, const std::vector<Borrowed>& arrays) {
+    for (size_t i = 0; i < values.size(); ++i)
+      if (arrays[i].memory) bound_[static_cast<size_t>(values[i])].data = arrays[i].data;
+  };
+  each(graph_.inputs(), request.inputs);
+  each(graph_.outputs(), request.outputs);
+}
+
 // A pool of pages is several outputs in one array: as copies of their own the last would overwrite the others.
 void DeviceRunner::join_shared(const RunRequest& request) {
   std::fill(joined_.begin(), joined_.end(), 0);
+  for (int v : graph_.outputs()) begins_as_given_[static_cast<size_t>(v)] = graph_.begins_as_given(v);
   const auto join = [&](int v, const Borrowed& array, size_t outputs) {
     Tensor& t = bound_[static_cast<size_t>(v)];
-    if (array.absent || t.bytes() == 0) return;
+    if (array.absent || array.memory || t.bytes() == 0) return;
     const char* from = static_cast<const char*>(array.data);
     for (size_t i = 0; i < outputs; ++i) {
       const int other = graph_.outputs()[i];
       const Tensor& o = bound_[static_cast<size_t>(other)];
       const char* begin = static_cast<const char*>(request.outputs[i].data);
-      if (request.outputs[i].absent || from >= begin + o.bytes() || begin >= from + t.bytes()) continue;
+      if (request.outputs[i].absent || request.outputs[i].memory || from >= begin + o.bytes() || begin >= from + t.bytes()) continue;
       if (from != begin || t.bytes() != o.bytes())
         throw shape_error("the arrays of '" + graph_.values()[static_cast<size_t>(v)].name + "' and '" + graph_.values()[static_cast<size_t>(other)].name +
                           "' overlap without being the same");
       t.data = o.data;
       joined_[static_cast<size_t>(v)] = 1;
+      begins_as_given_[static_cast<size_t>(other)] = 1;
       return;
     }
   };
@@ -52,7 +65,8 @@ void DeviceRunner::join_shared(const RunRequest& request) {
 void DeviceRunner::copy(const std::vector<int>& values, const std::vector<Borrowed>& arrays, bool in) {
   for (size_t i = 0; i < values.size(); ++i) {
     const Tensor& t = bound_[static_cast<size_t>(values[i])];
-    if (arrays[i].absent || t.bytes() == 0 || joined_[static_cast<size_t>(values[i])]) continue;
+    if (arrays[i].absent || arrays[i].memory || t.bytes() == 0 || joined_[static_cast<size_t>(values[i])]) continue;
+    if (in && !begins_as_given_[static_cast<size_t>(values[i])]) continue;
     if (in) lane_.device()->copy_in(t.data, arrays[i].data, t.bytes(), lane_.stream());
     else lane_.device()->copy_out(arrays[i].data, t.data, t.bytes(), lane_.stream());
   }
@@ -100,7 +114,7 @@ void DeviceRunner::queue(const MemoryPlan& plan, RunRequest& request, RunOutcome
   Device& device = *lane_.device();
   device.fill(lane_.fault(), 0, sizeof fault_, lane_.stream());
   copy(graph_.inputs(), request.inputs, true);
-  copy(graph_.outputs(), request.outputs, true);  // an operation may work on one in place
+  copy(graph_.outputs(), request.outputs, true);
   if (request.profile) {
     outcome.times.assign(graph_.leaves().size(), 0.0);
     wait();  // so that the first node is not charged for the copies
@@ -116,6 +130,7 @@ void DeviceRunner::queue(const MemoryPlan& plan, RunRequest& request, RunOutcome
 void DeviceRunner::run(const MemoryPlan& plan, RunRequest& request, RunOutcome& outcome) {
   uint8_t* arena = lane_.reserve(plan.arena_bytes());
   bind(plan, arena);
+  bind_resident(request);
   join_shared(request);
   try {
     queue(plan, request, outcome, arena);

@@ -59,6 +59,8 @@ void Executor::check(const RunRequest& request) const {
       if (!fits(arrays[i].dtype, value.dtype, graph_.backend()))
         throw shape_error(label() + "expected a " + array_name(value.dtype) + ", got a " + array_name(arrays[i].dtype));
       const int64_t expected = graph_.shape(values[i], request.sizes).size();
+      if (arrays[i].memory && (!device_ || arrays[i].memory->device() != state_->device()))
+        throw Error("ERR_DEVICE", label() + "the array is in the memory of a device that the plan does not run on");
       if (arrays[i].count != expected)
         throw shape_error(label() + "expected " + std::to_string(expected) + " elements at these sizes, got " +
                           std::to_string(arrays[i].count));
@@ -73,7 +75,7 @@ void Executor::check(const RunRequest& request) const {
 
 Placement Executor::placement_of(const RunRequest& request) const {
   Placement placement;
-  const auto converted = [&](int value, const Borrowed& array) { return device_ || array.dtype != graph_.held_dtype(value); };
+  const auto converted = [&](int value, const Borrowed& array) { return device_ ? !array.memory : array.dtype != graph_.held_dtype(value); };
   for (size_t i = 0; i < request.inputs.size(); ++i)
     placement.inputs.push_back(converted(graph_.inputs()[i], request.inputs[i]));
   for (size_t i = 0; i < request.outputs.size(); ++i)

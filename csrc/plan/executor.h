@@ -23,6 +23,7 @@ struct Borrowed {
   DType dtype = DType::f32;
   int64_t count = 0;
   bool absent = true;  // an output that nobody takes
+  std::shared_ptr<const DeviceMemory> memory = nullptr;  // that `data` is in, 256-byte aligned; null: the host's
 };
 
 struct RunRequest {

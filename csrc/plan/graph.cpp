@@ -38,6 +38,7 @@ CompiledGraph::CompiledGraph(GraphDescription description, std::shared_ptr<State
   const size_t count = graph_.values.size();
   uses_.resize(count);
   first_writer_.assign(count, -1);
+  begins_as_given_.assign(count, 0);
   stores_.assign(count, nullptr);
   for (size_t v = 0; v < count; ++v) {
     const Value& value = graph_.values[v];
@@ -100,7 +101,9 @@ void CompiledGraph::check_node(int index) {
     const Value& value = graph_.values[static_cast<size_t>(v)];
     if (value.place == Place::input) throw graph_error(label + ": writes the input " + quoted(value.name));
     if (value.place == Place::store) writes_state_ = true;
-    if (first_writer_[static_cast<size_t>(v)] < 0) first_writer_[static_cast<size_t>(v)] = index;
+    if (first_writer_[static_cast<size_t>(v)] >= 0) continue;
+    first_writer_[static_cast<size_t>(v)] = index;
+    begins_as_given_[static_cast<size_t>(v)] = op(index).in_place;
   }
   if (node.tile) check_tile(index);
   for (const auto* list : {&node.inputs, &node.outputs})

@@ -104,6 +104,7 @@ class CompiledGraph {
   bool writes_state() const { return writes_state_; }
   int most_operands() const { return most_operands_; }
 
+  bool begins_as_given(int value) const { return begins_as_given_[static_cast<size_t>(value)] != 0; }  // its first writer works on it in place
   DType held_dtype(int value) const;  // what kernels get: f64 for every float of the reference backend
   void* store_data(int value) const;  // of a store value
 
@@ -133,6 +134,7 @@ class CompiledGraph {
   std::vector<std::unique_ptr<TileBody>> tiles_;  // a node each
   std::vector<Use> uses_;
   std::vector<int> first_writer_;
+  std::vector<char> begins_as_given_;  // a value each
   std::vector<Store*> stores_;  // a value each
   std::vector<int> inputs_, outputs_;
   int most_operands_ = 0;

@@ -25,6 +25,11 @@ struct DeviceInfo {
   int64_t shared_memory = 0;  // bytes a block may ask for
 };
 
+// Bytes since the device was opened that copies between it and the host moved, and those allocated on it now (pinned host memory is not counted).
+struct DeviceUse {
+  int64_t copied_in = 0, copied_out = 0, allocated = 0;
+};
+
 class Device {
  public:
   virtual ~Device() = default;
@@ -49,6 +54,8 @@ class Device {
   virtual void wait(Stream stream, Event event) = 0;    // what is queued after runs after the event's last record
 
   virtual void synchronize(Stream stream) = 0;
+
+  virtual DeviceUse use() const = 0;
 };
 
 // 'cuda:<index>' or 'emulated'. Throws ERR_DEVICE with the reason and the remedy where this binary or machine has no such device.

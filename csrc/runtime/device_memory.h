@@ -17,6 +17,7 @@ class DeviceMemory {
   DeviceMemory& operator=(DeviceMemory&& other) noexcept { swap(other); return *this; }
 
   void* data() const { return data_; }
+  Device* device() const { return device_.get(); }
   int64_t bytes() const { return bytes_; }
 
   void release() noexcept {

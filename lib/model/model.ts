@@ -8,7 +8,6 @@ import { inference } from '../graph/passes/inference.ts';
 import { type Precision, precision } from '../graph/passes/precision.ts';
 import { prune } from '../graph/passes/prune.ts';
 import { Plan, type Runtime, type State } from '../native/plan.ts';
-import type { DTypeName } from '../native/types.ts';
 import type { Schema } from '../schema/schema.ts';
 import { baselineCacheRows, baselineCandidateSide, baselineUserSide } from './baselines/baselines.ts';
 import { appendRefusal, appendRemedy } from './append.ts';
@@ -25,7 +24,7 @@ export interface CacheEntry {
   readonly name: string;
   readonly rows: Dim;
   readonly width: number;
-  readonly dtype: DTypeName;
+  readonly dtype: 'f32' | 'bf16';
 }
 
 /**
@@ -59,13 +58,13 @@ export class ModelDescription {
     this.#candidateSide(graph, cache);
     this.layout = new ParameterLayout(graph.parameters.values());
     const rows = config.kind === 'longer' ? cacheRows(config) : baselineCacheRows;
-    this.cache = Object.entries(cache).map(([name, value]) => ({ name, rows: rows(name), width: value.dims[1]!.constant, dtype: value.dtype }));
+    this.cache = Object.entries(cache).map(([name, value]) => ({ name, rows: rows(name), width: value.dims[1]!.constant, dtype: 'f32' as const }));
   }
 
   /** The cache as the prefill graph of a precision types it. */
   cacheIn(policy: Precision): readonly CacheEntry[] {
     const { outputs } = this.prefill(policy);
-    return this.cache.map((e) => ({ ...e, dtype: outputs.get(`cache.${e.name}`)!.dtype }));
+    return this.cache.map((e) => ({ ...e, dtype: outputs.get(`cache.${e.name}`)!.dtype === 'bf16' ? 'bf16' : 'f32' }));
   }
 
   /** History and candidates in one pass, in fp32 and with nothing pruned: what training differentiates. */

@@ -2,8 +2,8 @@ import { packBatch } from '../data/batch.ts';
 import { lower } from '../graph/lower.ts';
 import { sizeOf } from '../graph/dim.ts';
 import type { Precision } from '../graph/passes/precision.ts';
-import { Plan, Runtime, type State } from '../native/plan.ts';
-import type { NumericArray } from '../native/types.ts';
+import { DeviceMemory } from '../native/device_array.ts';
+import { Plan, type RunArray, Runtime, type State } from '../native/plan.ts';
 import type { EncodedRequest } from '../schema/encode.ts';
 import { historyForm } from './config.ts';
 import { fullPlan, type ModelDescription, parameterPlaces } from './model.ts';
@@ -70,12 +70,11 @@ async function cachedLogits(model: ModelDescription, state: State, runtime: Runt
   using score = new Plan(lower(scoreGraph, model.layout, parameterPlaces(scoreGraph, model.layout, denseStore)), state, runtime);
   const batch = packBatch(model.schema, requests, historyForm(model.config));
   const { sizes, arrays } = model.inputs(batch);
-  const cache = new Map<string, NumericArray>(
-    model.cacheIn(precision).map((e) => [`cache.${e.name}`, new (e.dtype === 'bf16' ? Uint16Array : Float32Array)(sizeOf(e.rows, sizes) * e.width)]),
-  );
+  const { memory, arrays: cache } = DeviceMemory.arrays(runtime, new Map(model.cacheIn(precision).map((e) => [`cache.${e.name}`, { dtype: e.dtype, length: sizeOf(e.rows, sizes) * e.width }])));
   await prefill.run(sizes, arrays, cache);
   const out = new Float32Array(batch.candidates * model.schema.tasks.length);
-  await score.run(sizes, new Map([...arrays, ...cache]), new Map([['logits', out]]));
+  await score.run(sizes, new Map<string, RunArray>([...arrays, ...cache]), new Map([['logits', out]]));
+  memory.dispose();
   return out;
 }
 

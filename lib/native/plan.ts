@@ -1,9 +1,10 @@
 import { availableParallelism } from 'node:os';
 import { LongerError } from '../errors.ts';
 import { type ChosenDevice, type DeviceName, resolveDevice } from './device.ts';
+import { DeviceArray } from './device_array.ts';
 import { loadNative } from './load.ts';
 import { spendTurn, turnHasRoom } from './turn.ts';
-import type { Backend, GraphSpec, HostBackend, MemoryReport, NodeSpec, NumericArray, PlanHandle, RunOptions, RunResult, RuntimeHandle, StateHandle, StoreSpec, ValueSpec } from './types.ts';
+import type { Backend, DeviceArraySpec, DeviceUse, GraphSpec, HostBackend, MemoryReport, NodeSpec, NumericArray, PlanHandle, RunOptions, RunResult, RuntimeHandle, StateHandle, StoreSpec, ValueSpec } from './types.ts';
 
 /** The addon's errors carry a code in plain Errors: the same as one of ours. */
 function translated(cause: unknown): unknown {
@@ -14,7 +15,8 @@ function translated(cause: unknown): unknown {
   return cause;
 }
 
-function native<T>(call: () => T): T {
+/** @internal A call of the addon, with its errors as ours. */
+export function native<T>(call: () => T): T {
   try {
     return call();
   } catch (cause) {
@@ -73,6 +75,11 @@ export class Runtime implements Disposable {
   get handle(): RuntimeHandle {
     if (!this.#handle) throw disposed('runtime');
     return this.#handle;
+  }
+
+  /** Bytes copied between host and device so far, by everybody who has it open, and bytes allocated there. @throws LongerError ERR_DEVICE for the CPU */
+  deviceUse(): DeviceUse {
+    return native(() => loadNative().deviceUse(this.handle));
   }
 
   dispose(): void {
@@ -155,8 +162,10 @@ interface BoundSizes {
   readonly outputs: readonly number[];
 }
 
+/** What a run reads or writes: an array of this process, which is copied where the plan runs on a device, or one in that device's memory. */
+export type RunArray = NumericArray | DeviceArray;
 /** Arrays by name. */
-export type ArraysByName = Pick<ReadonlyMap<string, NumericArray>, 'get'>;
+export type ArraysByName = Pick<ReadonlyMap<string, RunArray>, 'get'>;
 
 /** A compiled graph. */
 export class Plan implements Disposable {
@@ -168,6 +177,7 @@ export class Plan implements Disposable {
   #handle: PlanHandle | undefined;
   readonly #backend: Backend;
   readonly #hereBelow: number;
+  readonly #device: ChosenDevice;
   /** Sizes of the last run, and the elements of inputs and outputs at these. */
   #last: BoundSizes | undefined;
 
@@ -178,6 +188,7 @@ export class Plan implements Disposable {
     this.nodes = graph.nodes.flatMap((n) => n.tile?.body ?? [n]);
     this.#backend = state.backend;
     this.#hereBelow = runtime.hereBelow;
+    this.#device = runtime.device;
     try {
       this.#handle = loadNative().compile(graph, state.handle, runtime.handle, state.backend);
     } catch (cause) {
@@ -207,7 +218,7 @@ export class Plan implements Disposable {
   async run(
     sizes: Readonly<Record<string, number>>,
     inputs: ArraysByName,
-    outputs: ReadonlyMap<string, NumericArray> = new Map(),
+    outputs: ReadonlyMap<string, RunArray> = new Map(),
     options: PlanRunOptions = {},
   ): Promise<RunResult> {
     const { signal, ...runOptions } = options;
@@ -265,13 +276,26 @@ export class Plan implements Disposable {
     return (this.#last = { sizes: given, inputs: this.inputs.map(of), outputs: this.outputs.map(of) });
   }
 
-  #expect(value: ValueSpec, array: NumericArray | undefined, n: number): NumericArray {
+  #expect(value: ValueSpec, given: RunArray | undefined, n: number): NumericArray | DeviceArraySpec {
     const place = value.name;
-    if (!array) throw new LongerError('ERR_SHAPE', 'the array is missing', { place });
+    if (!given) throw new LongerError('ERR_SHAPE', 'the array is missing', { place });
+    const array = given instanceof DeviceArray ? this.#resident(value, given) : given;
+    if ('memory' in array) {
+      if (array.length !== n) throw new LongerError('ERR_SHAPE', `expected ${n} elements, got ${array.length}`, { place });
+      return array;
+    }
     const type = arrayTypes[value.dtype];
     const converts = this.#backend === 'reference' && value.dtype === 'f32' && array instanceof Float64Array;
     if (!(array instanceof type) && !converts) throw new LongerError('ERR_SHAPE', `expected a ${type.name}, got a ${array.constructor.name}`, { place });
     if (array.length !== n) throw new LongerError('ERR_SHAPE', `expected ${n} elements, got ${array.length}`, { place });
     return array;
+  }
+
+  #resident({ name: place, dtype }: ValueSpec, array: DeviceArray): NumericArray | DeviceArraySpec {
+    const { device } = array.memory;
+    if (device !== this.#device)
+      throw new LongerError('ERR_DEVICE', `the array is in the memory of ${device}, the plan runs on ${this.#device}`, { place, remedy: 'Make it with the runtime that runs the plan' });
+    if (array.dtype !== dtype) throw new LongerError('ERR_SHAPE', `expected elements of ${dtype}, got ${array.dtype}`, { place });
+    return array.bound;
   }
 }

@@ -69,6 +69,23 @@ declare const handle: unique symbol;
 export interface RuntimeHandle { readonly [handle]: 'runtime' }
 export interface StateHandle { readonly [handle]: 'state' }
 export interface PlanHandle { readonly [handle]: 'plan' }
+export interface MemoryHandle { readonly [handle]: 'memory' }
+
+/** Numbers in a device's memory, as a run is given them. */
+export interface DeviceArraySpec {
+  readonly memory: MemoryHandle;
+  readonly dtype: DTypeName;
+  /** Bytes, a multiple of 256. */
+  readonly offset: number;
+  readonly length: number;
+}
+
+/** Bytes copied between host and device since this was opened, by everybody, and bytes allocated there now. */
+export interface DeviceUse {
+  readonly copiedIn: number;
+  readonly copiedOut: number;
+  readonly allocated: number;
+}
 
 export interface MemoryReport {
   /** Bytes of the arena at these sizes: values and workspaces. Weights and what is prepared of them stand beside it. */
@@ -130,6 +147,15 @@ export interface NativeAddon {
   /** Copies out of (into) a store, elements from `offset`; converts between f32 and f64 where the arrays differ. */
   readState(state: StateHandle, store: string, offset: number, into: Float32Array | Float64Array | Int32Array): void;
   writeState(state: StateHandle, store: string, offset: number, from: Float32Array | Float64Array | Int32Array): void;
+  /** Zeroed memory on the runtime's device; it goes back when it is freed or collected and no run uses it any more. */
+  createDeviceMemory(runtime: RuntimeHandle, bytes: number): MemoryHandle;
+  freeDeviceMemory(memory: MemoryHandle): void;
+  /** Copies from (to) `offset` in bytes, and waits for it. */
+  readDeviceMemory(memory: MemoryHandle, offset: number, into: NumericArray): void;
+  writeDeviceMemory(memory: MemoryHandle, offset: number, from: NumericArray): void;
+  /** Copies so many bytes within it for each pair of offsets: from, to. Waits for it. */
+  copyDeviceMemory(memory: MemoryHandle, pairs: Float64Array, bytes: number): void;
+  deviceUse(runtime: RuntimeHandle): DeviceUse;
   compile(graph: GraphSpec, state: StateHandle, runtime: RuntimeHandle, backend: Backend): PlanHandle;
   freePlan(plan: PlanHandle): void;
   /** What a run at these sizes (by symbol) will need, without running. */
@@ -137,7 +163,10 @@ export interface NativeAddon {
   /**
    * Queues one run on the runtime's own thread, or does it at once (`hereBelow`). `inputs` and `outputs` are in the order of the graph's input and
    * output values; the arrays are borrowed (not copied) until the promise settles, and must have exactly the
-   * sizes that the symbols give. A null output is computed into the arena and not returned.
+   * sizes that the symbols give. A null output is computed into the arena and not returned. Arrays in the memory of the plan's device are read and
+   * written there.
    */
-  run(plan: PlanHandle, sizes: Float64Array, inputs: readonly NumericArray[], outputs: readonly (NumericArray | null)[], options: RunOptions): Job;
+  run(
+    plan: PlanHandle, sizes: Float64Array, inputs: readonly (NumericArray | DeviceArraySpec)[], outputs: readonly (NumericArray | DeviceArraySpec | null)[], options: RunOptions,
+  ): Job;
 }

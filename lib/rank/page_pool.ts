@@ -1,16 +1,18 @@
 import { LongerError } from '../errors.ts';
-import { createMemory } from '../native/plan.ts';
+import { DeviceArray, DeviceMemory } from '../native/device_array.ts';
+import type { Runtime } from '../native/plan.ts';
 
 /**
- * Pages of equal size in one block of memory that is allocated up front. A page belongs to everyone who took or shares it; the last to release it
+ * Pages of equal size in one block of memory, on a device or not, that is allocated up front. A page belongs to everyone who took or shares it; the last to release it
  * gives it back. Who writes to a page must be its only holder.
  */
 export class PagePool {
   readonly pages: number;
   readonly pageBytes: number;
   /** The block as numbers of either type: page i begins at i * pageBytes. */
-  readonly f32: Float32Array;
-  readonly bf16: Uint16Array;
+  readonly f32: DeviceArray;
+  readonly bf16: DeviceArray;
+  readonly memory: DeviceMemory;
   readonly #holders: Uint32Array;
   /** Free pages, the next to be taken last. */
   readonly #free: Int32Array;
@@ -18,18 +20,18 @@ export class PagePool {
 
   /**
    * @param bytes budget; whole pages of it are used
+   * @param runtime on whose device the block is; default: memory of this process
    * @throws LongerError ERR_CONFIG for a budget below one page or sizes that are no whole numbers, ERR_MEMORY where the block cannot be had
    */
-  constructor(bytes: number, pageBytes: number) {
+  constructor(bytes: number, pageBytes: number, runtime?: Runtime) {
     if (!Number.isSafeInteger(pageBytes) || pageBytes < 4 || pageBytes % 4 !== 0) throw new LongerError('ERR_CONFIG', `expected a multiple of 4 bytes, got ${pageBytes}`, { place: 'pageBytes' });
     if (!Number.isSafeInteger(bytes) || bytes < pageBytes) throw new LongerError('ERR_CONFIG', `expected at least one page of ${pageBytes} bytes, got ${bytes}`, { place: 'bytes', remedy: 'Give whole bytes, for all pages together' });
     this.pages = Math.floor(bytes / pageBytes);
     this.pageBytes = pageBytes;
-    let block: ArrayBuffer;
     try {
-      block = createMemory(this.pages * pageBytes);
-      this.f32 = new Float32Array(block);
-      this.bf16 = new Uint16Array(block);
+      this.memory = new DeviceMemory(this.pages * pageBytes, runtime);
+      this.f32 = new DeviceArray(this.memory, 'f32', 0, this.memory.bytes / 4);
+      this.bf16 = new DeviceArray(this.memory, 'bf16', 0, this.memory.bytes / 2);
     } catch (cause) {
       throw new LongerError('ERR_MEMORY', `${bytes} bytes for pages could not be had`, { place: 'bytes', remedy: 'Give the cache a smaller budget', cause });
     }
@@ -65,9 +67,8 @@ export class PagePool {
     return this.#holders[page]!;
   }
 
-  /** Copies the bytes of a page. */
-  copy(from: number, to: number): void {
-    const words = this.pageBytes / 2;
-    this.bf16.copyWithin(to * words, from * words, (from + 1) * words);
+  /** Copies the bytes of each first page to the second. */
+  copy(pages: readonly (readonly [from: number, to: number])[]): void {
+    this.memory.copy(pages.map(([from, to]) => [from * this.pageBytes, to * this.pageBytes]), this.pageBytes);
   }
 }

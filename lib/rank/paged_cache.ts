@@ -1,5 +1,6 @@
 import { LongerError } from '../errors.ts';
 import type { Chain } from '../model/pages_layout.ts';
+import type { Runtime } from '../native/plan.ts';
 import type { Content, GroupHashes } from './content.ts';
 import { contentBytes } from './content.ts';
 import { PagePool } from './page_pool.ts';
@@ -32,6 +33,8 @@ export interface PagedCacheOptions {
   readonly pageBytes: number;
   /** Bytes that entries which nobody holds may keep beside the pages; default: a quarter of `bytes`, at least 1 MiB. */
   readonly besideBytes?: number;
+  /** On whose device the pages are: that of the rankers; default: the CPU. */
+  readonly runtime?: Runtime;
   /** Seconds after which an entry is not used any more; default: never. */
   readonly ttl?: number;
   /** Milliseconds, for tests. */
@@ -101,10 +104,10 @@ export class PagedCache implements Disposable {
   #disposed = false;
 
   /** @throws LongerError ERR_CONFIG for sizes that make no page or a time that is none, ERR_MEMORY where the budget cannot be had */
-  constructor({ bytes, pageBytes, besideBytes = Math.max(bytes / 4, 2 ** 20), ttl = Infinity, now = () => performance.now() }: PagedCacheOptions) {
+  constructor({ bytes, pageBytes, besideBytes = Math.max(bytes / 4, 2 ** 20), ttl = Infinity, runtime, now = () => performance.now() }: PagedCacheOptions) {
     if (typeof besideBytes !== 'number' || !(besideBytes >= 0)) throw new LongerError('ERR_CONFIG', `expected bytes, got ${String(besideBytes)}`, { place: 'besideBytes' });
     if (typeof ttl !== 'number' || !(ttl > 0)) throw new LongerError('ERR_CONFIG', `expected seconds above 0, got ${String(ttl)}`, { place: 'ttl' });
-    this.pool = new PagePool(bytes, pageBytes);
+    this.pool = new PagePool(bytes, pageBytes, runtime);
     this.#ttl = ttl * 1000;
     this.#now = now;
     this.#budgetBeside = besideBytes;
@@ -210,6 +213,11 @@ export class PagedCache implements Disposable {
   [Symbol.dispose](): void {
     this.drop('');
     this.#disposed = true;
+    this.#leave();
+  }
+
+  #leave(): void {
+    if (this.#disposed && this.pool.free === this.pool.pages) this.pool.memory.dispose();
   }
 
   #live(): void {
@@ -246,6 +254,7 @@ export class PagedCache implements Disposable {
   #free(entry: Entry): void {
     this.#beside -= entry.beside;
     for (const pages of entry.chain.pages.values()) for (const page of pages) this.pool.release(page);
+    this.#leave();
   }
 }
 

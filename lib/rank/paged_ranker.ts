@@ -8,7 +8,7 @@ import { joinLayouts, layoutCandidates, layoutHistory } from '../model/layout.ts
 import { defaultPageBytes, keepsRows, type PagedEntry, PagedGraphs } from '../model/pages.ts';
 import { type CacheRows, type Chain, type Held, heldRows, layoutGrowth, layoutKeys, layoutRows, pagesOf, reuseOf, rowsOf } from '../model/pages_layout.ts';
 import { anchorCount } from '../model/visibility.ts';
-import { Plan } from '../native/plan.ts';
+import { Plan, type RunArray } from '../native/plan.ts';
 import type { NumericArray } from '../native/types.ts';
 import { encodeCandidates, type EncodedCandidates, type EncodedRequest } from '../schema/encode.ts';
 import type { CandidatesOf, HistoryOf, RequestOf, Schema, SchemaSpec } from '../schema/schema.ts';
@@ -87,6 +87,8 @@ export class PagedRanker<S extends SchemaSpec = SchemaSpec> implements Disposabl
     const least = this.#fullHistory() * this.#graphs.pageBytes;
     const budget = cache ? cache.pool.pages * cache.pool.pageBytes : bytes;
     if (budget < least) throw new LongerError('ERR_CONFIG', `the pages of a full history take up to ${least} bytes, got ${budget}`, { place: 'bytes', remedy: 'Give the cache a larger budget' });
+    if (cache && cache.pool.memory.device !== runtime.device)
+      throw new LongerError('ERR_CONFIG', `the pages are in the memory of ${cache.pool.memory.device}, the ranker runs on ${runtime.device}`, { place: 'cache', remedy: 'Give the PagedCache the runtime of its rankers' });
     this.#ownCache = cache === undefined;
     this.cache = cache ?? PagedRanker.cacheFor(ranker, { bytes, ...(ttl === undefined ? {} : { ttl }) });
     const { pages, pageBytes } = this.cache.pool;
@@ -102,9 +104,9 @@ export class PagedRanker<S extends SchemaSpec = SchemaSpec> implements Disposabl
   }
 
   /** A cache for this ranker and others of its sizes. One that keeps a single row a request has no use for pages: then the budget is for what lies beside them. */
-  static cacheFor({ model, precision }: Ranker, { bytes, ttl }: { readonly bytes: number; readonly ttl?: number }): PagedCache {
+  static cacheFor({ model, precision, runtime }: Ranker, { bytes, ttl }: { readonly bytes: number; readonly ttl?: number }): PagedCache {
     const pageBytes = defaultPageBytes(model, precision);
-    const rest = { pageBytes, ...(ttl === undefined ? {} : { ttl }) };
+    const rest = { pageBytes, runtime, ...(ttl === undefined ? {} : { ttl }) };
     return new PagedCache(keepsRows(model, precision) ? { bytes, ...rest } : { bytes: pageBytes, besideBytes: bytes, ...rest });
   }
 
@@ -229,7 +231,8 @@ export class PagedRanker<S extends SchemaSpec = SchemaSpec> implements Disposabl
     try {
       const items = again.map((h) => h.item);
       const keys = layoutKeys(this.#graphs.config, this.#graphs.paged, items.map((i) => i.chain));
-      const { sizes, arrays } = joinLayouts(this.#graphs.config, keys, layoutCandidates(this.#graphs.config, batch));
+      const { sizes, arrays: given } = joinLayouts(this.#graphs.config, keys, layoutCandidates(this.#graphs.config, batch));
+      const arrays = new Map<string, RunArray>(given);
       this.#addPools(sizes, arrays);
       for (const e of this.#graphs.single) arrays.set(`cache.${e.name}`, this.#joined(items, e));
       const logits = new Float32Array(batch.candidates * schema.tasks.length);
@@ -256,7 +259,7 @@ export class PagedRanker<S extends SchemaSpec = SchemaSpec> implements Disposabl
     for (const plan of [this.#prefill, this.#score, this.#append]) plan?.dispose();
   }
 
-  #addPools(sizes: Record<string, number>, arrays: Map<string, NumericArray>): void {
+  #addPools(sizes: Record<string, number>, arrays: Map<string, RunArray>): void {
     Object.assign(sizes, this.#pools);
     arrays.set('pool.f32', this.cache.pool.f32).set('pool.bf16', this.cache.pool.bf16);
   }
@@ -337,17 +340,20 @@ export class PagedRanker<S extends SchemaSpec = SchemaSpec> implements Disposabl
       return undefined;
     }
     const { pool } = this.cache;
+    const copies: (readonly [from: number, to: number])[] = [];
     const chains = wanted.map(({ window, rows }, i): Chain => ({
       window, rows,
       pages: new Map(paged.map((e, j) => [e.name, Int32Array.from(plans[i]![j]!, ({ page, shared }) => {
         if (shared) return pool.share(page);
         const own = pool.take();
-        if (page >= 0) pool.copy(page, own);
+        if (page >= 0) copies.push([page, own]);
         return own;
       })])),
     }));
-    return this.#run(this.#append!, wanted, chains, signal, () =>
-      layoutGrowth(this.ranker.model.schema, this.#graphs.config as LongerConfig, paged, wanted.map((w) => w.request), chains, growth.map((g) => g.held), this.#pools));
+    return this.#run(this.#append!, wanted, chains, signal, () => {
+      pool.copy(copies);
+      return layoutGrowth(this.ranker.model.schema, this.#graphs.config as LongerConfig, paged, wanted.map((w) => w.request), chains, growth.map((g) => g.held), this.#pools);
+    });
   }
 
   /** Runs a plan that fills the chains, whose pages go back where it fails. */
@@ -357,7 +363,7 @@ export class PagedRanker<S extends SchemaSpec = SchemaSpec> implements Disposabl
     try {
       const { sizes, arrays } = layout();
       const rows = new Map(single.map((e) => [e.name, new (e.dtype === 'bf16' ? Uint16Array : Float32Array)(sizeOf(e.rows, sizes) * e.width)]));
-      const outputs = new Map<string, NumericArray>([...rows].map(([name, a]) => [`cache.${name}`, a]));
+      const outputs = new Map<string, RunArray>([...rows].map(([name, a]) => [`cache.${name}`, a]));
       for (const e of paged) outputs.set(`pool.${e.name}`, e.dtype === 'bf16' ? pool.bf16 : pool.f32);
       await plan.run({ ...sizes, ...this.#pools }, arrays, outputs, { signal });
       return wanted.map((w, r) => this.cache.insert({

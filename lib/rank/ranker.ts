@@ -10,20 +10,24 @@ import { historyForm, type LongerConfig, type ModelConfig } from '../model/confi
 import { layoutBeside, layoutCandidates, type ModelInputs } from '../model/layout.ts';
 import { checkParity, type ParityReport } from '../model/parity.ts';
 import { type CacheEntry, fullPlan, ModelDescription, parameterPlaces } from '../model/model.ts';
-import { Plan, Runtime, State } from '../native/plan.ts';
+import { type DeviceArray, DeviceMemory } from '../native/device_array.ts';
+import { Plan, type RunArray, Runtime, State } from '../native/plan.ts';
 import type { DeviceName } from '../native/device.ts';
-import type { NumericArray } from '../native/types.ts';
 import { type EncodedCandidates, type EncodedRequest, encodeCandidates, encodeGrowth, encodeRequest, expectEncodedBy } from '../schema/encode.ts';
 import { Explainer, type Explanation } from './explainer.ts';
 import { type CandidatesOf, type HistoryOf, type RequestOf, type Schema, schemaFromJSON, type SchemaSpec } from '../schema/schema.ts';
 
-/** The candidate-independent part of requests, computed once: keys and values of every layer and what the head reads. */
-export interface Prefilled {
+/**
+ * The candidate-independent part of requests, computed once: keys and values of every layer and what the head reads, in the memory of the ranker's device.
+ * That goes back when it is collected; disposing gives it back at once.
+ */
+export interface Prefilled extends Disposable {
   readonly requests: readonly EncodedRequest[];
   /** Sizes, offsets and limits of the histories. */
   readonly inputs: ModelInputs;
   /** By cache name: [rows, width], rows of all requests end to end; the bits of bf16 numbers where the precision says so. */
-  readonly arrays: ReadonlyMap<string, Float32Array | Uint16Array>;
+  readonly arrays: ReadonlyMap<string, DeviceArray>;
+  dispose(): void;
 }
 
 /** Requests encoded and laid out, as the graphs read them: what `pack` gives, for several uses without the work done again. */
@@ -147,9 +151,9 @@ export class Ranker<S extends SchemaSpec = SchemaSpec> implements Disposable {
     const packed = 'inputs' in requests ? requests : this.pack(requests);
     if (packed.model !== this.model) checkPackedFor(this.model, packed.model);
     const { sizes, arrays: given } = packed.inputs;
-    const arrays = this.#outputs(sizes);
-    await this.#prefill.run(sizes, given, named('cache', arrays), { signal });
-    return { requests: packed.requests, inputs: packed.inputs, arrays };
+    const cache = this.#outputs(sizes);
+    await this.#prefill.run(sizes, given, named('cache', cache.arrays), { signal });
+    return { requests: packed.requests, inputs: packed.inputs, ...cache };
   }
 
   /**
@@ -169,10 +173,10 @@ export class Ranker<S extends SchemaSpec = SchemaSpec> implements Disposable {
     // An event stays as long as it is kept or gives the first that is its gap.
     const grown = cache.requests.map((r, i) => encodeGrowth(schema, r, growth[i]!, Math.max(0, firstKept(schema, form, r) - 1 - r.historyStart), `request ${i}`));
     const { run, inputs, reuse } = layoutAppend(schema, config as LongerConfig, cache.requests, grown);
-    const arrays = this.#outputs(inputs.sizes);
-    const past = new Map<string, NumericArray>([...run.arrays, ...[...cache.arrays].map(([name, a]) => [`past.${name}`, a] as const)]);
-    await this.#append.run(run.sizes, past, named('cache', arrays), { signal });
-    return { requests: grown, inputs, arrays, reuse };
+    const next = this.#outputs(inputs.sizes);
+    const past = new Map<string, RunArray>([...run.arrays, ...[...cache.arrays].map(([name, a]) => [`past.${name}`, a] as const)]);
+    await this.#append.run(run.sizes, past, named('cache', next.arrays), { signal });
+    return { requests: grown, inputs, ...next, reuse };
   }
 
   /**
@@ -188,7 +192,7 @@ export class Ranker<S extends SchemaSpec = SchemaSpec> implements Disposable {
     const batch = packCandidates(schema, candidates.map((c, i) => encodedCandidates(schema, c, i)));
     const { config } = this.model;
     const { sizes, arrays } = layoutBeside(config, prefilled.inputs, layoutCandidates(config, batch));
-    const get = (name: string): NumericArray | undefined => {
+    const get = (name: string): RunArray | undefined => {
       const cached = this.#cached.get(name);
       return cached === undefined ? (arrays.get(name) ?? prefilled.inputs.arrays.get(name)) : prefilled.arrays.get(cached);
     };
@@ -234,8 +238,10 @@ export class Ranker<S extends SchemaSpec = SchemaSpec> implements Disposable {
     return new Plan(lower(graph, layout, parameterPlaces(graph, layout, this.#denseStore)), this.#state, this.#runtime);
   }
 
-  #outputs(sizes: ModelInputs['sizes']): Map<string, Float32Array | Uint16Array> {
-    return new Map(this.#cache.map((e) => [e.name, new (e.dtype === 'bf16' ? Uint16Array : Float32Array)(sizeOf(e.rows, sizes) * e.width)]));
+  #outputs(sizes: ModelInputs['sizes']): Pick<Prefilled, 'arrays' | 'dispose' | typeof Symbol.dispose> {
+    const { memory, arrays } = DeviceMemory.arrays(this.#runtime, new Map(this.#cache.map((e) => [e.name, { dtype: e.dtype, length: sizeOf(e.rows, sizes) * e.width }])));
+    const dispose = (): void => { memory.dispose(); };
+    return { arrays, dispose, [Symbol.dispose]: dispose };
   }
 
   /**
@@ -271,7 +277,7 @@ function checkPackedFor(model: ModelDescription, other: ModelDescription): void 
   throw new LongerError('ERR_DATA', `the histories were packed in another form: ${differing.map((name) => `${name} ${theirs!.get(name)}, and this model has ${ours!.get(name)}`).join('; ')}`, { remedy });
 }
 
-const named = (prefix: string, arrays: ReadonlyMap<string, NumericArray>): Map<string, NumericArray> => new Map([...arrays].map(([name, a]) => [`${prefix}.${name}`, a]));
+const named = (prefix: string, arrays: ReadonlyMap<string, RunArray>): Map<string, RunArray> => new Map([...arrays].map(([name, a]) => [`${prefix}.${name}`, a]));
 
 /** A request as it is, or encoded; without candidates where it brings none. @throws LongerError ERR_DATA naming request and feature, ERR_SCHEMA for one that another schema has encoded */
 export function encodedRequest(schema: Schema, request: object | null, i: number): EncodedRequest {

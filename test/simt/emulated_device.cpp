@@ -82,10 +82,10 @@ class EmulatedDevice : public longer::Device {
     if (bytes == 0) return nullptr;
     const Hold hold(machine);
     void* memory = nullptr;
-    if (bytes < 0 || bytes > kMemory - used_ || posix_memalign(&memory, 256, static_cast<size_t>(bytes)) != 0)
-      throw longer::memory_error("the emulated device has no " + std::to_string(bytes) + " bytes, " + std::to_string(used_) + " are in use");
+    if (bytes < 0 || bytes > kMemory - use_.allocated || posix_memalign(&memory, 256, static_cast<size_t>(bytes)) != 0)
+      throw longer::memory_error("the emulated device has no " + std::to_string(bytes) + " bytes, " + std::to_string(use_.allocated) + " are in use");
     std::memset(memory, 0xff, static_cast<size_t>(bytes));  // to the byte: ASan sees what lies outside
-    used_ += bytes;
+    use_.allocated += bytes;
     allocated_[memory] = bytes;
     return memory;
   }
@@ -94,7 +94,7 @@ class EmulatedDevice : public longer::Device {
     drain(nullptr);
     const auto at = allocated_.find(memory);
     if (at == allocated_.end()) return;  // null
-    used_ -= at->second;
+    use_.allocated -= at->second;
     allocated_.erase(at);
     std::free(memory);
   }
@@ -113,8 +113,16 @@ class EmulatedDevice : public longer::Device {
       if (streams[i] == of(stream)) streams.erase(streams.begin() + static_cast<std::ptrdiff_t>(i)), i = streams.size();
     delete of(stream);
   }
-  void copy_in(void* device, const void* host, int64_t bytes, longer::Stream stream) override { move(device, host, bytes, stream); }
-  void copy_out(void* host, const void* device, int64_t bytes, longer::Stream stream) override { move(host, device, bytes, stream); }
+  void copy_in(void* device, const void* host, int64_t bytes, longer::Stream stream) override {
+    move(device, host, bytes, stream);
+    const Hold hold(machine);
+    use_.copied_in += bytes;
+  }
+  void copy_out(void* host, const void* device, int64_t bytes, longer::Stream stream) override {
+    move(host, device, bytes, stream);
+    const Hold hold(machine);
+    use_.copied_out += bytes;
+  }
   void copy(void* to, const void* from, int64_t bytes, longer::Stream stream) override { move(to, from, bytes, stream); }
   void fill(void* device, int byte, int64_t bytes, longer::Stream stream) override {
     if (bytes) enqueue(stream, [=] { std::memset(device, byte, static_cast<size_t>(bytes)); });
@@ -138,8 +146,13 @@ class EmulatedDevice : public longer::Device {
   }
   void synchronize(longer::Stream stream) override { drain(of(stream)); }
 
+  longer::DeviceUse use() const override {
+    const Hold hold(machine);
+    return use_;
+  }
+
  private:
-  int64_t used_ = 0;
+  longer::DeviceUse use_;
   std::map<void*, int64_t> allocated_;
 
   static void move(void* to, const void* from, int64_t bytes, longer::Stream stream) {

@@ -2,6 +2,8 @@
 
 #include <cuda_runtime.h>
 
+#include <map>
+#include <mutex>
 #include <string>
 
 #include "kernels/cuda/probe.h"
@@ -24,7 +26,7 @@ cudaEvent_t of(Event event) { return static_cast<cudaEvent_t>(event.handle); }
 
 class CudaDevice : public Device {
  public:
-  explicit CudaDevice(int index) : index_(index) { use(); }
+  explicit CudaDevice(int index) : index_(index) { select(); }
 
   DeviceInfo info() const override {
     cudaDeviceProp properties;
@@ -35,19 +37,27 @@ class CudaDevice : public Device {
 
   void* allocate(int64_t bytes) override {
     if (bytes == 0) return nullptr;
-    use();
+    select();
     void* memory = nullptr;
     const std::string doing = "allocating " + std::to_string(bytes) + " bytes on the GPU";
     check(cudaMalloc(&memory, static_cast<size_t>(bytes)), doing.c_str());
+    const Hold hold(mutex_);
+    allocated_[memory] = bytes;
+    use_.allocated += bytes;
     return memory;
   }
   void release(void* memory) override {
-    use();
+    select();
+    {
+      const Hold hold(mutex_);
+      const auto at = allocated_.find(memory);
+      if (at != allocated_.end()) use_.allocated -= at->second, allocated_.erase(at);
+    }
     check(cudaFree(memory), "freeing memory of the GPU");
   }
   void* allocate_host(int64_t bytes) override {
     if (bytes == 0) return nullptr;
-    use();
+    select();
     void* memory = nullptr;
     check(cudaMallocHost(&memory, static_cast<size_t>(bytes)), "allocating pinned memory");
     return memory;
@@ -55,22 +65,30 @@ class CudaDevice : public Device {
   void release_host(void* memory) override { check(cudaFreeHost(memory), "freeing pinned memory"); }
 
   Stream create_stream() override {
-    use();
+    select();
     cudaStream_t stream;
     check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "creating a stream");
     return {stream};
   }
   void destroy(Stream stream) override { check(cudaStreamDestroy(of(stream)), "destroying a stream"); }
-  void copy_in(void* device, const void* host, int64_t bytes, Stream stream) override { move(device, host, bytes, cudaMemcpyHostToDevice, stream); }
-  void copy_out(void* host, const void* device, int64_t bytes, Stream stream) override { move(host, device, bytes, cudaMemcpyDeviceToHost, stream); }
+  void copy_in(void* device, const void* host, int64_t bytes, Stream stream) override {
+    move(device, host, bytes, cudaMemcpyHostToDevice, stream);
+    const Hold hold(mutex_);
+    use_.copied_in += bytes;
+  }
+  void copy_out(void* host, const void* device, int64_t bytes, Stream stream) override {
+    move(host, device, bytes, cudaMemcpyDeviceToHost, stream);
+    const Hold hold(mutex_);
+    use_.copied_out += bytes;
+  }
   void copy(void* to, const void* from, int64_t bytes, Stream stream) override { move(to, from, bytes, cudaMemcpyDeviceToDevice, stream); }
   void fill(void* device, int byte, int64_t bytes, Stream stream) override {
-    use();
+    select();
     if (bytes) check(cudaMemsetAsync(device, byte, static_cast<size_t>(bytes), of(stream)), "filling memory of the GPU");
   }
 
   Event create_event() override {
-    use();
+    select();
     cudaEvent_t event;
     check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "creating an event");
     return {event};
@@ -81,14 +99,23 @@ class CudaDevice : public Device {
 
   void synchronize(Stream stream) override { check(cudaStreamSynchronize(of(stream)), "running on the GPU"); }
 
+  DeviceUse use() const override {
+    const Hold hold(mutex_);
+    return use_;
+  }
+
  private:
-  void use() const { check(cudaSetDevice(index_), "choosing the GPU"); }  // the current device belongs to the OS thread
+  using Hold = std::lock_guard<std::mutex>;
+  void select() const { check(cudaSetDevice(index_), "choosing the GPU"); }  // the current device belongs to the OS thread
   void move(void* to, const void* from, int64_t bytes, cudaMemcpyKind kind, Stream stream) const {
-    use();
+    select();
     if (bytes) check(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), kind, of(stream)), "copying");
   }
 
   int index_;
+  mutable std::mutex mutex_;
+  DeviceUse use_;
+  std::map<void*, int64_t> allocated_;
 };
 
 }  // namespace

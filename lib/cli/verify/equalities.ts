@@ -53,7 +53,7 @@ export const cacheEquality: Prover = async (s) => {
   const others = s.requests.map((r) => changeCandidates(schema, r, () => true));
   equal.add(await s.forward(others), await s.score(prefilled, others)).add(full, await s.score(prefilled));
   const without = await s.prefill(s.requests.map((r) => withCandidates(schema, r, [])));
-  for (const [name, array] of prefilled.arrays) equal.add(array, without.arrays.get(name)!);
+  for (const [name, array] of prefilled.arrays) equal.add(array.read(), without.arrays.get(name)!.read());
   return { mechanism: 'cache equality', claim: 'full forward = prefill + score, repeatedly; candidates leave the cache as it is', measured: String(equal), pass: equal.holds };
 };
 
@@ -90,7 +90,7 @@ export const threadInvariance: Prover = async (s) => {
   for (const n of counts.slice(1)) {
     equal.add(wanted, await s.forward(s.requests, n));
     const other = await s.prefill(s.requests, n);
-    for (const [name, array] of cache.arrays) equal.add(array, other.arrays.get(name)!);
+    for (const [name, array] of cache.arrays) equal.add(array.read(), other.arrays.get(name)!.read());
     equal.add(wanted, await s.score(other, undefined, n));
   }
   return { mechanism: 'thread invariance', claim: `${counts.join(', ')} threads: logits, cache and cached logits have the same bits`, measured: String(equal), pass: equal.holds };

@@ -25,7 +25,7 @@ async function rowsThatChange(s: Subject, base: EncodedRequest, changed: readonl
   const keyOffsets = inputs.arrays.get('key.offsets') as Int32Array;
   const { layers, offsets } = await s.layerRows(all);
   const entries = new Map(s.model.cache.map((e) => [e.name, e]));
-  const cached = (layer: number): Numbers[] => [arrays.get(`k${layer}`), arrays.get(`v${layer}`)].filter((a) => a !== undefined);
+  const cached = (layer: number): Numbers[] => [arrays.get(`k${layer}`), arrays.get(`v${layer}`)].flatMap((a) => (a ? [a.read()] : []));
   const stages = [{ parts: cached(0), first: keyOffsets }, ...layers.map((rows, l) => ({ parts: [rows, ...cached(l + 1)], first: offsets }))];
   const width = entries.get('k0')!.width;
   const row = (a: Numbers, r: number): Numbers => a.subarray(r * width, (r + 1) * width);
