@@ -1,9 +1,10 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { writeFileSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { commands } from '../lib/cli/commands.ts';
+import { devices } from '../lib/index.ts';
 import { args as commandLine, env, root } from './command.ts';
 import { flatRequests, writeJsonl } from './data_files.ts';
 import { richSchema, tiny } from './helpers.ts';
@@ -80,6 +81,22 @@ await t.test('what is missing or wrong is told with its place, by code 1, or 2 w
     [['bench', '--preset', 'Q'], 2, /S, M, P, X|S, M, P and X/],
     [['demo', '--requests', 'many'], 2, /expected a whole number/],
   ]);
+});
+
+await t.test('a GPU that cannot be used is told with the reason and the remedy, and nothing is written', { skip: devices().cuda.usable && 'there is one' }, async (t) => {
+  const [data, model] = [at('data.jsonl'), at('on')];
+  const made = await longer('train', ...training, '--out', model);
+  t.equal(made.code, 0, made.err);
+  const gpu = /the device 'cuda:0' cannot be used: .+\. Use the device 'cpu'.*\[ERR_DEVICE\]/s;
+  await fails(t, ([
+    ['train', ...training, '--out', at('gpu')], ['evaluate', '--model', model, '--data', data], ['score', '--model', model, '--requests', data, '--out', at('gpu')], ['serve', '--model', model],
+    ['verify', '--model', model], ['profile'], ['bench', '--preset', 'S'], ['demo', '--report', at('gpu')],
+  ] as const).map((args) => [[...args, '--device', 'cuda'], 1, gpu]));
+  await fails(t, [[['profile', '--device', 'gpu'], 2, /device: expected auto, cpu, cuda or cuda:<index>, got 'gpu'/]]);
+  t.notOk(existsSync(at('gpu')));
+  const auto = await longer('evaluate', '--model', model, '--data', data, '--device', 'auto');
+  t.equal(auto.code, 0, auto.err);
+  t.match(auto.err, /device 'auto' is the CPU: /);
 });
 
 await t.test('--json prints one JSON value on stdout and nothing else', async (t) => {

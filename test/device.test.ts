@@ -21,6 +21,8 @@ import { PagedRanker } from '../lib/rank/paged_ranker.ts';
 import { Ranker } from '../lib/rank/ranker.ts';
 import { trainDefaults, type TrainOptions } from '../lib/train/options.ts';
 import { Trainer } from '../lib/train/trainer.ts';
+import { longerIn } from './command.ts';
+import { flatRequests, writeJsonl } from './data_files.ts';
 import { appendSafe, banded, batchOf, difference, encodedTo, gradients, models, requests, richSchema, tiny } from './helpers.ts';
 
 v8.setFlagsFromString('--expose-gc');
@@ -29,7 +31,8 @@ t.setTimeout(900_000); // the addon with the emulated GPU is built here
 const root = join(import.meta.dirname, '..');
 const build = spawnSync(process.execPath, [join(root, 'scripts', 'build-emulated.cjs')], { encoding: 'utf8' });
 if (build.status !== 0) throw new Error(`the addon with the emulated GPU does not build:\n${(build.stdout + build.stderr).slice(-3000)}`);
-process.env['LONGER_REC_PREBUILD'] = join(root, 'build', 'cmake', 'emulated');
+const prebuild = join(root, 'build', 'cmake', 'emulated');
+process.env['LONGER_REC_PREBUILD'] = prebuild;
 
 const cpu = new Runtime({ threads: 2 });
 const device = new Runtime({ threads: 1, device: 'emulated' });
@@ -250,4 +253,22 @@ await t.test('what the device cannot do is said', async (t) => {
   const large = batchOf(requests(Array.from({ length: 40 }, () => 24), [500], 1), models['din']!);
   await t.rejects(trainer.train(large), { code: 'ERR_MEMORY', place: /din\.pairs .* MiB/, remedy: /smaller batches/ });
   t.equal((await trainer.train(batchOf(encoded, models['din']!))).step, 1, 'a smaller batch runs after that');
+});
+
+await t.test('the commands run on a device: what it trained ranks as on the CPU, and every proof holds there', async (t) => {
+  const dir = t.testdir({ 'schema.json': JSON.stringify(richSchema), 'config.json': JSON.stringify({ model: tiny, train: { epochs: 2, batch: { maxRequests: 4 } } }) });
+  const at = (name: string): string => join(dir, name);
+  writeJsonl(at('data.jsonl'), flatRequests(16));
+  const run = (...args: string[]): Record<string, unknown> => {
+    const { status, stdout, stderr } = longerIn({ LONGER_REC_PREBUILD: prebuild }, ...args, '--json');
+    t.equal(status, 0, `${args[0]}: ${stderr}`);
+    return JSON.parse(stdout) as Record<string, unknown>;
+  };
+  run('train', '--data', at('data.jsonl'), '--schema', at('schema.json'), '--config', at('config.json'), '--out', at('model'), '--device', 'emulated');
+  const metrics = (...more: string[]): unknown => run('evaluate', '--model', at('model'), '--data', at('data.jsonl'), ...more)['tasks'];
+  const [here, there] = [metrics(), metrics('--device', 'emulated')] as Record<string, { values: { logLoss: number } }>[];
+  for (const task of Object.keys(here!)) t.ok(Math.abs(here![task]!.values.logLoss - there![task]!.values.logLoss) < 1e-4, task);
+  const proved = run('verify', '--model', at('model'), '--data', at('data.jsonl'), '--requests', '3', '--device', 'emulated');
+  t.match(proved, { pass: true, device: 'emulated' });
+  t.ok((proved['proofs'] as unknown[]).length >= 8);
 });

@@ -1,7 +1,7 @@
 import { packBatch, type Batch } from '../data/batch.ts';
 import { historyForm } from '../model/config.ts';
 import { fullPlan, ModelDescription } from '../model/model.ts';
-import { type Plan, Runtime, State } from '../native/plan.ts';
+import { type Plan, Runtime, type RuntimeOptions, State } from '../native/plan.ts';
 import { Ranker } from '../rank/ranker.ts';
 import type { EncodedRequest } from '../schema/encode.ts';
 import { Trainer } from '../train/trainer.ts';
@@ -15,9 +15,9 @@ export class TrainSession implements Disposable {
   readonly runtime: Runtime;
   readonly trainer: Trainer;
 
-  constructor(preset: BenchPreset, options: { readonly threads: number; readonly niceness?: number; readonly precision?: Precision } & Partial<TrainOptions>) {
-    const { threads, niceness, ...train } = options;
-    this.runtime = new Runtime({ threads, niceness });
+  constructor(preset: BenchPreset, options: RuntimeOptions & { readonly precision?: Precision } & Partial<TrainOptions>) {
+    const { threads, niceness, device, ...train } = options;
+    this.runtime = new Runtime({ threads, niceness, device });
     // A constant small rate: the figures are those of a run that stays healthy.
     this.trainer = new Trainer(new ModelDescription(benchSchema, preset.model), {
       ...trainDefaults, schedule: { warmup: 0, kind: 'constant', floor: 1 }, dense: { ...trainDefaults.dense, learningRate: 1e-4 }, ...train,
@@ -43,12 +43,11 @@ export class ServeSession implements Disposable {
   readonly ranker: Ranker;
   readonly #full;
 
-  constructor(preset: BenchPreset, options: { readonly threads: number; readonly precision?: Precision }) {
+  constructor(preset: BenchPreset, { precision = 'fp32', ...options }: RuntimeOptions & { readonly precision?: Precision }) {
     this.model = new ModelDescription(benchSchema, preset.model);
-    this.runtime = new Runtime({ threads: options.threads });
-    this.state = new State(this.model.layout.stores());
+    this.runtime = new Runtime(options);
+    this.state = new State(this.model.layout.stores(), this.runtime);
     this.model.initialise(this.state, 1);
-    const precision = options.precision ?? 'fp32';
     this.ranker = new Ranker(this.model, this.state, this.runtime, { precision });
     this.#full = fullPlan(this.model, this.state, this.runtime, precision);
   }

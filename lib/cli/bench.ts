@@ -4,11 +4,10 @@ import { benchBatch, benchPreset, benchPresets, benchRequests, benchSchema, form
 import { time } from '../bench/race.ts';
 import { ServeSession, TrainSession } from '../bench/sessions.ts';
 import { ModelDescription } from '../model/model.ts';
-import { positiveNumber, print, table, wholeNumber } from './files.ts';
+import { deviceOption, type Machine, positiveNumber, print, table, threadsOption } from './files.ts';
 
-interface Options {
+interface Options extends Machine {
   readonly preset: string;
-  readonly threads?: number;
   readonly seconds: number;
   readonly list?: boolean;
   readonly json?: boolean;
@@ -25,20 +24,18 @@ export function presetCost(p: BenchPreset) {
   };
 }
 
-async function measure(p: BenchPreset, threads: number | undefined, seconds: number) {
+async function measure(p: BenchPreset, { threads = availableParallelism(), device }: Machine, seconds: number) {
   const lengths = Array.from({ length: p.requests }, () => p.model.maxHistory);
   const cost = presetCost(p);
   let step: number;
   let arena: number;
-  let used: number;
   {
-    using session = new TrainSession(p, { threads: threads ?? availableParallelism() });
+    using session = new TrainSession(p, { threads, device });
     const batch = benchBatch(lengths);
-    used = session.runtime.threads;
     arena = session.promised(batch);
     step = await time(async () => { await session.trainer.train(batch); }, seconds);
   }
-  using serve = new ServeSession(p, { threads: used });
+  using serve = new ServeSession(p, { threads, device });
   const one = benchRequests([p.model.maxHistory]);
   const prefill = await time(async () => { await serve.ranker.prefill(one); }, seconds);
   const cache = await serve.ranker.prefill(one);
@@ -48,7 +45,7 @@ async function measure(p: BenchPreset, threads: number | undefined, seconds: num
     rates[count] = count / (await time(async () => { await serve.ranker.score(cache, [request!]); }, seconds / 2));
   }
   return {
-    preset: p.name, threads: used, stepMilliseconds: 1000 * step, requestsPerSecond: p.requests / step,
+    preset: p.name, threads, device: serve.runtime.device, stepMilliseconds: 1000 * step, requestsPerSecond: p.requests / step,
     gflops: (3e-9 * p.requests * cost.formulaFlops) / step, arenaBytes: arena, prefillMilliseconds: 1000 * prefill, candidatesPerSecond: rates,
   };
 }
@@ -57,7 +54,8 @@ export function benchCommand(): Command {
   return new Command('bench')
     .description('speed of this machine on the named sizes S, M, P and X: training step, prefill, cached candidates (npm run bench in a clone compares with roofs and peers)')
     .option('--preset <names>', 'sizes to measure, joined by commas', 'S,M,P')
-    .option('--threads <n>', 'threads (default: all CPUs)', wholeNumber)
+    .addOption(threadsOption())
+    .addOption(deviceOption())
     .option('--seconds <s>', 'time for each figure', positiveNumber, 2)
     .option('--list', 'only what the sizes cost: parameters, FLOPs, bytes')
     .option('--json', 'as JSON')
@@ -73,7 +71,7 @@ export function benchCommand(): Command {
       }
       const presets = o.preset.split(',').map((name) => benchPreset(name.trim()));
       const results: Awaited<ReturnType<typeof measure>>[] = [];
-      for (const p of presets) results.push(await measure(p, o.threads, o.seconds));
+      for (const p of presets) results.push(await measure(p, o, o.seconds));
       print(o.json, results, () => table([
         ['preset', 'threads', 'step ms', 'requests/s', 'GFLOP/s', 'arena MiB', 'prefill ms', 'C=1 /s', 'C=16 /s', 'C=1024 /s'],
         ...results.map((r) => [r.preset, String(r.threads), r.stepMilliseconds.toFixed(1), r.requestsPerSecond.toFixed(1), r.gflops.toFixed(0),

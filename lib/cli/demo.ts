@@ -13,7 +13,7 @@ import { Progress } from '../train/logs.ts';
 import { MetricSet } from '../train/metric_set.ts';
 import { trainDefaults, type TrainOptions } from '../train/options.ts';
 import { addPredictions, Trainer } from '../train/trainer.ts';
-import { print, table, wholeNumber } from './files.ts';
+import { deviceOption, type Machine, machineOf, print, table, threadsOption, wholeNumber } from './files.ts';
 import { type OpTime, timedStep } from './profile.ts';
 import { type DemoReport, type DemoResult, reportHtml } from './report.ts';
 
@@ -42,10 +42,9 @@ export const demoTraining: TrainOptions = {
   schedule: { warmup: 100, kind: 'cosine', floor: 0.05 },
 };
 
-interface Options {
+interface Options extends Machine {
   readonly requests: number;
   readonly report: string;
-  readonly threads?: number;
   readonly seed: number;
   readonly json?: boolean;
 }
@@ -55,7 +54,8 @@ export function demoCommand(): Command {
     .description('make a world whose best possible AUC is known, train six models on it, compare them, write an HTML report')
     .option('--requests <n>', 'training requests', wholeNumber, 12_000)
     .option('--report <file>', 'the report', 'longer-demo.html')
-    .option('--threads <n>', 'threads (default: all CPUs)', wholeNumber)
+    .addOption(threadsOption())
+    .addOption(deviceOption())
     .option('--seed <n>', 'seed of world and training', wholeNumber, 1)
     .option('--json', 'print the results as JSON')
     .action(demo);
@@ -69,7 +69,7 @@ async function demo(o: Options): Promise<void> {
   const encoded = samples.map((s) => encodeRequest(schema, s.request));
   const [trainSet, testSet] = [encoded.slice(0, o.requests), encoded.slice(o.requests)];
   const best = bestAuc(samples.slice(o.requests));
-  using runtime = new Runtime({ threads: o.threads });
+  using runtime = new Runtime(machineOf(o));
 
   const results: DemoResult[] = [];
   let ops: OpTime[] = [];
@@ -102,7 +102,7 @@ async function demo(o: Options): Promise<void> {
   }
   const report: DemoReport = {
     world: { items: world.items, users: world.users, historyLength, train: o.requests, test, candidates: world.candidates },
-    best, training: { ...demoTraining, seed: o.seed }, results, ops, graph, isa: loadNative().devices().cpu.isa, threads: runtime.threads,
+    best, training: { ...demoTraining, seed: o.seed }, results, ops, graph, isa: runtime.device === 'cpu' ? loadNative().devices().cpu.isa : runtime.device, threads: runtime.threads,
   };
   await writeFile(o.report, reportHtml(report));
   print(o.json, report, () => `\n${demoTable(report)}\n\nbest possible AUC ${best.toFixed(4)}; report: ${o.report}`);

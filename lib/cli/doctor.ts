@@ -44,6 +44,7 @@ export function doctorCommand(): Command {
         `platform    ${r.platform}, ${r.glibc ? `glibc ${r.glibc}` : 'no glibc'}`,
         `cpu         kernels for ${cpu.isa}; ${cpu.threads} threads (avx2 ${yes(cpu.avx2)}, avx512 ${yes(cpu.avx512)}, avx512-bf16 ${yes(cpu.avx512bf16)}, amx ${yes(cpu.amx)})`,
         `cuda        ${cuda.usable ? `usable: ${cuda.devices.join(', ')}` : `not usable: ${cuda.reason}`}`,
+        `device      auto is ${cuda.usable ? 'cuda:0' : 'cpu'}`,
         ...(cuda.built ? [`            runtime ${cudaVersion(cuda.runtimeVersion)}, driver for ${cudaVersion(cuda.driverVersion)}`] : []),
       ];
       process.stdout.write(`${lines.join('\n')}\n`);

@@ -6,12 +6,11 @@ import { fullPlan } from '../model/model.ts';
 import { addPredictions } from '../train/trainer.ts';
 import { MetricSet, type MetricResult } from '../train/metric_set.ts';
 import { Ranker } from '../rank/ranker.ts';
-import { print, table, wholeNumber } from './files.ts';
+import { deviceOption, type Machine, machineOf, print, table, threadsOption } from './files.ts';
 
-interface Options {
+interface Options extends Machine {
   readonly model: string;
   readonly data: string;
-  readonly threads?: number;
   readonly skipBad?: boolean;
   readonly json?: boolean;
 }
@@ -21,11 +20,12 @@ export function evaluateCommand(): Command {
     .description('exact metrics of a trained model over labelled requests')
     .requiredOption('--model <dir>', 'checkpoint directory')
     .requiredOption('--data <file>', 'labelled requests (.parquet, .arrow or .jsonl)')
-    .option('--threads <n>', 'threads (default: all CPUs)', wholeNumber)
+    .addOption(threadsOption())
+    .addOption(deviceOption())
     .option('--skip-bad', 'count bad rows and go on instead of stopping')
     .option('--json', 'as JSON')
     .action(async (options: Options) => {
-      using ranker = await Ranker.open(options.model, options.threads === undefined ? {} : { threads: options.threads });
+      using ranker = await Ranker.open(options.model, machineOf(options));
       const { model } = ranker;
       const data = new Dataset(options.data, model.schema, { skipBad: options.skipBad ?? false });
       const plan = fullPlan(model, ranker.state, ranker.runtime, ranker.precision);

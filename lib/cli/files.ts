@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
-import { InvalidArgumentError } from 'commander';
+import { InvalidArgumentError, Option } from 'commander';
 import { LongerError } from '../errors.ts';
+import type { DeviceName } from '../native/device.ts';
 import { schemaFromJSON, type Schema } from '../schema/schema.ts';
 
 /** @throws LongerError ERR_SCHEMA naming the file */
@@ -25,6 +26,18 @@ export function positiveNumber(text: string): number {
   if (!(Number.isFinite(n) && n > 0)) throw new InvalidArgumentError('expected a positive number');
   return n;
 }
+
+/** Where a command runs. */
+export interface Machine {
+  readonly threads?: number;
+  readonly device?: DeviceName;
+}
+
+/** Its part of a command's options. */
+export const machineOf = ({ threads, device }: Machine): Machine => ({ ...(threads === undefined ? {} : { threads }), ...(device === undefined ? {} : { device }) });
+
+export const threadsOption = (): Option => new Option('--threads <n>', 'threads (default: all CPUs)').argParser(wholeNumber);
+export const deviceOption = (): Option => new Option('--device <name>', 'cpu, cuda, cuda:<index>, or auto: a GPU where one can be used (default: cpu)');
 
 export function print(json: boolean | undefined, value: object, text: () => string): void {
   process.stdout.write(`${json ? JSON.stringify(value, null, 2) : text()}\n`);

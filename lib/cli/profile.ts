@@ -11,15 +11,14 @@ import { trainDefaults } from '../train/options.ts';
 import { decayMask, rateInputs, trainStep } from '../train/step.ts';
 import type { Trainer } from '../train/trainer.ts';
 import { readRunConfig } from './config_file.ts';
-import { print, table, wholeNumber } from './files.ts';
+import { deviceOption, type Machine, machineOf, print, table, threadsOption, wholeNumber } from './files.ts';
 
-interface Options {
+interface Options extends Machine {
   readonly model?: string;
   readonly config?: string;
   readonly history: number;
   readonly requests: number;
   readonly candidates: number;
-  readonly threads?: number;
   readonly trace?: string;
   readonly json?: boolean;
 }
@@ -59,7 +58,8 @@ export function profileCommand(): Command {
     .option('--history <n>', 'history length', wholeNumber, 500)
     .option('--requests <n>', 'requests in the batch', wholeNumber, 16)
     .option('--candidates <n>', 'candidates a request', wholeNumber, 4)
-    .option('--threads <n>', 'threads (default: all CPUs)', wholeNumber)
+    .addOption(threadsOption())
+    .addOption(deviceOption())
     .option('--trace <file>', 'Chrome trace JSON')
     .option('--json', 'as JSON')
     .action(async (o: Options) => {
@@ -68,8 +68,8 @@ export function profileCommand(): Command {
       const schema = worldSchema(world);
       const model = new ModelDescription(schema, run.model);
       const step = trainStep(model, { ...trainDefaults, ...run.train, recompute: typeof run.train.recompute === 'string' ? run.train.recompute : 'none' });
-      using runtime = new Runtime({ threads: o.threads });
-      using state = new State([...model.layout.stores(), ...step.stores]);
+      using runtime = new Runtime(machineOf(o));
+      using state = new State([...model.layout.stores(), ...step.stores], runtime);
       model.initialise(state, 1);
       state.write('dense.decay', 0, decayMask(model.layout, run.train.groups));
       using plan = new Plan(step.spec, state, runtime);

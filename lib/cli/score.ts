@@ -7,13 +7,12 @@ import { Dataset } from '../data/reader.ts';
 import type { EncodedRequest } from '../schema/encode.ts';
 import { Ranker } from '../rank/ranker.ts';
 import { sigmoid } from '../train/metrics.ts';
-import { print, wholeNumber } from './files.ts';
+import { deviceOption, type Machine, machineOf, print, threadsOption, wholeNumber } from './files.ts';
 
-interface Options {
+interface Options extends Machine {
   readonly model: string;
   readonly requests: string;
   readonly out: string;
-  readonly threads?: number;
   readonly batch: number;
   readonly catalog?: string;
   readonly skipBad?: boolean;
@@ -26,13 +25,14 @@ export function scoreCommand(): Command {
     .requiredOption('--model <dir>', 'checkpoint directory')
     .requiredOption('--requests <file>', 'requests (.jsonl, .parquet or .arrow)')
     .requiredOption('--out <file>', 'JSON lines: id, and per task logits and probabilities of every candidate')
-    .option('--threads <n>', 'threads (default: all CPUs)', wholeNumber)
+    .addOption(threadsOption())
+    .addOption(deviceOption())
     .option('--batch <n>', 'requests scored together', wholeNumber, 32)
     .option('--catalog <dir>', "what 'longer prepare' made: the requests have the ids, columns and values of its log")
     .option('--skip-bad', 'write an "error" line for a bad request instead of stopping')
     .option('--json', 'print a summary as JSON')
     .action(async (options: Options) => {
-      using ranker = await Ranker.open(options.model, options.threads === undefined ? {} : { threads: options.threads });
+      using ranker = await Ranker.open(options.model, machineOf(options));
       const catalog = options.catalog === undefined ? {} : { catalog: await Catalog.open(options.catalog) };
       const data = new Dataset(options.requests, ranker.model.schema, { skipBad: options.skipBad ?? false, ...catalog });
       const out = createWriteStream(options.out);

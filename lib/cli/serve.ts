@@ -1,15 +1,14 @@
 import { Command, Option } from 'commander';
 import { Catalog } from '../data/catalog.ts';
 import { LongerError } from '../errors.ts';
-import { positiveNumber, wholeNumber } from './files.ts';
+import { deviceOption, type Machine, machineOf, positiveNumber, threadsOption, wholeNumber } from './files.ts';
 
-interface Options {
+interface Options extends Machine {
   readonly model: string;
   readonly models?: string;
   readonly catalog?: string;
   readonly host: string;
   readonly port: number;
-  readonly threads?: number;
   readonly cacheMb: number;
   readonly redis?: string;
   readonly maxEvents: number;
@@ -29,7 +28,8 @@ export function serveCommand(): Command {
     .option('--catalog <dir>', "what 'longer prepare' made: requests and events have the ids, columns and values of its log")
     .option('--host <address>', 'address to listen at; LONGER_TOKEN in the environment asks for a bearer token', '127.0.0.1')
     .option('--port <n>', 'port; 0: any that is free', wholeNumber, 8080)
-    .option('--threads <n>', 'threads (default: all CPUs)', wholeNumber)
+    .addOption(threadsOption())
+    .addOption(deviceOption())
     .option('--cache-mb <n>', 'MiB of caches', positiveNumber, 256)
     .option('--redis <url>', 'histories in Redis, shared and kept (needs the package redis); a URL with a password belongs into LONGER_REDIS in the environment')
     .option('--max-events <n>', 'newest events of a user that the history store keeps', wholeNumber, 10_000)
@@ -52,7 +52,7 @@ export function serveCommand(): Command {
       const prefix = catalog ? { prefix: `longer:${catalog.fingerprint}:` } : {};
       const redis = options.redis ?? process.env['LONGER_REDIS'];
       const service = await RankService.open(options.model, { cacheBytes: options.cacheMb * 2 ** 20, timeout: options.timeout, warmup: options.warmup }, {
-        threads: options.threads,
+        ...machineOf(options),
         histories: (schema) => (redis === undefined ? new MemoryHistoryStore(schema, { maxEvents }) : RedisHistoryStore.connect(schema, { url: redis, maxEvents, replica: options.replica, ...prefix })),
       });
       let [warm, draining] = [false, false];

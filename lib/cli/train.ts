@@ -13,9 +13,9 @@ import { MetricLog, Progress } from '../train/logs.ts';
 import { TensorBoardLog } from '../train/tensorboard.ts';
 import { Trainer } from '../train/trainer.ts';
 import { readRunConfig } from './config_file.ts';
-import { positiveNumber, print, readSchema, wholeNumber } from './files.ts';
+import { deviceOption, type Machine, machineOf, positiveNumber, print, readSchema, threadsOption, wholeNumber } from './files.ts';
 
-interface Options {
+interface Options extends Machine {
   readonly data: string;
   readonly schema: string;
   readonly out: string;
@@ -25,7 +25,6 @@ interface Options {
   readonly config?: string;
   readonly model?: string;
   readonly epochs?: number;
-  readonly threads?: number;
   readonly saveEvery: number;
   readonly tensorboard?: string;
   readonly resume?: boolean;
@@ -45,7 +44,8 @@ export function trainCommand(): Command {
     .option('--model <name>', 'longer, transformer, base, sum-pooling, din or din-recent50')
     .option('--config <file>', 'JSON with "model" and "train" settings')
     .option('--epochs <n>', 'passes over the data (overrides the config)', positiveNumber)
-    .option('--threads <n>', 'threads (default: all CPUs)', wholeNumber)
+    .addOption(threadsOption())
+    .addOption(deviceOption())
     .option('--save-every <steps>', 'steps between checkpoints (0: only at the end of an epoch)', wholeNumber, 0)
     .option('--tensorboard <dir>', 'also write TensorBoard event files there')
     .option('--resume', 'go on from the newest checkpoint in --out')
@@ -68,7 +68,7 @@ async function train(options: Options): Promise<void> {
   const run = await readRunConfig(options.config, options.model);
   const settings = options.epochs === undefined ? run.train : { ...run.train, epochs: options.epochs };
   const model = new ModelDescription(schema, run.model);
-  const runtime = new Runtime({ threads: options.threads });
+  const runtime = new Runtime(machineOf(options));
   const trainer = new Trainer(model, settings, runtime);
   await mkdir(options.out, { recursive: true });
 

@@ -3,12 +3,12 @@ import { worldDefaults, worldSchema } from '../data/world.ts';
 import { ModelDescription } from '../model/model.ts';
 import { trainDefaults } from '../train/options.ts';
 import { presetNamed } from './config_file.ts';
-import { print, table, wholeNumber } from './files.ts';
+import { deviceOption, type Machine, print, table, wholeNumber } from './files.ts';
 import { isPreset, loadSaved } from './named_model.ts';
 import { proofsOf } from './verify/proofs.ts';
 import { makeSubject, requestsFor, type SubjectSource } from './verify/subject.ts';
 
-interface Options {
+interface Options extends Pick<Machine, 'device'> {
   readonly model: string;
   readonly data?: string;
   readonly requests: number;
@@ -21,14 +21,15 @@ export function verifyCommand(): Command {
     .option('--model <dir or name>', 'checkpoint directory or preset name', 'longer')
     .option('--data <file>', 'requests to prove it on (.parquet, .arrow or .jsonl; default: random ones that fit the schema)')
     .option('--requests <n>', 'requests used', wholeNumber, 10)
+    .addOption(deviceOption())
     .option('--json', 'as JSON')
     .action(async (o: Options) => {
       const source = await describe(o.model);
-      using subject = makeSubject({ ...source, requests: await requestsFor(source.model, o.data, o.requests) });
+      using subject = makeSubject({ ...source, device: o.device, requests: await requestsFor(source.model, o.data, o.requests) });
       const proofs = await proofsOf(subject);
       const pass = proofs.every((p) => p.pass);
       const { config } = subject.model;
-      print(o.json, { model: config.kind, checkpoint: source.checkpoint?.directory ?? null, precision: subject.precision, requests: subject.requests.length, pass, proofs }, () =>
+      print(o.json, { model: config.kind, checkpoint: source.checkpoint?.directory ?? null, precision: subject.precision, device: subject.device, requests: subject.requests.length, pass, proofs }, () =>
         table(proofs.map((p) => [p.pass ? 'pass' : 'FAIL', p.mechanism, p.claim, p.measured]), ['left', 'left', 'left', 'left']));
       if (!pass) process.exitCode = 1;
     });

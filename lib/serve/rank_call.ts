@@ -1,3 +1,4 @@
+import type { DeviceName } from '../native/device.ts';
 import type { PagedCacheStats } from '../rank/paged_cache.ts';
 import type { Ranker } from '../rank/ranker.ts';
 import type { RequestOf, Schema, SchemaSpec } from '../schema/schema.ts';
@@ -54,5 +55,7 @@ export interface RankServiceParts {
 export interface OpenParts {
   /** Makes the history store once the schema is known. */
   readonly histories?: (schema: Schema) => HistoryStore | Promise<HistoryStore>;
+  /** Of the runtime that all models of the service share. */
   readonly threads?: number | undefined;
+  readonly device?: DeviceName | undefined;
 }

@@ -59,8 +59,8 @@ export class RankService implements AsyncDisposable {
    * Serves the model of a directory; all models that it loads share one runtime.
    * @throws LongerError ERR_CHECKPOINT, ERR_CONFIG
    */
-  static async open(directory: string, options: Partial<RankServiceOptions> = {}, { threads, histories, ...parts }: OpenParts = {}): Promise<RankService> {
-    const runtime = new Runtime({ threads });
+  static async open(directory: string, options: Partial<RankServiceOptions> = {}, { threads, device, histories, ...parts }: OpenParts = {}): Promise<RankService> {
+    const runtime = new Runtime({ threads, device });
     let store: HistoryStore | undefined;
     const owned = {
       [Symbol.dispose]: (): void => {

@@ -82,7 +82,9 @@ export const paddingInvariance: Prover = async (s) => {
   return { mechanism: 'padding invariance', claim: 'events past maxHistory and other requests in the batch change no bit', measured: String(equal), pass: equal.holds };
 };
 
+/** Of the CPU; a device has no threads of ours. */
 export const threadInvariance: Prover = async (s) => {
+  if (s.device !== 'cpu') return null;
   const counts = [1, 2, 5];
   const wanted = await s.forward(s.requests, counts[0]);
   const cache = await s.prefill(s.requests, counts[0]);

@@ -64,7 +64,7 @@ async function interrupted(s: Subject, folder: string): Promise<Map<string, Chec
     await steps(s, trainer, 1, stepsBefore);
     await trainer.save(folder, {});
   }
-  using trainer = s.trainer(1); // nor does the number of threads matter
+  using trainer = s.trainer(s.device === 'cpu' ? 1 : undefined); // nor does the number of threads matter
   trainer.restore(await loadCheckpoint(folder));
   await steps(s, trainer, 1 + stepsBefore, stepsAfter);
   await trainer.save(folder, {});

@@ -8,6 +8,7 @@ import { prune } from '../../graph/passes/prune.ts';
 import type { Checkpoint } from '../../model/checkpoint.ts';
 import { historyForm, type LongerConfig } from '../../model/config.ts';
 import { fullPlan, type ModelDescription } from '../../model/model.ts';
+import type { ChosenDevice, DeviceName } from '../../native/device.ts';
 import { Plan, Runtime, State } from '../../native/plan.ts';
 import { type Prefilled, Ranker } from '../../rank/ranker.ts';
 import type { EncodedCandidates, EncodedRequest } from '../../schema/encode.ts';
@@ -28,6 +29,7 @@ export interface Subject extends Disposable {
   readonly model: ModelDescription;
   readonly precision: Precision;
   readonly requests: readonly EncodedRequest[];
+  readonly device: ChosenDevice;
   /** Logits [candidates, tasks] by the full forward pass. */
   readonly forward: (requests: readonly EncodedRequest[], threads?: number) => Promise<Float32Array>;
   readonly prefill: (requests: readonly EncodedRequest[], threads?: number) => Promise<Prefilled>;
@@ -44,19 +46,21 @@ export interface SubjectSource {
   readonly checkpoint?: Checkpoint | undefined;
   readonly train: TrainOptions;
   readonly requests: readonly EncodedRequest[];
+  /** Default: the CPU. */
+  readonly device?: DeviceName | undefined;
 }
 
 /** Of everything that is not about threads. */
 const usualThreads = 2;
 
-export function makeSubject({ model, checkpoint, train, requests }: SubjectSource): Subject {
+export function makeSubject({ model, checkpoint, train, requests, device = 'cpu' }: SubjectSource): Subject {
   const { precision } = train;
-  const state = new State(model.layout.stores());
+  const owned: Disposable[] = [];
+  const keep = <T extends Disposable>(made: T): T => (owned.push(made), made);
+  const runtimes = once((threads: number) => keep(new Runtime({ threads, device })));
+  const state = keep(new State(model.layout.stores(), runtimes(usualThreads)));
   if (checkpoint) model.load(state, checkpoint.tensors);
   else model.initialise(state, train.seed);
-  const owned: Disposable[] = [state];
-  const keep = <T extends Disposable>(made: T): T => (owned.push(made), made);
-  const runtimes = once((threads: number) => keep(new Runtime({ threads })));
   const plans = once((threads: number) => keep(fullPlan(model, state, runtimes(threads), precision)));
   const rankers = once((threads: number) => keep(new Ranker(model, state, runtimes(threads), { precision })));
   const rowPlan = once(() => {
@@ -64,7 +68,7 @@ export function makeSubject({ model, checkpoint, train, requests }: SubjectSourc
     return { graph, plan: keep(new Plan(lower(graph, model.layout), state, runtimes(usualThreads))) };
   });
   return {
-    model, precision, requests,
+    model, precision, requests, device: runtimes(usualThreads).device,
     async forward(list, threads = usualThreads) {
       const batch = packBatch(model.schema, list, historyForm(model.config));
       const { sizes, arrays } = model.inputs(batch);
