@@ -1,4 +1,7 @@
-/** Stable codes: match on these, not on messages. */
+/**
+ * Stable codes: match on these, not on messages. Of a device: ERR_DEVICE_NO_DRIVER and ERR_DEVICE_OLD_DRIVER (NVIDIA's), ERR_DEVICE_OLD (a GPU before
+ * sm_80), ERR_DEVICE_LOST (it failed, and does nothing more for this process), ERR_DEVICE for everything else; ERR_MEMORY where its memory is out.
+ */
 export type LongerErrorCode =
   | 'ERR_SCHEMA'
   | 'ERR_DATA'
@@ -7,6 +10,10 @@ export type LongerErrorCode =
   | 'ERR_CHECKPOINT'
   | 'ERR_NATIVE_LOAD'
   | 'ERR_DEVICE'
+  | 'ERR_DEVICE_NO_DRIVER'
+  | 'ERR_DEVICE_OLD_DRIVER'
+  | 'ERR_DEVICE_OLD'
+  | 'ERR_DEVICE_LOST'
   | 'ERR_MEMORY'
   | 'ERR_DISPOSED'
   | 'ERR_NUMERIC'

@@ -31,7 +31,7 @@ function setUp(backend: HostBackend, size = 1000, links = 2, threads = 2): { run
 t.test('a device that is not there', async (t) => {
   const { usable, reason } = devices().cuda;
   await refused(t, () => new Runtime({ device: 'emulated' }), 'ERR_DEVICE', /the device 'emulated' cannot be used: .+\. .+/);
-  await refused(t, () => new Runtime({ device: 'cuda:999' }), 'ERR_DEVICE', /the device 'cuda:999' cannot be used: .+\. (Use|Name|Install|See) /);
+  await refused(t, () => new Runtime({ device: 'cuda:999' }), /no NVIDIA driver/.test(reason) ? 'ERR_DEVICE_NO_DRIVER' : 'ERR_DEVICE', /the device 'cuda:999' cannot be used: .+\. (Use|Name|Install|See) /);
   await refused(t, () => new Runtime({ device: 'cuda:x' as never }), 'ERR_CONFIG', /device: expected auto, cpu, cuda or cuda:<index>, got 'cuda:x'/);
   const warned = once(process, 'warning');
   using runtime = new Runtime({ device: 'auto' });

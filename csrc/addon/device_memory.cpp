@@ -63,11 +63,14 @@ Napi::Value copy_device_memory(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value device_use(const Napi::CallbackInfo& info) {
-  const DeviceUse use = device_of(*box_of<RuntimeBox>(info[0])).use();
+  const auto runtime = box_of<RuntimeBox>(info[0]);
+  const Device& device = device_of(*runtime);
+  const DeviceUse use = device.use();
   Napi::Object report = Napi::Object::New(info.Env());
   report.Set("copiedIn", static_cast<double>(use.copied_in));
   report.Set("copiedOut", static_cast<double>(use.copied_out));
   report.Set("allocated", static_cast<double>(use.allocated));
+  report.Set("available", static_cast<double>(device.available()));
   return report;
 }
 

@@ -2,7 +2,7 @@
 // one (test/simt/emulated_device.cpp) which runs the same kernels on the CPU, in any order that the streams allow. A binary
 // has one of the two, or none (kernels/cuda/none.cpp): which one is linked decides. Any thread may call.
 // All calls but synchronize and the openers return before the work is done. Failures throw Error: ERR_MEMORY where memory
-// is out, ERR_DEVICE for everything else.
+// is out, ERR_DEVICE_LOST once a failure has ended the device's work for this process, ERR_DEVICE for everything else.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -35,6 +35,7 @@ class Device {
   virtual ~Device() = default;
 
   virtual DeviceInfo info() const = 0;
+  virtual int64_t available() const = 0;  // bytes that could be allocated now
 
   virtual void* allocate(int64_t bytes) = 0;  // aligned to 256 bytes, contents undefined; nullptr for 0 bytes
   virtual void release(void* memory) = 0;     // after everything that was queued has run
@@ -58,7 +59,7 @@ class Device {
   virtual DeviceUse use() const = 0;
 };
 
-// 'cuda:<index>' or 'emulated'. Throws ERR_DEVICE with the reason and the remedy where this binary or machine has no such device.
+// 'cuda:<index>' or 'emulated'. Throws the errors of usable_gpu (cuda_state.h) where this binary or machine has no such device.
 std::unique_ptr<Device> open_device(const std::string& name);
 // The same, one for all who name it at the same time, so that what one runtime has on it another can use.
 std::shared_ptr<Device> shared_device(const std::string& name);

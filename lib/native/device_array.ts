@@ -1,7 +1,8 @@
 import { LongerError } from '../errors.ts';
 import type { ChosenDevice } from './device.ts';
-import { createMemory, native, type Runtime } from './plan.ts';
+import { createMemory, type Runtime } from './plan.ts';
 import { loadNative } from './load.ts';
+import { native } from './translated.ts';
 import type { DeviceArraySpec, MemoryHandle } from './types.ts';
 
 export type DeviceArrayType = 'f32' | 'bf16';

@@ -3,26 +3,14 @@ import { LongerError } from '../errors.ts';
 import { type ChosenDevice, type DeviceName, resolveDevice } from './device.ts';
 import { DeviceArray } from './device_array.ts';
 import { loadNative } from './load.ts';
+import { native, translated } from './translated.ts';
 import { spendTurn, turnHasRoom } from './turn.ts';
 import type { Backend, DeviceArraySpec, DeviceUse, GraphSpec, HostBackend, MemoryReport, NodeSpec, NumericArray, PlanHandle, RunOptions, RunResult, RuntimeHandle, StateHandle, StoreSpec, ValueSpec } from './types.ts';
 
-/** The addon's errors carry a code in plain Errors: the same as one of ours. */
-function translated(cause: unknown): unknown {
-  if (!(cause instanceof Error) || cause instanceof LongerError) return cause;
-  const code = (cause as { code?: unknown }).code;
-  if (code === 'ERR_SHAPE' || code === 'ERR_MEMORY' || code === 'ERR_DISPOSED' || code === 'ERR_GRAPH' || code === 'ERR_DEVICE') return new LongerError(code, cause.message, { cause });
-  if (code === 'ERR_BUSY' || code === 'ERR_KERNEL') return new LongerError('ERR_GRAPH', cause.message, { cause });
-  return cause;
-}
-
-/** @internal A call of the addon, with its errors as ours. */
-export function native<T>(call: () => T): T {
-  try {
-    return call();
-  } catch (cause) {
-    throw translated(cause);
-  }
-}
+/** @internal */
+export const mebibytes = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
+const largestOf = (values: readonly { readonly name: string; readonly bytes: number }[]): string =>
+  [...values].sort((a, b) => b.bytes - a.bytes).slice(0, 3).map((v) => `${v.name} ${mebibytes(v.bytes)}`).join(', ');
 
 const disposed = (what: string): LongerError => new LongerError('ERR_DISPOSED', `the ${what} was disposed`);
 
@@ -51,7 +39,7 @@ export class Runtime implements Disposable {
   readonly hereBelow: number;
   #handle: RuntimeHandle | undefined;
 
-  /** @throws LongerError ERR_CONFIG for a bad option; ERR_DEVICE, with the reason and the remedy, for a device that cannot be used */
+  /** @throws LongerError ERR_CONFIG for a bad option; one of the ERR_DEVICE codes, with the reason and the remedy, for a device that cannot be used */
   constructor(options: RuntimeOptions = {}) {
     const { threads = availableParallelism(), hereBelow = 1000, niceness = 0, device = 'cpu' } = options;
     this.hereBelow = hereBelow;
@@ -77,7 +65,7 @@ export class Runtime implements Disposable {
     return this.#handle;
   }
 
-  /** Bytes copied between host and device so far, by everybody who has it open, and bytes allocated there. @throws LongerError ERR_DEVICE for the CPU */
+  /** Bytes copied between host and device so far, by everybody who has it open; bytes allocated there, and those that could be. @throws LongerError ERR_DEVICE for the CPU */
   deviceUse(): DeviceUse {
     return native(() => loadNative().deviceUse(this.handle));
   }
@@ -115,6 +103,7 @@ export class State implements Disposable {
       const error = translated(cause);
       if (error instanceof LongerError && error.code === 'ERR_MEMORY')
         throw new LongerError('ERR_MEMORY', `${stores.reduce((n, s) => n + 4 * s.size, 0)} bytes of parameters and optimizer state could not be had`, {
+          place: largestOf(stores.map(({ name, size }) => ({ name, bytes: 4 * size }))),
           remedy: 'Make the largest embedding tables smaller',
           cause,
         });
@@ -237,7 +226,7 @@ export class Plan implements Disposable {
     } catch (cause) {
       if (cause instanceof Error && (cause as { code?: unknown }).code === 'ERR_MEMORY' && this.#handle)
         throw new LongerError('ERR_MEMORY', 'the arena of this batch could not be had', {
-          place: this.memory(sizes).largest.map((v) => `${v.name} ${(v.bytes / 2 ** 20).toFixed(1)} MiB`).slice(0, 3).join(', '),
+          place: largestOf(this.memory(sizes).largest),
           remedy: 'Use smaller batches (maxEvents) or the recompute policy "block"',
           cause,
         });

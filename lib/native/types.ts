@@ -85,6 +85,7 @@ export interface DeviceUse {
   readonly copiedIn: number;
   readonly copiedOut: number;
   readonly allocated: number;
+  readonly available: number;
 }
 
 export interface MemoryReport {

@@ -14,7 +14,8 @@ import { numericError } from './diagnose.ts';
 import { MetricSet } from './metric_set.ts';
 import { sigmoid } from './metrics.ts';
 import { checkTrainOptions, scheduleFactor, type TrainOptions } from './options.ts';
-import { averageDecay, decayMask, gradientStep, passingStores, rateInputs, type TableGradient, trainStep, type TrainStep, updateStep } from './step.ts';
+import { withPolicyThatFits } from './out_of_memory.ts';
+import { averageDecay, decayMask, gradientStep, passingStores, rateInputs, type StepOptions, type TableGradient, trainStep, type TrainStep, updateStep } from './step.ts';
 
 export interface StepReport {
   /** 1 for the first step. */
@@ -53,6 +54,7 @@ export class Trainer implements Disposable {
   readonly state: State;
   readonly compiled: TrainStep;
   readonly #plan: Plan;
+  readonly #stepOptions: StepOptions;
   #accumulation: { readonly gradients: Plan; readonly update: Plan; readonly tables: readonly TableGradient[] } | undefined;
   #evaluation: Plan | undefined;
   #step = 0;
@@ -72,6 +74,7 @@ export class Trainer implements Disposable {
     this.runtime = runtime;
     // A device works on all rows at once, so nothing of a tile would stay near and be computed again for it.
     const step = { ...options, ...budgetMeasure(model, options, runtime), tiling: runtime.backend === 'cpu' ? defaultTiling : noTiling };
+    this.#stepOptions = step;
     this.compiled = trainStep(model, step);
     this.state = new State([...model.layout.stores(), ...this.compiled.stores], home);
     model.initialise(this.state, options.seed);
@@ -108,7 +111,8 @@ export class Trainer implements Disposable {
    * One synchronous update of dense and sparse parameters.
    * @param batch one batch, or up to `accumulate` micro-batches that count as one batch: dense gradients are summed, sparse
    *   ones joined, the loss is the mean over all their labelled candidates
-   * @throws LongerError ERR_NUMERIC with the step, the first operation that gave a NaN or Inf, and the feature where it came in
+   * @throws LongerError ERR_NUMERIC with the step, the first operation that gave a NaN or Inf, and the feature where it came in; ERR_MEMORY with the
+   *   largest values and the recompute policy that would fit
    */
   async train(batch: Batch | readonly Batch[], signal?: AbortSignal): Promise<StepReport> {
     const batches: readonly Batch[] = Array.isArray(batch) ? (batch as readonly Batch[]) : [batch as Batch];
@@ -131,7 +135,8 @@ export class Trainer implements Disposable {
       arrays.set('dropout.seed', Int32Array.of(this.options.seed, (step - 1) * accumulate + i + 1));
       return { sizes, arrays };
     });
-    const outcome = inputs.length === 1 ? await this.#whole(inputs[0]!, signal) : await this.#accumulated(inputs, batches, rates, signal);
+    const outcome = await (inputs.length === 1 ? this.#whole(inputs[0]!, signal) : this.#accumulated(inputs, batches, rates, signal))
+      .catch((error: unknown) => { throw this.#withPolicy(error, inputs); });
     const { loss, perTask, norm, elapsed } = outcome;
     const skipped = !(Number.isFinite(loss) && Number.isFinite(norm.dense) && Number.isFinite(norm.sparse));
     if (skipped && this.options.onNonFinite === 'stop')
@@ -195,6 +200,17 @@ export class Trainer implements Disposable {
     const outputs = this.#outputs('norm.dense', 'norm.sparse');
     elapsed += (await update.run(sizes, arrays, outputs, { signal })).elapsed;
     return { loss, perTask, elapsed, norm: { dense: outputs.get('norm.dense')![0]!, sparse: outputs.get('norm.sparse')![0]! }, firstBad };
+  }
+
+  #withPolicy(error: unknown, inputs: readonly Inputs[]): unknown {
+    if (!(error instanceof LongerError && error.code === 'ERR_MEMORY')) return error;
+    const plan = inputs.length === 1 ? this.#plan : this.#accumulation!.gradients;
+    const largest = inputs.map(({ sizes }) => ({ sizes, arena: plan.memory(sizes).arena })).reduce((a, b) => (b.arena > a.arena ? b : a));
+    const compile = inputs.length === 1 ? trainStep : gradientStep;
+    return withPolicyThatFits(error, {
+      policy: this.options.recompute, sizes: largest.sizes, state: this.state, runtime: this.runtime,
+      compile: (recompute) => compile(this.model, { ...this.#stepOptions, recompute }).spec,
+    });
   }
 
   #outputs(...names: readonly string[]): Map<string, Float32Array> {

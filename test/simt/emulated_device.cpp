@@ -1,5 +1,6 @@
 #include "simt/emulated_device.h"
 
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <deque>
@@ -72,17 +73,54 @@ void drain(EmulatedStream* stream) {
   }
 }
 
-constexpr int64_t kMemory = int64_t{64} << 20;
+// Failures that a test asks for, when a device is opened: LONGER_EMULATED_MEMORY, the bytes that it has; LONGER_EMULATED_LAUNCHES, the kernels
+// after which the next one fails as an illegal address does on a GPU.
+int64_t asked_for(const char* name, int64_t otherwise) {
+  const char* value = std::getenv(name);
+  return value ? std::atoll(value) : otherwise;
+}
+
+int64_t launches_left = INT64_MAX;
+std::string lost;  // the failure that ended the device's work
+
+void check_context() {
+  if (!lost.empty()) throw longer::device_lost(lost);
+}
+
+void spend_launch() {
+  if (--launches_left >= 0) return;
+  lost = "a failure that a test asked for";
+  check_context();
+}
+
+void queue_work(longer::Stream stream, std::function<void()> work) {
+  const Hold hold(machine);
+  check_context();
+  if (stream.handle) of(stream)->queue.push_back({std::move(work), nullptr, 0});
+  else work();
+}
 
 class EmulatedDevice : public longer::Device {
  public:
-  longer::DeviceInfo info() const override { return {"emulated on the CPU", 4, 90, kMemory, 227 * 1024}; }
+  EmulatedDevice() : memory_(asked_for("LONGER_EMULATED_MEMORY", int64_t{64} << 20)) {
+    const Hold hold(machine);
+    lost.clear();
+    launches_left = asked_for("LONGER_EMULATED_LAUNCHES", INT64_MAX);
+  }
+
+  longer::DeviceInfo info() const override { return {"emulated on the CPU", 4, 90, memory_, 227 * 1024}; }
+  int64_t available() const override {
+    const Hold hold(machine);
+    check_context();
+    return memory_ - use_.allocated;
+  }
 
   void* allocate(int64_t bytes) override {
     if (bytes == 0) return nullptr;
     const Hold hold(machine);
+    check_context();
     void* memory = nullptr;
-    if (bytes < 0 || bytes > kMemory - use_.allocated || posix_memalign(&memory, 256, static_cast<size_t>(bytes)) != 0)
+    if (bytes < 0 || bytes > memory_ - use_.allocated || posix_memalign(&memory, 256, static_cast<size_t>(bytes)) != 0)
       throw longer::memory_error("the emulated device has no " + std::to_string(bytes) + " bytes, " + std::to_string(use_.allocated) + " are in use");
     std::memset(memory, 0xff, static_cast<size_t>(bytes));  // to the byte: ASan sees what lies outside
     use_.allocated += bytes;
@@ -103,12 +141,13 @@ class EmulatedDevice : public longer::Device {
 
   longer::Stream create_stream() override {
     const Hold hold(machine);
+    check_context();
     streams.push_back(new EmulatedStream);
     return {streams.back()};
   }
   void destroy(longer::Stream stream) override {
     const Hold hold(machine);
-    synchronize(stream);
+    drain(of(stream));
     for (size_t i = 0; i < streams.size(); ++i)
       if (streams[i] == of(stream)) streams.erase(streams.begin() + static_cast<std::ptrdiff_t>(i)), i = streams.size();
     delete of(stream);
@@ -125,7 +164,7 @@ class EmulatedDevice : public longer::Device {
   }
   void copy(void* to, const void* from, int64_t bytes, longer::Stream stream) override { move(to, from, bytes, stream); }
   void fill(void* device, int byte, int64_t bytes, longer::Stream stream) override {
-    if (bytes) enqueue(stream, [=] { std::memset(device, byte, static_cast<size_t>(bytes)); });
+    if (bytes) queue_work(stream, [=] { std::memset(device, byte, static_cast<size_t>(bytes)); });
   }
 
   longer::Event create_event() override { return {new EmulatedEvent}; }
@@ -137,14 +176,18 @@ class EmulatedDevice : public longer::Device {
     const Hold hold(machine);
     EmulatedEvent* e = of(event);
     const int64_t turn = ++e->recorded;
-    enqueue(stream, [=] { e->happened = turn; });
+    queue_work(stream, [=] { e->happened = turn; });
   }
   void wait(longer::Stream stream, longer::Event event) override {
     const Hold hold(machine);
     if (of(stream)) of(stream)->queue.push_back({nullptr, of(event), of(event)->recorded});
     else drain(nullptr);
   }
-  void synchronize(longer::Stream stream) override { drain(of(stream)); }
+  void synchronize(longer::Stream stream) override {
+    const Hold hold(machine);
+    check_context();
+    drain(of(stream));
+  }
 
   longer::DeviceUse use() const override {
     const Hold hold(machine);
@@ -152,20 +195,22 @@ class EmulatedDevice : public longer::Device {
   }
 
  private:
+  const int64_t memory_;
   longer::DeviceUse use_;
   std::map<void*, int64_t> allocated_;
 
   static void move(void* to, const void* from, int64_t bytes, longer::Stream stream) {
-    if (bytes) enqueue(stream, [=] { std::memcpy(to, from, static_cast<size_t>(bytes)); });
+    if (bytes) queue_work(stream, [=] { std::memcpy(to, from, static_cast<size_t>(bytes)); });
   }
 };
 
 }  // namespace
 
 void enqueue(longer::Stream stream, std::function<void()> work) {
-  const Hold hold(machine);
-  if (stream.handle) of(stream)->queue.push_back({std::move(work), nullptr, 0});
-  else work();
+  queue_work(stream, [work = std::move(work)] {
+    spend_launch();
+    work();
+  });
 }
 
 std::unique_ptr<longer::Device> open_emulated_device() { return std::make_unique<EmulatedDevice>(); }
@@ -174,15 +219,26 @@ std::unique_ptr<longer::Device> open_emulated_device() { return std::make_unique
 
 namespace longer {
 
+// LONGER_EMULATED_CUDA: what CUDA is to have said of the machine, 'driver,runtime[,architecture of its GPU]', as '0,13000' where no driver is.
 CudaState cuda_state() {
   CudaState state;
   state.reason = "this binary has the emulated device in CUDA's place";
+  const char* said = std::getenv("LONGER_EMULATED_CUDA");
+  if (!said) return state;
+  int architecture = 0;
+  const int fields = std::sscanf(said, "%d,%d,%d", &state.driver_version, &state.runtime_version, &architecture);
+  state.built = true;
+  state.device_count = fields == 3;
+  if (state.device_count == 0) state.reason = without_gpu(state, "");
+  else state.names.push_back("an emulated GPU"), state.architectures.push_back(architecture);
   return state;
 }
 
 std::unique_ptr<Device> open_device(const std::string& name) {
-  if (name != "emulated") throw Error("ERR_DEVICE", "the device '" + name + "' cannot be used: " + cuda_state().reason + ". Use 'emulated' or 'cpu'");
-  return simt::open_emulated_device();
+  if (name == "emulated") return simt::open_emulated_device();
+  const CudaState state = cuda_state();
+  if (state.built) usable_gpu(state, name);
+  throw Error("ERR_DEVICE", "the device '" + name + "' cannot be used: " + state.reason + ". Use 'emulated' or 'cpu'");
 }
 
 }  // namespace longer

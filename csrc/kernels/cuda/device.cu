@@ -6,6 +6,7 @@
 #include <mutex>
 #include <string>
 
+#include "kernels/cuda/cuda_error.h"
 #include "kernels/cuda/probe.h"
 #include "runtime/error.h"
 
@@ -14,11 +15,7 @@ namespace longer {
 namespace {
 
 void check(cudaError_t error, const char* doing) {
-  if (error == cudaSuccess) return;
-  cudaGetLastError();  // forget it: the next call must not report it again
-  const std::string what = std::string(doing) + ": " + cudaGetErrorString(error);
-  if (error == cudaErrorMemoryAllocation) throw memory_error(what);
-  throw Error("ERR_DEVICE", what);
+  if (error != cudaSuccess) throw cuda_error(error, doing);
 }
 
 cudaStream_t of(Stream stream) { return static_cast<cudaStream_t>(stream.handle); }
@@ -33,6 +30,12 @@ class CudaDevice : public Device {
     check(cudaGetDeviceProperties(&properties, index_), "asking the GPU for its properties");
     return {properties.name, properties.multiProcessorCount, properties.major * 10 + properties.minor,
             static_cast<int64_t>(properties.totalGlobalMem), static_cast<int64_t>(properties.sharedMemPerBlockOptin)};
+  }
+  int64_t available() const override {
+    select();
+    size_t available = 0, all = 0;
+    check(cudaMemGetInfo(&available, &all), "asking the GPU for its free memory");
+    return static_cast<int64_t>(available);
   }
 
   void* allocate(int64_t bytes) override {
@@ -106,7 +109,10 @@ class CudaDevice : public Device {
 
  private:
   using Hold = std::lock_guard<std::mutex>;
-  void select() const { check(cudaSetDevice(index_), "choosing the GPU"); }  // the current device belongs to the OS thread
+  void select() const {
+    check_context();
+    check(cudaSetDevice(index_), "choosing the GPU");  // the current device belongs to the OS thread
+  }
   void move(void* to, const void* from, int64_t bytes, cudaMemcpyKind kind, Stream stream) const {
     select();
     if (bytes) check(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), kind, of(stream)), "copying");
@@ -121,7 +127,8 @@ class CudaDevice : public Device {
 }  // namespace
 
 std::unique_ptr<Device> open_device(const std::string& name) {
-  return std::make_unique<CudaDevice>(usable_gpu(name));
+  check_context();
+  return std::make_unique<CudaDevice>(usable_gpu(cuda_state(), name));
 }
 
 }  // namespace longer

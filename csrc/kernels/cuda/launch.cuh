@@ -12,6 +12,8 @@
 #include "simt/emulated_device.h"
 #else
 #include <cuda_runtime.h>
+
+#include "kernels/cuda/cuda_error.h"
 #endif
 
 namespace longer {
@@ -42,8 +44,7 @@ void launch(Stream stream, const char* name, void (*kernel)(Parameters...), dim3
     kernel<<<grid, block, shared_bytes, static_cast<cudaStream_t>(stream.handle)>>>(Parameters(arguments)...);
     error = cudaGetLastError();
   }
-  if (error != cudaSuccess)
-    throw Error("ERR_DEVICE", std::string(name) + " could not be launched: " + cudaGetErrorString(error));
+  if (error != cudaSuccess) throw cuda_error(error, std::string("launching ") + name);
 #endif
 }
 
