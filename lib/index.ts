@@ -28,7 +28,7 @@ export type { Explanation } from './rank/explainer.ts';
 export type { CachedHistory } from './rank/holding.ts';
 export { PagedRanker, type PagedRankerOptions } from './rank/paged_ranker.ts';
 export { PagedCache, type PagedCacheOptions, type PagedCacheStats } from './rank/paged_cache.ts';
-export { defaultPageBytes } from './model/pages.ts';
+export { type CachePrecision, defaultPageBytes } from './model/pages.ts';
 export { type Appended, type GrowthOf, type PackedHistories, type Prefilled, Ranker, type RankerOptions } from './rank/ranker.ts';
 
 import { loadNative } from './native/load.ts';

@@ -8,7 +8,7 @@ import { PagePool } from '../lib/rank/page_pool.ts';
 import { Ranker } from '../lib/rank/ranker.ts';
 import { benchPreset, benchSchema } from '../lib/bench/presets.ts';
 import { presets } from '../lib/model/config.ts';
-import { defaultPageBytes, PagedGraphs } from '../lib/model/pages.ts';
+import { type CachePrecision, defaultPageBytes, PagedGraphs } from '../lib/model/pages.ts';
 import { cacheRows, pagesOf, rowsOf } from '../lib/model/pages_layout.ts';
 import type { EncodedRequest } from '../lib/schema/encode.ts';
 import { appendSafe, banded, encodedTo, models, random, requests, richSchema, tiny } from './helpers.ts';
@@ -41,14 +41,40 @@ function open(config: ModelConfig, precision: 'fp32' | 'bf16'): { ranker: Ranker
 
 const same = (a: Float32Array, b: Float32Array): boolean => Buffer.from(a.buffer, a.byteOffset, a.byteLength).equals(Buffer.from(b.buffer, b.byteOffset, b.byteLength));
 
+/** How caches are held: the model's precision, and that of keys and values in pages. */
+interface Form {
+  readonly precision: 'fp32' | 'bf16';
+  readonly cachePrecision: CachePrecision;
+}
+const kept: readonly Form[] = [{ precision: 'fp32', cachePrecision: 'model' }, { precision: 'bf16', cachePrecision: 'model' }, { precision: 'fp32', cachePrecision: 'int8' }, { precision: 'bf16', cachePrecision: 'int8' }];
+const told = ({ precision, cachePrecision }: Form): string => (cachePrecision === 'int8' ? `${precision}, int8` : precision);
+
+/** Logits that no earlier call had a part in: of a prefill, or in int8 of pages that hold nothing else. */
+function coldly(ranker: Ranker, { cachePrecision }: Form): { readonly score: (list: readonly (object & { candidates: unknown })[]) => Promise<Float32Array>; readonly dispose: () => void } {
+  const pages = cachePrecision === 'int8' ? new PagedRanker(ranker, { bytes: 1_000_000, cachePrecision }) : undefined;
+  return {
+    async score(list) {
+      if (!pages) return ranker.score(await ranker.prefill(list as never));
+      pages.forget();
+      const held = await pages.hold(list as never, { owners: list.map((_, i) => `${i}`) });
+      const logits = await pages.score(held);
+      for (const h of held) h.release();
+      return logits;
+    },
+    dispose: () => { pages?.dispose(); },
+  };
+}
+
 await t.test('histories that grow by chance: the logits of a cold ranker, hits, partial hits and misses as they must be', async (t) => {
-  for (const [name, config] of Object.entries(forms)) for (const precision of ['fp32', 'bf16'] as const) await grow(t, name, config, precision);
+  for (const [name, config] of Object.entries(forms)) for (const form of kept) await grow(t, name, config, form);
 });
 
-async function grow(t: Test, name: string, config: LongerConfig, precision: 'fp32' | 'bf16'): Promise<void> {
+async function grow(t: Test, name: string, config: LongerConfig, form: Form): Promise<void> {
+  const { precision, cachePrecision } = form;
   const { ranker, dispose } = open(config, precision);
+  const cold = coldly(ranker, form);
   // Some ten users' pages: entries come and go.
-  using pages = new PagedRanker(ranker, { bytes: 40_000 });
+  using pages = new PagedRanker(ranker, { bytes: 40_000, cachePrecision });
   const next = random(name.length + (precision === 'bf16' ? 100 : 0));
   const int = (n: number): number => Math.floor(next() * n);
   let time = 0;
@@ -71,11 +97,11 @@ async function grow(t: Test, name: string, config: LongerConfig, precision: 'fp3
     }
     const requests = list.map(request);
     const held = await pages.hold(requests);
-    const want = await ranker.score(await ranker.prefill(requests));
-    t.ok(same(await pages.score(held), want), `${name}, ${precision}, step ${step}: ${held.map((h) => h.outcome).join()}`);
+    const want = await cold.score(requests);
+    t.ok(same(await pages.score(held), want), `${name}, ${told(form)}, step ${step}: ${held.map((h) => h.outcome).join()}`);
     const again = await pages.hold(requests);
     t.ok(again.every((h) => h.outcome === 'hit' && h.reuse.events.computed === 0), `${name}, step ${step}: a second call hits`);
-    t.ok(same(await pages.score(again), want), `${name}, ${precision}, step ${step}: and scores the same`);
+    t.ok(same(await pages.score(again), want), `${name}, ${told(form)}, step ${step}: and scores the same`);
     partial += held.filter((h) => h.outcome === 'partial').length;
     for (const h of [...held, ...again]) h.release();
     const { pagesUsed, budget, bytes } = pages.cache.stats();
@@ -84,8 +110,35 @@ async function grow(t: Test, name: string, config: LongerConfig, precision: 'fp3
   t.ok(partial > 0, `${name}: ${partial} partial hits`);
   pages.forget();
   t.equal(pages.cache.stats().pagesUsed, 0, `${name}: every page comes back`);
+  cold.dispose();
   dispose();
 }
+
+await t.test('in int8: near the exact logits, in a batch as alone, and refused where there are no keys', async (t) => {
+  for (const [name, config] of Object.entries(models)) for (const precision of ['fp32', 'bf16'] as const) {
+    const { ranker, dispose } = open(config, precision);
+    if (config.kind !== 'longer') {
+      t.throws(() => new PagedRanker(ranker, { bytes: 1_000_000, cachePrecision: 'int8' }), { code: 'ERR_CONFIG', place: 'cachePrecision', message: /keeps no keys and values/ });
+      dispose();
+      continue;
+    }
+    using pages = new PagedRanker(ranker, { bytes: 1_000_000, cachePrecision: 'int8' });
+    const list = requests([0, 1, 7, 24, 40], [2, 0, 5]);
+    const got = await pages.score(await pages.hold(list));
+    const exact = await ranker.score(await ranker.prefill(list));
+    const largest = (a: Float32Array): number => a.reduce((m, x) => Math.max(m, Math.abs(x)), 0);
+    const worst = largest(got.map((x, i) => x - exact[i]!)) / largest(exact);
+    t.ok(worst > 0 && worst < (precision === 'fp32' ? 0.005 : 0.03), `${name}, ${precision}: ${worst}`);
+    const alone: number[] = [];
+    for (const r of list) alone.push(...(await pages.score(await pages.hold([r]))));
+    t.same(alone, [...got], `${name}: one at a time`);
+    dispose();
+  }
+  const { ranker, dispose } = open({ ...tiny, width: 6, merge: 1, inner: { blocks: 0, heads: 1 } }, 'fp32');
+  t.throws(() => new PagedRanker(ranker, { cachePrecision: 'int8' }), { code: 'ERR_CONFIG', message: /whole words of four/ });
+  t.throws(() => new PagedRanker(ranker, { cachePrecision: 'int4' as never }), { code: 'ERR_CONFIG', message: /'model' or 'int8'/ });
+  dispose();
+});
 
 await t.test('every model: scores from pages are those from a prefill, in a batch and alone', async (t) => {
   for (const [name, config] of Object.entries(models)) for (const precision of ['fp32', 'bf16'] as const) {

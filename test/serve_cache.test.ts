@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import t from 'tap';
 import { PagedRanker } from '../lib/rank/paged_ranker.ts';
 import { Ranker } from '../lib/rank/ranker.ts';
+import { encodeRequest } from '../lib/schema/encode.ts';
 import { EncodedHistories } from '../lib/serve/encoded_histories.ts';
 import { MemoryHistoryStore, type StoredHistory } from '../lib/serve/history_store.ts';
 import { RankService } from '../lib/serve/rank_service.ts';
@@ -42,6 +43,28 @@ await t.test('a changed input is never served from the cache of another, and an 
     ranks.swap(await Ranker.open(directory, { runtime }), 'again');
     t.equal((await ranks.rank(base)).cache, 'miss', 'the same files loaded twice are two versions');
   }
+});
+
+await t.test('keys and values in int8: found, grown or new, in slices or not, the bits are the same', async (t) => {
+  for (const config of [tiny, appendSafe, banded]) {
+    const directory = await saved(t, 1, config);
+    const ranks = await service(t, directory, { cachePrecision: 'int8', slice: 2, rows: 5 });
+    using ranker = await Ranker.open(directory, { runtime });
+    using cold = new PagedRanker(ranker, { bytes: 2 ** 20, cachePrecision: 'int8' });
+    const whole = request(3, 40, 7);
+    for (const r of [{ ...whole, history: (whole.history as readonly object[]).slice(0, 31) as never }, whole, { ...whole, candidates: request(4).candidates }, { ...whole, reuse: false }]) {
+      const result = await ranks.rank(r);
+      const [held] = await cold.hold([encodeRequest(richSchema, { ...r, reuse: undefined } as never)]);
+      const logits = await cold.score([held!]);
+      held!.release();
+      cold.forget();
+      t.same(unordered(result, 'click'), [...logits].filter((_, i) => i % 2 === 0), result.cache);
+    }
+    t.match(ranks.stats(), { plain: 0, cache: { hits: 2, partialHits: config === tiny ? 0 : 1 } });
+  }
+  const directory = await saved(t, 1, models['din']!);
+  await t.rejects(service(t, directory, { cachePrecision: 'int8' }), { code: 'ERR_CONFIG', place: 'cachePrecision' });
+  await t.rejects(service(t, directory, { cachePrecision: 'int4' as never }), { code: 'ERR_CONFIG', place: 'cachePrecision' });
 });
 
 await t.test('a pool that is full of what is in use: calls wait for pages, and every one is served', async (t) => {

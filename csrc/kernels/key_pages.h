@@ -4,6 +4,7 @@
 #include <string>
 
 #include "kernels/attention_check.h"
+#include "kernels/quantised_rows.h"
 
 namespace longer {
 
@@ -25,7 +26,7 @@ struct KeyPages {
 
 // Page tables of keys and values, and for each segment of rows its first key, counted through the tables, and its keys.
 struct PagedKeys {
-  Tensor k, v;  // the pool that holds the pages, typed: rows of the width
+  Tensor k, v;  // the pool that holds the pages, typed: rows of the width, or (i32) such rows in int8
   Tensor k_tables, v_tables, spans;
   int64_t page_rows;
 
@@ -34,8 +35,15 @@ struct PagedKeys {
   int64_t first(int64_t segment) const { return spans.i32()[2 * segment]; }
   int64_t count(int64_t segment) const { return spans.i32()[2 * segment + 1]; }
 
-  void check_shapes(const ShapeCheck& check, int64_t width, DType dtype, int64_t segments) const {
+  bool quantised() const { return k.dtype == DType::i32; }
+
+  void check_shapes(const ShapeCheck& check, int64_t width, int64_t heads, DType dtype, int64_t segments) const {
     check.require(k.rank == 2 && v.rank == 2, "the pools must be matrices");
+    if (quantised()) {
+      check.require(width % 4 == 0, "rows in int8 have a width that is a multiple of 4");
+      width = quantised_words(width, heads);
+      dtype = DType::i32;
+    }
     check.matrix(k, k.dim[0], width, dtype, "the pool of k differs from q in width or type");
     check.matrix(v, v.dim[0], width, dtype, "the pool of v differs from q in width or type");
     check.indices(k_tables, "the page table of k must be i32");

@@ -47,7 +47,7 @@ inline PagedAttentionArgs paged_attention_args(const Call& call) {
   check.matrix(a.o, a.q.dim[0], a.width, a.q.dtype, "o differs from q");
   if (a.lse.present())
     check.matrix(a.lse, a.q.dim[0], a.heads, a.q.dtype == DType::f64 ? DType::f64 : DType::f32, "lse must be [rows of q, heads]");
-  a.keys.check_shapes(check, a.width, a.q.dtype, a.segments);
+  a.keys.check_shapes(check, a.width, a.heads, a.q.dtype, a.segments);
   return a;
 }
 

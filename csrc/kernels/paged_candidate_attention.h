@@ -47,7 +47,7 @@ inline PagedCandidateAttentionArgs paged_candidate_attention_args(const Call& ca
   check.indices(a.candidate_offsets, "candidate_offsets must be i32");
   check.require(a.candidate_offsets.dim[0] > 0, "candidate_offsets are empty");
   a.requests = a.candidate_offsets.dim[0] - 1;
-  a.keys.check_shapes(check, a.width, a.q.dtype, a.requests);
+  a.keys.check_shapes(check, a.width, a.heads, a.q.dtype, a.requests);
   return a;
 }
 

@@ -8,6 +8,7 @@ namespace reference {
 void gather_rows(const Call& call);
 void gather_rows_dx(const Call& call);
 void write_rows(const Call& call);
+void write_quantised_rows(const Call& call);
 void merge(const Call& call);
 void merge_dx(const Call& call);
 void segment_pool(const Call& call);
@@ -24,6 +25,7 @@ namespace cpu {
 void gather_rows(const Call& call);
 void gather_rows_dx(const Call& call);
 void write_rows(const Call& call);
+void write_quantised_rows(const Call& call);
 void merge(const Call& call);
 void merge_dx(const Call& call);
 void segment_pool(const Call& call);

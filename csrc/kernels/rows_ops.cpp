@@ -7,6 +7,7 @@ OpList rows_ops() {
       {"gather_rows", reference::gather_rows, cpu::gather_rows, nullptr},
       {"gather_rows_dx", reference::gather_rows_dx, cpu::gather_rows_dx, cpu::gather_rows_dx_workspace},
       {"write_rows", reference::write_rows, cpu::write_rows, nullptr, nullptr, true},
+      {"write_quantised_rows", reference::write_quantised_rows, cpu::write_quantised_rows, nullptr, nullptr, true},
       {"merge", reference::merge, cpu::merge, nullptr},
       {"merge_dx", reference::merge_dx, cpu::merge_dx, nullptr},
       {"segment_pool", reference::segment_pool, cpu::segment_pool, nullptr},

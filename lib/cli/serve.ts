@@ -2,6 +2,7 @@ import { Command, Option } from 'commander';
 import { Catalog } from '../data/catalog.ts';
 import { LongerError } from '../errors.ts';
 import { deviceOption, type Machine, machineOf, positiveNumber, threadsOption, wholeNumber } from './files.ts';
+import type { CachePrecision } from '../model/pages.ts';
 
 interface Options extends Machine {
   readonly model: string;
@@ -10,6 +11,7 @@ interface Options extends Machine {
   readonly host: string;
   readonly port: number;
   readonly cacheMb: number;
+  readonly cachePrecision: CachePrecision;
   readonly redis?: string;
   readonly maxEvents: number;
   readonly timeout: number;
@@ -31,6 +33,7 @@ export function serveCommand(): Command {
     .addOption(threadsOption())
     .addOption(deviceOption())
     .option('--cache-mb <n>', 'MiB of caches', positiveNumber, 256)
+    .addOption(new Option('--cache-precision <form>', "keys and values in caches as the model's precision computes them, or in int8").choices(['model', 'int8']).default('model'))
     .option('--redis <url>', 'histories in Redis, shared and kept (needs the package redis); a URL with a password belongs into LONGER_REDIS in the environment')
     .option('--max-events <n>', 'newest events of a user that the history store keeps', wholeNumber, 10_000)
     .option('--timeout <ms>', 'milliseconds that a call may take where it names none', positiveNumber, 1000)
@@ -51,7 +54,7 @@ export function serveCommand(): Command {
       // Stored events hold codes, which mean nothing under another catalog.
       const prefix = catalog ? { prefix: `longer:${catalog.fingerprint}:` } : {};
       const redis = options.redis ?? process.env['LONGER_REDIS'];
-      const service = await RankService.open(options.model, { cacheBytes: options.cacheMb * 2 ** 20, timeout: options.timeout, warmup: options.warmup }, {
+      const service = await RankService.open(options.model, { cacheBytes: options.cacheMb * 2 ** 20, cachePrecision: options.cachePrecision, timeout: options.timeout, warmup: options.warmup }, {
         ...machineOf(options),
         histories: (schema) => (redis === undefined ? new MemoryHistoryStore(schema, { maxEvents }) : RedisHistoryStore.connect(schema, { url: redis, maxEvents, replica: options.replica, ...prefix })),
       });

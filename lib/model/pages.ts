@@ -4,21 +4,32 @@ import { Graph, type Value } from '../graph/graph.ts';
 import { castDefinition } from '../graph/ops/cast.ts';
 import { gatherRows } from '../graph/ops/gather_rows.ts';
 import { type PagedKeys, pagedAttention, pagedCandidateAttention } from '../graph/ops/paged_attention.ts';
-import { writeRows } from '../graph/ops/write_rows.ts';
+import { quantisedWords, writeQuantisedRows, writeRows } from '../graph/ops/write_rows.ts';
 import { inference } from '../graph/passes/inference.ts';
 import { type Precision, precision } from '../graph/passes/precision.ts';
 import { prune } from '../graph/passes/prune.ts';
 import { appendRefusal, appendRemedy } from './append.ts';
 import { baselineCandidateSide } from './baselines/baselines.ts';
-import { groupCount, type ModelConfig, queryCount } from './config.ts';
+import { groupCount, type LongerConfig, type ModelConfig, queryCount } from './config.ts';
 import { indexInput } from './layers.ts';
 import type { Cache } from './head.ts';
-import { candidateSide, ofKeys, userSide } from './longer.ts';
+import { candidateSide, isKeyOrValue, ofKeys, userSide } from './longer.ts';
 import type { CacheEntry, ModelDescription } from './model.ts';
 import { anchorCount, segmentCount } from './visibility.ts';
 
+/**
+ * How keys and values lie in pages: as the model's precision computes them, or in int8 with a scale for each head of each row. Rows that a growing cache also keeps (merged tokens,
+ * those that the head reads) stay as they are.
+ */
+export type CachePrecision = 'model' | 'int8';
+
+/** A cached value as it is stored: rows in int8 as words. */
+interface StoredEntry extends Omit<CacheEntry, 'dtype'> {
+  readonly dtype: CacheEntry['dtype'] | 'i32';
+}
+
 /** A cached value whose rows lie in pages: as many rows a page as its type lets into one. */
-export interface PagedEntry extends CacheEntry {
+export interface PagedEntry extends StoredEntry {
   /** Rows stand for merged tokens (of a baseline: events); others for rows that ask. */
   readonly ofKeys: boolean;
   readonly pageRows: number;
@@ -39,15 +50,15 @@ export class PagedGraphs {
   readonly single: readonly CacheEntry[];
   readonly pageBytes: number;
 
-  /** @throws LongerError ERR_CONFIG for a page that does not hold whole rows */
-  constructor(model: ModelDescription, policy: Precision, pageBytes: number) {
+  /** @throws LongerError ERR_CONFIG for a page that does not hold whole rows, or a model that has no int8 form */
+  constructor(model: ModelDescription, policy: Precision, pageBytes: number, cachePrecision: CachePrecision = 'model') {
     this.model = model;
     this.config = model.config;
     this.precision = policy;
     this.pageBytes = pageBytes;
     const entries = model.cacheIn(policy);
     this.single = entries.filter((e) => !isPaged(e));
-    this.paged = entries.filter(isPaged).map((e) => ({ ...e, ofKeys: this.config.kind !== 'longer' || ofKeys(e.name), pageRows: pageBytes / rowBytes(e) }));
+    this.paged = pagedEntries(model, policy, cachePrecision).map((e) => ({ ...e, ofKeys: this.config.kind !== 'longer' || ofKeys(e.name), pageRows: pageBytes / rowBytes(e) }));
     const odd = this.paged.find((e) => !Number.isSafeInteger(e.pageRows) || e.pageRows < 1);
     if (odd) throw new LongerError('ERR_CONFIG', `a page of ${pageBytes} bytes does not hold whole rows of ${rowBytes(odd)}`, { place: 'pageBytes', remedy: `Take defaultPageBytes of the model, or a multiple of ${rowBytes(odd)} bytes` });
   }
@@ -56,7 +67,7 @@ export class PagedGraphs {
     const graph = new Graph();
     for (const [name, value] of Object.entries(this.model.userSide(graph))) {
       const entry = this.#entry(name);
-      if (entry) graph.output(`pool.${name}`, writeRows(graph, indexInput(graph, `write.${name}`, entry.rows), value, poolRows(entry), entry.dtype));
+      if (entry) graph.output(`pool.${name}`, this.#written(graph, entry, indexInput(graph, `write.${name}`, entry.rows), value));
       else graph.output(`cache.${name}`, value);
     }
     return this.#finished(graph);
@@ -70,7 +81,7 @@ export class PagedGraphs {
     const graph = new Graph();
     const join = (name: string, fresh: Value): Value => {
       const entry = this.#entry(name)!;
-      return writeRows(graph, indexInput(graph, `write.${name}`, entry.ofKeys ? symbol('groups') : symbol('fresh')), fresh, poolRows(entry), entry.dtype);
+      return this.#written(graph, entry, indexInput(graph, `write.${name}`, entry.ofKeys ? symbol('groups') : symbol('fresh')), fresh);
     };
     const segments = times(symbol('requests'), segmentCount(config));
     const cache = userSide(graph, schema, config, {
@@ -103,6 +114,10 @@ export class PagedGraphs {
     return this.paged.find((e) => e.name === name);
   }
 
+  #written(graph: Graph, entry: PagedEntry, index: Value, x: Value): Value {
+    return entry.dtype === 'i32' ? writeQuantisedRows(graph, index, x, poolRows(entry), (this.config as LongerConfig).heads) : writeRows(graph, index, x, poolRows(entry), entry.dtype);
+  }
+
   #keys(graph: Graph, layer: number, k: Value, v: Value, segments: ReturnType<typeof symbol>): PagedKeys {
     const [ofK, ofV] = [this.#entry(`k${layer}`)!, this.#entry(`v${layer}`)!];
     if (ofK.dtype !== ofV.dtype) throw mixed(`layer${layer}`);
@@ -123,22 +138,42 @@ const mixed = (name: string): LongerError =>
   new LongerError('ERR_CONFIG', 'keys and values in pages have the type of the attention that reads them', { place: `precision.full (${name})`, remedy: 'Name whole layers, each with its candidate_layer' });
 
 /** Whether a value has rows for what a history holds, not one a request. */
-const isPaged = ({ rows }: CacheEntry): boolean => [...rows.terms.keys()].some((s) => s !== 'requests');
+const isPaged = ({ rows }: Pick<CacheEntry, 'rows'>): boolean => [...rows.terms.keys()].some((s) => s !== 'requests');
 /** Whether any does: pages are of use. */
 export const keepsRows = (model: ModelDescription, policy: Precision): boolean => model.cacheIn(policy).some(isPaged);
-const rowBytes = (e: CacheEntry): number => e.width * (e.dtype === 'bf16' ? 2 : 4);
-const poolRows = (e: CacheEntry): ReturnType<typeof symbol> => symbol(`pool.${e.dtype}`);
+/** The values that lie in pages, as they lie there: of rows in int8, words. @throws LongerError ERR_CONFIG for a model that has no int8 form */
+function pagedEntries(model: ModelDescription, policy: Precision, cachePrecision: CachePrecision): StoredEntry[] {
+  const entries = model.cacheIn(policy).filter(isPaged);
+  if (cachePrecision === 'model') return entries;
+  const { config } = model;
+  const refuse = (message: string): LongerError => new LongerError('ERR_CONFIG', message, { place: 'cachePrecision', remedy: "Leave it at 'model'" });
+  if ((cachePrecision as string) !== 'int8') throw refuse(`expected 'model' or 'int8', got ${JSON.stringify(cachePrecision)}`);
+  if (config.kind !== 'longer') throw refuse(`'${config.kind}' keeps no keys and values that could be in int8`);
+  return entries.map((e) => {
+    if (!isKeyOrValue(e.name)) return e;
+    if (e.width % 4 !== 0) throw refuse(`rows of ${e.width} numbers are no whole words of four`);
+    return { ...e, dtype: 'i32', width: quantisedWords(e.width, config.heads) };
+  });
+}
+
+const rowBytes = (e: StoredEntry): number => e.width * (e.dtype === 'bf16' ? 2 : 4);
+const poolRows = (e: StoredEntry): ReturnType<typeof symbol> => symbol(`pool.${e.dtype}`);
 
 /**
  * Bytes of a page: most rows, at most 64, with which the pages of a user whose window is full hold at most 5 % more than its keys and values,
- * wherever in its first page the window begins.
+ * wherever in its first page the window begins; more where rows in int8 and others have to fill it whole.
  */
-export function defaultPageBytes(model: ModelDescription, policy: Precision): number {
+export function defaultPageBytes(model: ModelDescription, policy: Precision, cachePrecision: CachePrecision = 'model'): number {
   const { config } = model;
   const chains = config.kind === 'longer' ? config.selfLayers + 1 : 1;
   const rows = config.kind === 'longer' ? groupCount(config) + config.selfLayers * queryCount(config) + chains * anchorCount(config) : config.maxHistory;
   let pageRows = 64;
   while (pageRows > 2 && (pageRows - 1) * chains > 0.05 * rows) pageRows /= 2;
-  const paged = model.cacheIn(policy).find(isPaged);
-  return pageRows * (paged ? rowBytes(paged) : 4); // a model that keeps one row a request has no use for pages
+  const paged = pagedEntries(model, policy, cachePrecision);
+  if (paged.length === 0) return 4 * pageRows; // a model that keeps one row a request has no use for pages
+  // Where rows of two sizes share pages, a page holds whole rows of both.
+  const [bytes, whole] = [pageRows * rowBytes(paged[0]!), paged.map(rowBytes).reduce((a, b) => (a / greatestDivisor(a, b)) * b)];
+  return Math.max(1, Math.floor(bytes / whole)) * whole;
 }
+
+const greatestDivisor = (a: number, b: number): number => (b === 0 ? a : greatestDivisor(b, a % b));

@@ -161,7 +161,7 @@ export function layoutGrowth(
   schema: Schema, config: LongerConfig, paged: readonly PagedEntry[], requests: readonly EncodedRequest[], chains: readonly Chain[], held: readonly Held[], pools: Readonly<Record<string, number>>,
 ): ModelInputs {
   const known = held.map((h) => h.known);
-  const tail = packBatch(schema, requests, historyForm(config), known.map((k) => k.from * config.merge));
+  const tail = packBatch(schema, requests, historyForm(config), known.map((k, r) => Math.min(k.from * config.merge, requests[r]!.historyStart + requests[r]!.events)));
   const windows = chains.map((c) => c.window);
   const run = layoutHistory(config, tail);
   const [sizes, arrays] = [{ ...run.sizes, ...pools } as Record<string, number>, new Map<string, NumericArray>(run.arrays)];

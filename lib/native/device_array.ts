@@ -5,13 +5,13 @@ import { loadNative } from './load.ts';
 import { native } from './translated.ts';
 import type { DeviceArraySpec, MemoryHandle } from './types.ts';
 
-export type DeviceArrayType = 'f32' | 'bf16';
-type Values = Float32Array | Uint16Array;
+export type DeviceArrayType = 'f32' | 'bf16' | 'i32';
+type Values = Float32Array | Uint16Array | Int32Array;
 
 /** Arrays in a block of memory begin at multiples of so many bytes. */
 const alignment = 256;
 const bytesOf = (dtype: DeviceArrayType, length: number): number => length * (dtype === 'bf16' ? 2 : 4);
-const arrayOf = { f32: Float32Array, bf16: Uint16Array } as const;
+const arrayOf = { f32: Float32Array, bf16: Uint16Array, i32: Int32Array } as const;
 
 /**
  * A block of zeroed memory on a runtime's device: what runs write there stays there for the next ones. Of a runtime without a device, memory of this

@@ -5,9 +5,9 @@ import { lower } from '../graph/lower.ts';
 import { appendRefusal } from '../model/append.ts';
 import { groupCount, historyForm, type LongerConfig, queryCount } from '../model/config.ts';
 import { joinLayouts, layoutCandidates, layoutHistory } from '../model/layout.ts';
-import { defaultPageBytes, keepsRows, type PagedEntry, PagedGraphs } from '../model/pages.ts';
+import { type CachePrecision, defaultPageBytes, keepsRows, type PagedEntry, PagedGraphs } from '../model/pages.ts';
 import { type CacheRows, type Chain, type Held, heldRows, layoutGrowth, layoutKeys, layoutRows, pagesOf, reuseOf, rowsOf } from '../model/pages_layout.ts';
-import { anchorCount } from '../model/visibility.ts';
+import { anchorCount, segmentsOf } from '../model/visibility.ts';
 import { Plan, type RunArray } from '../native/plan.ts';
 import type { NumericArray } from '../native/types.ts';
 import { encodeCandidates, type EncodedCandidates, type EncodedRequest } from '../schema/encode.ts';
@@ -23,6 +23,8 @@ export interface PagedRankerOptions {
   readonly cache?: PagedCache;
   /** Budget of an own cache; default 256 MiB. */
   readonly bytes?: number;
+  /** How keys and values lie in pages; default 'model': as its precision computes them. */
+  readonly cachePrecision?: CachePrecision;
   /** Seconds after which an entry of an own cache is not used any more; default: never. */
   readonly ttl?: number;
 }
@@ -56,13 +58,14 @@ let rankers = 0;
 /**
  * A ranker whose caches live in pages across requests: `hold` finds, grows or computes the cache of each request, `score` reads it where it lies. An entry
  * is found by rolling hashes and taken only where everything that the model reads of it is the same, bit for bit: the logits are those of the full forward
- * pass. Weights must stay as they are while entries are in use; `forget` makes all of them unreachable.
+ * pass (with keys and values in int8 those of such a cache, whether it is found, grown or new). Weights must stay as they are while entries are in use; `forget` makes all of them unreachable.
  */
 export class PagedRanker<S extends SchemaSpec = SchemaSpec> implements Disposable {
   readonly ranker: Ranker<S>;
   readonly cache: PagedCache;
   readonly #ownCache: boolean;
   readonly #graphs: PagedGraphs;
+  readonly #quantised: boolean;
   readonly #prefill: Plan;
   readonly #score: Plan;
   readonly #append: Plan | undefined;
@@ -79,21 +82,20 @@ export class PagedRanker<S extends SchemaSpec = SchemaSpec> implements Disposabl
    */
   constructor(ranker: Ranker<S>, options: PagedRankerOptions = {}) {
     const { model, precision, state, runtime } = ranker;
-    const { cache, bytes = 256 * 2 ** 20, ttl } = options;
+    const { cache, bytes = 256 * 2 ** 20, ttl, cachePrecision = 'model' } = options;
     for (const place of ['bytes', 'ttl'] as const)
       if (cache && options[place] !== undefined) throw new LongerError('ERR_CONFIG', 'a shared cache has its own', { place, remedy: `Give it to the PagedCache, or give no cache` });
     this.ranker = ranker;
-    this.#graphs = new PagedGraphs(model, precision, cache?.pool.pageBytes ?? defaultPageBytes(model, precision));
+    this.#graphs = new PagedGraphs(model, precision, cache?.pool.pageBytes ?? defaultPageBytes(model, precision, cachePrecision), cachePrecision);
+    this.#quantised = cachePrecision === 'int8';
     const least = this.#fullHistory() * this.#graphs.pageBytes;
     const budget = cache ? cache.pool.pages * cache.pool.pageBytes : bytes;
     if (budget < least) throw new LongerError('ERR_CONFIG', `the pages of a full history take up to ${least} bytes, got ${budget}`, { place: 'bytes', remedy: 'Give the cache a larger budget' });
     if (cache && cache.pool.memory.device !== runtime.device)
       throw new LongerError('ERR_CONFIG', `the pages are in the memory of ${cache.pool.memory.device}, the ranker runs on ${runtime.device}`, { place: 'cache', remedy: 'Give the PagedCache the runtime of its rankers' });
     this.#ownCache = cache === undefined;
-    this.cache = cache ?? PagedRanker.cacheFor(ranker, { bytes, ...(ttl === undefined ? {} : { ttl }) });
-    const { pages, pageBytes } = this.cache.pool;
-    const width = this.#graphs.paged[0]?.width ?? 1;
-    this.#pools = { 'pool.f32': (pages * pageBytes) / (4 * width), 'pool.bf16': (pages * pageBytes) / (2 * width) };
+    this.cache = cache ?? PagedRanker.cacheFor(ranker, { bytes, cachePrecision, ...(ttl === undefined ? {} : { ttl }) });
+    this.#pools = Object.fromEntries(this.#graphs.paged.map((e) => [`pool.${e.dtype}`, this.cache.pool.pages * e.pageRows]));
     const prefill = this.#graphs.prefill();
     const reads = [...prefill.inputs.keys()];
     this.#reads = { user: reads.some((n) => n.startsWith('user.')), context: reads.some((n) => n.startsWith('context.')), time: reads.includes('request.time') || reads.includes('part.time') };
@@ -104,8 +106,8 @@ export class PagedRanker<S extends SchemaSpec = SchemaSpec> implements Disposabl
   }
 
   /** A cache for this ranker and others of its sizes. One that keeps a single row a request has no use for pages: then the budget is for what lies beside them. */
-  static cacheFor({ model, precision, runtime }: Ranker, { bytes, ttl }: { readonly bytes: number; readonly ttl?: number }): PagedCache {
-    const pageBytes = defaultPageBytes(model, precision);
+  static cacheFor({ model, precision, runtime }: Ranker, { bytes, ttl, cachePrecision }: { readonly bytes: number; readonly ttl?: number; readonly cachePrecision?: CachePrecision }): PagedCache {
+    const pageBytes = defaultPageBytes(model, precision, cachePrecision);
     const rest = { pageBytes, runtime, ...(ttl === undefined ? {} : { ttl }) };
     return new PagedCache(keepsRows(model, precision) ? { bytes, ...rest } : { bytes: pageBytes, besideBytes: bytes, ...rest });
   }
@@ -261,7 +263,11 @@ export class PagedRanker<S extends SchemaSpec = SchemaSpec> implements Disposabl
 
   #addPools(sizes: Record<string, number>, arrays: Map<string, RunArray>): void {
     Object.assign(sizes, this.#pools);
-    arrays.set('pool.f32', this.cache.pool.f32).set('pool.bf16', this.cache.pool.bf16);
+    for (const { dtype } of this.#graphs.paged) arrays.set(`pool.${dtype}`, this.#pool(dtype));
+  }
+
+  #pool(dtype: PagedEntry['dtype']): RunArray {
+    return this.cache.pool[dtype as 'f32' | 'bf16' | 'i32'];
   }
 
   /** What a cache holds, which must be pages of this ranker. */
@@ -324,6 +330,11 @@ export class PagedRanker<S extends SchemaSpec = SchemaSpec> implements Disposabl
     const chains = wanted.map(({ window, rows }): Chain => ({
       window, rows, pages: new Map(paged.map((e) => [e.name, Int32Array.from({ length: pagesOf(rowsOf(rows, e), e.pageRows) }, () => this.cache.pool.take())])),
     }));
+    // What grows attends over rows in int8: a prefill has to as well, or a grown cache would not be the bits of a cold one.
+    if (this.#quantised && this.#append) {
+      const nothing = wanted.map(({ window }): Held => ({ known: { from: window.first, rows: segmentsOf(config as LongerConfig, window).map(() => 0) }, asking: [] }));
+      return this.#run(this.#append, wanted, chains, signal, () => layoutGrowth(schema, config as LongerConfig, paged, wanted.map((w) => w.request), chains, nothing, this.#pools));
+    }
     return this.#run(this.#prefill, wanted, chains, signal, () => {
       const { sizes, arrays } = layoutHistory(config, packBatch(schema, wanted.map((w) => w.request), historyForm(config)));
       return { sizes, arrays: new Map<string, NumericArray>([...arrays, ...layoutRows('write', paged, chains)]) };
@@ -364,7 +375,7 @@ export class PagedRanker<S extends SchemaSpec = SchemaSpec> implements Disposabl
       const { sizes, arrays } = layout();
       const rows = new Map(single.map((e) => [e.name, new (e.dtype === 'bf16' ? Uint16Array : Float32Array)(sizeOf(e.rows, sizes) * e.width)]));
       const outputs = new Map<string, RunArray>([...rows].map(([name, a]) => [`cache.${name}`, a]));
-      for (const e of paged) outputs.set(`pool.${e.name}`, e.dtype === 'bf16' ? pool.bf16 : pool.f32);
+      for (const e of paged) outputs.set(`pool.${e.name}`, this.#pool(e.dtype));
       await plan.run({ ...sizes, ...this.#pools }, arrays, outputs, { signal });
       return wanted.map((w, r) => this.cache.insert({
         scope: w.scope, content: w.content, chain: chains[r]!,

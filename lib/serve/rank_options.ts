@@ -1,4 +1,5 @@
 import { LongerError } from '../errors.ts';
+import type { CachePrecision } from '../model/pages.ts';
 import { nearest } from '../schema/suggest.ts';
 
 /** How calls are gathered and bounded. */
@@ -27,6 +28,8 @@ export interface RankServiceOptions {
   readonly timeout: number;
   /** Bytes of pages for caches, allocated at once; they must hold a full history. */
   readonly cacheBytes: number;
+  /** How keys and values lie in pages: 'model', as its precision computes them, or 'int8'. */
+  readonly cachePrecision: CachePrecision;
   /** Seconds that a cache is used. */
   readonly cacheTtl: number;
   /** Milliseconds that the caches of the histories ranked last may take: before a model that is loaded is swapped in, and of a start from a history store (`warm`). */
@@ -41,21 +44,22 @@ export interface RankServiceOptions {
 
 export const rankServiceDefaults: RankServiceOptions = {
   window: 0, rows: 1024, slice: 256, events: 16_384, maxCalls: 1024, maxRows: 65_536, maxCandidates: 5000, maxExplained: 100, maxEvents: 100_000, encodedEvents: 2 ** 20,
-  timeout: 1000, cacheBytes: 2 ** 28, cacheTtl: 3600, warmup: 5000, crossover: 200, shadowShare: 1,
+  timeout: 1000, cacheBytes: 2 ** 28, cachePrecision: 'model', cacheTtl: 3600, warmup: 5000, crossover: 200, shadowShare: 1,
 };
 
 /** Least value of each option, and whether it is allowed itself. */
-const least: Readonly<Record<keyof RankServiceOptions, readonly [value: number, itself: boolean]>> = {
+const least: Readonly<Record<Exclude<keyof RankServiceOptions, 'cachePrecision'>, readonly [value: number, itself: boolean]>> = {
   window: [0, true], rows: [1, true], slice: [1, true], events: [1, true], maxCalls: [1, true], maxRows: [1, true], maxCandidates: [1, true], maxExplained: [0, true], maxEvents: [1, true], encodedEvents: [0, true],
   timeout: [0, false], cacheBytes: [1, true], cacheTtl: [0, false], warmup: [0, true], crossover: [0, true], plainBelow: [0, true], shadowShare: [0, true],
 };
 
 /** @throws LongerError ERR_CONFIG naming the option */
-export function checkRankServiceOptions(options: RankServiceOptions): void {
-  for (const [name, value] of Object.entries(options) as [keyof RankServiceOptions, number][]) {
-    const known = least[name] as (typeof least)[keyof RankServiceOptions] | undefined;
+export function checkRankServiceOptions({ cachePrecision, ...numbers }: RankServiceOptions): void {
+  if (!(['model', 'int8'] as unknown[]).includes(cachePrecision)) throw new LongerError('ERR_CONFIG', `expected 'model' or 'int8', got ${String(cachePrecision)}`, { place: 'cachePrecision' });
+  for (const [name, value] of Object.entries(numbers) as [keyof typeof least, number][]) {
+    const known = least[name] as (typeof least)[keyof typeof least] | undefined;
     if (!known) {
-      const near = nearest(name, Object.keys(least));
+      const near = nearest(name, [...Object.keys(least), 'cachePrecision']);
       throw new LongerError('ERR_CONFIG', 'there is no such option of a ranking service', { place: name, ...(near === undefined ? {} : { remedy: `Did you mean '${near}'?` }) });
     }
     const [from, itself] = known;

@@ -51,7 +51,7 @@ export class RankService implements AsyncDisposable {
     this.#ranked = new RankedUsers(parts.histories);
     this.#open = parts.open ?? ((directory) => Ranker.open(directory));
     this.#owned = parts.owned;
-    this.#model = new ServedModel(ranker, name, this.#newCache(ranker));
+    this.#model = new ServedModel(ranker, name, this.#newCache(ranker), this.options.cachePrecision);
     this.#encoded = new EncodedHistories(this.schema, this.options.encodedEvents);
   }
 
@@ -126,7 +126,7 @@ export class RankService implements AsyncDisposable {
     signal?.throwIfAborted();
     const order = (logits: Float32Array): Pick<RankResult, 'index' | 'logits'> => ranked(logits, schema.tasks.length, wanted, topK);
     const toExplain = explain === undefined ? undefined : { events: explain, candidates: (logits: Float32Array) => order(logits).index };
-    if (toExplain) checkExplain(model.ranker.model.config, explain, Math.min(encoded.candidates, topK ?? Infinity), this.options.maxExplained);
+    if (toExplain) checkExplain(model.ranker, explain, Math.min(encoded.candidates, topK ?? Infinity), this.options.maxExplained);
     const call = await this.#enqueue(model, encoded, userId ?? encoded.userKey, until, signal, { plain, explain: toExplain });
     if (stored) this.#ranked.add(userId!);
     return { model: model.version, cache: call.found, ...order(call.logits), ...(call.explanations ? { explanations: call.explanations } : {}) };
@@ -141,7 +141,7 @@ export class RankService implements AsyncDisposable {
     const ranker = await this.#opened(directory);
     let model: ServedModel | undefined;
     try {
-      model = new ServedModel(ranker, directory, this.#cacheFor(ranker));
+      model = new ServedModel(ranker, directory, this.#cacheFor(ranker), this.options.cachePrecision);
       await model.warm(inUse(() => this.#model), { share: 0.5, milliseconds: this.options.warmup, stopped: () => this.#closed });
       await this.#plainBelow(model);
       if (this.#closed) throw closed();
@@ -167,7 +167,7 @@ export class RankService implements AsyncDisposable {
    * @throws LongerError ERR_CONFIG where `cacheBytes` do not hold a full history of it
    */
   swap(ranker: Ranker, name: string): { name: string; version: string } {
-    return this.#replace(new ServedModel(ranker, name, this.#cacheFor(ranker)));
+    return this.#replace(new ServedModel(ranker, name, this.#cacheFor(ranker), this.options.cachePrecision));
   }
 
   /** Scores a share of the calls with a second model too, when nothing else waits, and counts how far it is off. */
@@ -207,11 +207,11 @@ export class RankService implements AsyncDisposable {
   /** The present pool where the ranker's rows fill its pages, else one of their size. */
   #cacheFor(ranker: Ranker): PagedCache {
     const { cache } = this.#model.pages;
-    return fits(ranker, cache) ? cache : this.#newCache(ranker);
+    return fits(ranker, cache, this.options.cachePrecision) ? cache : this.#newCache(ranker);
   }
 
   #newCache(ranker: Ranker): PagedCache {
-    return PagedRanker.cacheFor(ranker, { bytes: this.options.cacheBytes, ttl: this.options.cacheTtl });
+    return PagedRanker.cacheFor(ranker, { bytes: this.options.cacheBytes, ttl: this.options.cacheTtl, cachePrecision: this.options.cachePrecision });
   }
 
   async #opened(directory: string): Promise<Ranker> {
@@ -383,6 +383,7 @@ export class RankService implements AsyncDisposable {
   }
 
   async #plainBelow(model: ServedModel): Promise<number> {
+    if (this.options.cachePrecision === 'int8') return 0; // the plain pass has other bits than keys and values in int8
     return this.options.plainBelow ?? model.plainBelow(this.options.crossover);
   }
 

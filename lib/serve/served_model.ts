@@ -1,5 +1,5 @@
 import { LongerError } from '../errors.ts';
-import { defaultPageBytes } from '../model/pages.ts';
+import { type CachePrecision, defaultPageBytes } from '../model/pages.ts';
 import type { CacheItem, PagedCache } from '../rank/paged_cache.ts';
 import { PagedRanker, type Warmable, warmable } from '../rank/paged_ranker.ts';
 import type { Ranker } from '../rank/ranker.ts';
@@ -17,8 +17,8 @@ export class ServedModel extends Retirable {
   #plainBelow: Promise<number> | undefined;
 
   /** @throws LongerError ERR_CONFIG where the cache does not hold a full history of this model */
-  constructor(ranker: Ranker, name: string, cache: PagedCache) {
-    const pages = new PagedRanker(ranker, { cache });
+  constructor(ranker: Ranker, name: string, cache: PagedCache, cachePrecision: CachePrecision) {
+    const pages = new PagedRanker(ranker, { cache, cachePrecision });
     super(name, () => {
       pages.dispose();
       ranker.dispose();
@@ -78,4 +78,4 @@ export function* inUse(serving: () => ServedModel): Generator<Warmable> {
 export const outOfPages = (error: unknown): boolean => error instanceof LongerError && error.code === 'ERR_MEMORY';
 
 /** Whether a model's rows fill the pages of a cache as they would fill those of its own. */
-export const fits = ({ model, precision }: Ranker, cache: PagedCache): boolean => defaultPageBytes(model, precision) === cache.pool.pageBytes;
+export const fits = ({ model, precision }: Ranker, cache: PagedCache, cachePrecision: CachePrecision): boolean => defaultPageBytes(model, precision, cachePrecision) === cache.pool.pageBytes;

@@ -30,6 +30,27 @@ void pack(const void* src, bool is_bf16, int64_t stride, int64_t rows, int64_t w
   clear(dst, (pad_to(rows, kPad) - rows) * cols);
 }
 
+void widen_row(const int8_t* src, float scale, void* dst, bool is_bf16, int64_t width) {
+  const Vec scales = set(scale);
+  for (int64_t i = 0; i < width; i += kLanes) {
+    const int64_t n = width - i < kLanes ? width - i : kLanes;
+    float part[kLanes] = {};
+    if (n == kLanes) {
+      for (int l = 0; l < kLanes; ++l) part[l] = static_cast<float>(src[i + l]);
+    } else {
+      for (int64_t l = 0; l < n; ++l) part[l] = static_cast<float>(src[i + l]);
+    }
+    const Vec x = mul(scales, load(part));
+    if (is_bf16) {
+      uint16_t* to = static_cast<uint16_t*>(dst) + i;
+      n == kLanes ? store_bf16(to, x) : store_bf16_part(to, x, n);
+    } else {
+      float* to = static_cast<float*>(dst) + i;
+      n == kLanes ? store(to, x) : store_part(to, x, n);
+    }
+  }
+}
+
 void unpack(const float* src, float factor, void* dst, bool is_bf16, int64_t stride, int64_t rows, int64_t width) {
   const int64_t cols = pad_to(width, kPad), whole = width / kLanes * kLanes, left = width - whole;
   const Vec factors = set(factor);

@@ -91,6 +91,8 @@ struct AttentionTiles {
 
   // dst[rows x padded] = factor * src; zero columns up to the padding and zero rows up to padded(rows)
   void (*pack)(const void* src, bool is_bf16, int64_t stride, int64_t rows, int64_t width, float factor, float* dst);
+  // dst = scale * src, in f32 or rounded to bf16
+  void (*widen)(const int8_t* src, float scale, void* dst, bool is_bf16, int64_t width);
   // Words along the columns; src is bf16 where words are pairs. Zeros as in pack.
   void (*pack_words)(const void* src, bool is_bf16, int64_t stride, int64_t rows, int64_t width, float* dst);
   // Words to be summed over; the last one holds a zero where rows are odd.

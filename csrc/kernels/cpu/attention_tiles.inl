@@ -12,7 +12,7 @@ namespace {
 template <class Words>
 constexpr longer::cpu::AttentionTiles tiles_of() {
   return {
-      Words::kGroup, pack, Words::pack_words, Words::pack_summed, unpack, unpack_add, transpose_tile, forward_start, forward_keys<Words>,
+      Words::kGroup, pack, widen_row, Words::pack_words, Words::pack_summed, unpack, unpack_add, transpose_tile, forward_start, forward_keys<Words>,
       forward_own, forward_finish, row_dots, backward_keys<Words>, backward_own, group_forward, group_backward,
   };
 }

@@ -110,8 +110,17 @@ Flash::Strip Flash::strip(const Tensor& t, int64_t row, int64_t rows, int64_t he
   return {element(t, row, head * t_.head_width), t_.width, rows};
 }
 
-// Rows that lie in several pages are brought together in `copy`.
+// Rows that lie in several pages are brought together in `copy`, rows in int8 as numbers of q's type.
 Flash::Strip Flash::key_strip(const Tensor& t, const KeyPages& pages, int64_t row, int64_t rows, int64_t head, void* copy) const {
+  if (t.dtype == DType::i32) {
+    const QuantisedRows from(t, t_.width, t_.heads);
+    const int64_t row_bytes = t_.head_width * dtype_size(t_.q.dtype);
+    for (int64_t r = 0; r < rows; ++r) {
+      const int64_t at = pages.row(row + r);
+      tiles_.widen(from.numbers(at, head), from.scale(at, head), static_cast<char*>(copy) + r * row_bytes, is_bf16_, t_.head_width);
+    }
+    return {copy, t_.head_width, rows};
+  }
   if (pages.together(row, rows) == rows) return strip(t, pages.row(row), rows, head);
   const int64_t bytes = t_.head_width * dtype_size(t.dtype);
   for (int64_t r = 0; r < rows; ++r)
@@ -164,7 +173,7 @@ Ahead Flash::ahead_of(const FlashRequest& request, int64_t head, int64_t key, bo
   const auto add = [&](const Tensor& t, int64_t row, int64_t count, bool write = false) {
     ahead.add(element(t, row, head * t_.head_width), count, write);
   };
-  if (keys > 0) {
+  if (keys > 0 && t_.k.dtype == t_.q.dtype) {
     add(t_.k, t_.k_pages.row(key_first), t_.k_pages.together(key_first, keys));
     add(t_.v, t_.v_pages.row(key_first), t_.v_pages.together(key_first, keys));
   }

@@ -3,7 +3,7 @@ import { type Graph, type OpDefinition, rowsOf, type Value, widthOf } from '../g
 
 /** Keys that lie in pages of a pool: key j of segment b is row `spans[b].first + j`, counted through the page tables. Inference only. */
 export interface PagedKeys {
-  /** The memory of all pages, [rows, width]; both may be the same. */
+  /** The memory of all pages, [rows, width], or i32 [rows, quantisedWords] for rows in int8; both may be the same. */
   readonly k: Value;
   readonly v: Value;
   /** Numbers of the pages of all segments end to end: i32 [pages] each. */
