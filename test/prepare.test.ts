@@ -37,13 +37,13 @@ const split = fc.constantFrom<PrepareOptions['split']>(
 await t.test('histories hold exactly the newest events of strictly earlier time, whatever the options', async (t) => {
   const dir = t.testdir();
   let run = 0;
-  await fc.assert(fc.asyncProperty(log, split, fc.constantFrom('run' as const, 'time' as const), fc.integer({ min: 1, max: 5 }), fc.integer({ min: 1, max: 8 }), fc.boolean(),
-    async (events, rule, grouping, candidates, historyLength, clock) => {
+  await fc.assert(fc.asyncProperty(log, split, fc.constantFrom('run' as const, 'time' as const), fc.integer({ min: 1, max: 5 }), fc.integer({ min: 1, max: 8 }), fc.boolean(), fc.option(fc.integer({ min: 2, max: 5 }), { nil: undefined }),
+    async (events, rule, grouping, candidates, historyLength, clock, atLeast) => {
       if (!clock && rule.kind === 'time') return;
       const path = join(dir, `${run}.csv`);
       const output = join(dir, `out-${run++}`);
       await writeFile(path, csv(events, clock));
-      const options: PrepareOptions = { events: path, output, columns, label: { kind: 'value', atLeast: 4 }, split: rule, grouping, candidates, historyLength, threads: 1 };
+      const options: PrepareOptions = { events: path, output, columns, label: { kind: 'value', atLeast: 4 }, split: rule, grouping, candidates, historyLength, threads: 1, ...(atLeast === undefined ? {} : { history: { kind: 'value', atLeast } }) };
       try {
         await prepare(options);
       } catch (error) {
@@ -58,7 +58,7 @@ await t.test('histories hold exactly the newest events of strictly earlier time,
       const laterTimes: number[] = [];
       for (const file of files) for (const row of await read(join(output, file))) {
         const mine = events.filter((e) => e.user === row.user_id).map((e, i) => ({ ...e, time: clock ? e.time : i + 1 })).sort((a, b) => a.time - b.time);
-        const before = mine.filter((e) => e.time < row.time);
+        const before = mine.filter((e) => e.time < row.time && e.value >= (atLeast ?? 0));
         const past = before.slice(-historyLength);
         t.equal(row['historyStart'], before.length - past.length);
         const list = (name: string): number[] => [...(row[name] as number[])];
@@ -79,7 +79,7 @@ await t.test('histories hold exactly the newest events of strictly earlier time,
       }
       t.equal(labelled, events.length, 'every event is a candidate once');
       if (rule.kind === 'time') t.ok(trainTimes.every((x) => laterTimes.every((y) => x < y)), 'training is before all else');
-    }), { numRuns: 12 });
+    }), { numRuns: 20 });
 });
 
 await t.test('the files are the same whatever is held in memory at a time', async (t) => {
@@ -191,6 +191,9 @@ await t.test('side tables, actions and bad rows', async (t) => {
   t.equal((await prepare({ ...bad, skipBad: true })).badRows, 2);
   await t.rejects(prepare({ ...bad, columns: { ...options.columns, item: 'nope' } }), { code: 'ERR_DATA' });
   await t.rejects(prepare({ ...bad, events: join(dir, 'none.csv') }), { code: 'ERR_DATA' });
-  await t.rejects(prepare({ ...bad, label: { kind: 'value', atLeast: 3 } }), { code: 'ERR_CONFIG' });
+  await t.rejects(prepare({ ...bad, label: { kind: 'value', atLeast: 3 } }), { code: 'ERR_CONFIG', place: 'label' });
+  await t.rejects(prepare({ ...bad, history: { kind: 'value', atLeast: 3 } }), { code: 'ERR_CONFIG', place: 'history' });
+  await prepare({ ...options, overwrite: true, history: { kind: 'action', positive: ['click'] } });
+  t.strictSame((await read(join(dir, 'out', 'test.parquet')))[0]!['history.item'], [2], 'clicks alone are the past');
   t.equal((await readdir(dir)).filter((n) => n.startsWith('.')).length, 0, 'no working directory stays');
 });

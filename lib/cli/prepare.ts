@@ -27,6 +27,8 @@ interface Options {
   readonly evaluationCandidates?: number;
   readonly negatives?: number;
   readonly historyLength: number;
+  readonly historyThreshold?: number;
+  readonly historyActions?: string;
   readonly skipBad?: boolean;
   readonly overwrite?: boolean;
   readonly seed: number;
@@ -67,6 +69,8 @@ export function prepareCommand(): Command {
     .option('--evaluation-candidates <n>', 'the same for valid and test; 1 keeps histories freshest', wholeNumber)
     .option('--negatives <n>', 'items sampled by popularity as negatives for each positive', positiveNumber)
     .option('--history-length <n>', 'newest events kept in a history', wholeNumber, 2000)
+    .option('--history-threshold <x>', 'only events with value >= x enter histories (clicks of a log of impressions); all are candidates', Number)
+    .option('--history-actions <list>', 'only events of these actions enter histories, comma separated')
     .option('--skip-bad', 'leave out rows without user, item, time or value')
     .option('--overwrite', 'replace an output directory that is there')
     .option('--seed <n>', 'seed of sampling and order', wholeNumber, 1)
@@ -93,10 +97,10 @@ function summary({ events, users, items, clock, badRows, parts, leftOut }: Prepa
   ].join('\n');
 }
 
-function labelRule(o: Options): PrepareOptions['label'] {
-  if (o.labelThreshold !== undefined) return { kind: 'value', atLeast: o.labelThreshold };
-  const positive = list(o.labelActions);
-  return positive ? { kind: 'action', positive } : { kind: 'all' };
+function eventRule(threshold: number | undefined, actions: string | undefined): PrepareOptions['history'] {
+  if (threshold !== undefined) return { kind: 'value', atLeast: threshold };
+  const positive = list(actions);
+  return positive && { kind: 'action', positive };
 }
 
 function splitRule(o: Options): PrepareOptions['split'] {
@@ -118,7 +122,8 @@ function toOptions(o: Options): PrepareOptions {
     eventFeatures: list(o.eventFeatures),
     users: o.users,
     items: o.items,
-    label: labelRule(o),
+    label: eventRule(o.labelThreshold, o.labelActions) ?? { kind: 'all' },
+    history: eventRule(o.historyThreshold, o.historyActions),
     task: o.task,
     split: splitRule(o),
     grouping: o.grouping,

@@ -27,7 +27,7 @@ export interface Pieces {
  * at all.
  *
  * A request is one user, one time and up to C candidates. Its time is that of its first event, and its history every
- * event of the user at a strictly earlier time: events of equal time never stand in each other's history, nor does
+ * event of the user (that `history` names) at a strictly earlier time: events of equal time never stand in each other's history, nor does
  * anything later, whatever the split. Order within a user is time, then seq, then place in the file; without a clock the
  * time is the rank of seq (or of the row) within the user. Ids and categories become codes 1, 2, …; user and item codes
  * are made from the training part alone, 0 is whatever it lacks.
@@ -89,8 +89,11 @@ function check(options: PrepareOptions): void {
   if (split.kind === 'time' && !('fractions' in split) && !(split.testFrom >= (split.validFrom ?? -Infinity))) fail('split.validFrom', 'valid must begin before test');
   if (split.kind !== 'time' && (!(split.valid >= 0) || !(split.test >= 0) || (split.kind === 'leave-last-fraction' && split.valid + split.test >= 1)))
     fail('split', 'valid and test must be positive and leave something to train on');
-  if (label.kind === 'value' && (columns.value === undefined || !Number.isFinite(label.atLeast))) fail('label', 'a label by value needs a value column and a finite threshold', 'Name the column (--value, columns.value)');
-  if (label.kind === 'action' && columns.action === undefined) fail('label', 'a label by action needs an action column', 'Name it (--action, columns.action)');
+  for (const [name, rule] of [['label', label], ['history', options.history]] as const) {
+    const what = name === 'label' ? 'a label' : 'a history';
+    if (rule?.kind === 'value' && (columns.value === undefined || !Number.isFinite(rule.atLeast))) fail(name, `${what} by value needs a value column and a finite threshold`, 'Name the column (--value, columns.value)');
+    if (rule?.kind === 'action' && columns.action === undefined) fail(name, `${what} by action needs an action column`, 'Name it (--action, columns.action)');
+  }
   if (label.kind === 'all' && negatives?.kind !== 'popularity') fail('label', 'with every event positive, negatives must be sampled', 'Sample them (--negatives), or say what is positive (--label-threshold, --label-actions)');
   if (negatives?.kind === 'popularity' && (!Number.isSafeInteger(negatives.perPositive) || negatives.perPositive < 1)) fail('negatives.perPositive', 'expected a whole number of at least 1');
 }
@@ -134,7 +137,7 @@ class Preparation {
     const [{ n: events }] = (await rows(this.#db, 'SELECT count(*) AS n FROM tokens')) as [{ n: number }];
     const count = Math.max(1, Math.ceil(events / this.#pieces.shareEvents));
     const shares = Array.from({ length: count }, (_, index): sql.Share => ({ index, count }));
-    for (const share of shares) await this.#db.run(sql.addHistories(historyColumns, share));
+    for (const share of shares) await this.#db.run(sql.addHistories(historyColumns, share, o.history !== undefined));
     const size = o.candidates ?? 16;
     await this.#db.run(sql.createPicked(o.grouping ?? 'run', size, o.evaluationCandidates ?? size, sampled));
     if (o.negatives?.kind === 'popularity') for (const step of sql.sampleNegatives(o.negatives, o.seed ?? 1)) await this.#db.run(step);
@@ -202,7 +205,7 @@ class Preparation {
 
   /** Reads the log into raw and ordered. */
   async #load(): Promise<{ clock: boolean; badRows: number }> {
-    const { events, columns, eventFeatures = [], label, skipBad = false } = this.#options;
+    const { events, columns, eventFeatures = [], label, history, skipBad = false } = this.#options;
     const types = await this.#columnTypes(events);
     for (const name of [...Object.values(columns), ...eventFeatures])
       if (!types.has(name)) throw new LongerError('ERR_DATA', `has no column ${JSON.stringify(name)}; its columns are ${[...types.keys()].join(', ')}`, { place: events });
@@ -218,14 +221,14 @@ class Preparation {
     const clock = filled!['clock'] as boolean;
     if (!clock && this.#options.split.kind === 'time')
       throw new LongerError('ERR_DATA', 'no row has a time, so it cannot be split by time', { place: events, remedy: 'Split by leave-last-fraction or leave-last-n' });
-    const bad = sql.badReason(clock, !clock && columns.seq !== undefined, label.kind === 'value');
+    const bad = sql.badReason(clock, !clock && columns.seq !== undefined, label.kind === 'value' || history?.kind === 'value');
     const [first] = await rows(this.#db, `SELECT count(*) AS n, min(line) AS line, arg_min(${bad}, line) AS reason FROM raw WHERE (${bad}) IS NOT NULL`);
     const badRows = first!['n'] as number;
     if (badRows > 0 && !skipBad)
       throw new LongerError('ERR_DATA', `${badRows} rows cannot be used, the first for want of a ${String(first!['reason'])}`, {
         place: `${events}, row ${String(first!['line'])}`, remedy: 'Mend the rows, or skip them (skipBad)',
       });
-    await this.#db.run(sql.createOrdered(clock, columns.seq !== undefined, label, bad));
+    await this.#db.run(sql.createOrdered(clock, columns.seq !== undefined, label, history, bad));
     return { clock, badRows };
   }
 

@@ -1,3 +1,6 @@
+/** Events by their value or action. */
+export type EventRule = Exclude<LabelRule, { readonly kind: 'all' }>;
+
 /** What counts as a positive. `all`: every event (for sampled negatives). */
 export type LabelRule =
   | { readonly kind: 'value'; readonly atLeast: number }
@@ -57,6 +60,8 @@ export interface PrepareOptions {
   /** The same for valid and test; fewer keep the history fresher. Default `candidates`. */
   readonly evaluationCandidates?: number;
   readonly negatives?: NegativeRule;
+  /** Which events enter histories, as clicks out of a log of impressions; all are candidates. Default: all. */
+  readonly history?: EventRule;
   /** Newest events kept in a history. Default 2000. */
   readonly historyLength?: number;
   /** Requests with fewer events before them are left out. Default 0. */

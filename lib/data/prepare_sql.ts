@@ -1,4 +1,4 @@
-import type { LabelRule, NegativeRule, SplitRule } from './prepare_options.ts';
+import type { EventRule, LabelRule, NegativeRule, SplitRule } from './prepare_options.ts';
 
 /** SQL of `prepare`, one function a step, in DuckDB's dialect. Tables are named in the order they are made. */
 
@@ -59,15 +59,15 @@ export function labelSql(rule: LabelRule): string {
 
 /**
  * ordered: good rows with `t` (seconds, or the rank of seq or of the row within the user), `pos` (1, 2, … within the user by
- * t, seq, line), `before` (events of the user at a strictly earlier t), `total` (events of the user), `label`.
+ * t, seq, line), `past` (whether it enters histories), `before` (events of the user that do, at a strictly earlier t), `total` (events of the user), `label`.
  */
-export function createOrdered(clock: boolean, seq: boolean, label: LabelRule, bad: string): string {
+export function createOrdered(clock: boolean, seq: boolean, label: LabelRule, history: EventRule | undefined, bad: string): string {
   const t = clock ? 't' : `CAST(dense_rank() OVER (PARTITION BY u ORDER BY ${seq ? 'seq' : 'line'}) AS DOUBLE)`;
   return `CREATE TABLE ordered AS SELECT *, ${labelSql(label)} AS label,
     row_number() OVER (PARTITION BY u ORDER BY t, seq, line) AS pos,
-    rank() OVER (PARTITION BY u ORDER BY t) - 1 AS before,
+    ${history ? 'CAST(coalesce(sum(past) OVER (PARTITION BY u ORDER BY t RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW EXCLUDE GROUP), 0) AS BIGINT)' : 'rank() OVER (PARTITION BY u ORDER BY t) - 1'} AS before,
     count(*) OVER (PARTITION BY u) AS total
-    FROM (SELECT * REPLACE (${t} AS t) FROM raw WHERE (${bad}) IS NULL)`;
+    FROM (SELECT * REPLACE (${t} AS t), ${history ? labelSql(history) : '1'} AS past FROM raw WHERE (${bad}) IS NULL)`;
 }
 
 /** 0 train, 1 valid, 2 test, over ordered. Bounds are those of a split by time. */
@@ -91,7 +91,7 @@ export interface TokenColumn {
 
 /** tokens: one row an event with its encoded features, `part` 0..2. */
 export function createTokens(columns: readonly TokenColumn[], joins: string, part: string): string {
-  return `CREATE TABLE tokens AS SELECT o.u, o.i, o.t, o.pos, o.before, o.label, o.part
+  return `CREATE TABLE tokens AS SELECT o.u, o.i, o.t, o.pos, o.past, o.before, o.label, o.part
     ${columns.map((c) => `, ${c.sql} AS ${identifier(`f_${c.name}`)}`).join('')}
     FROM (SELECT *, ${part} AS part FROM ordered) o ${joins}`;
 }
@@ -105,10 +105,11 @@ export interface Share {
 const into = (table: string, { index }: Share): string => (index === 0 ? `CREATE TABLE ${table} AS` : `INSERT INTO ${table}`);
 const inShare = (user: string, { index, count }: Share): string => `hash(${user}) % ${count} = ${index}`;
 
-/** histories: one row a user with all events' features as lists, oldest first. */
-export function addHistories(columns: readonly TokenColumn[], share: Share): string {
-  return `${into('histories', share)} SELECT u, list(t ORDER BY pos) AS t
-    ${columns.map((c) => `, list(${identifier(`f_${c.name}`)} ORDER BY pos) AS ${identifier(`f_${c.name}`)}`).join('')}
+/** histories: one row a user with the features of all events, or of `some`, as lists, oldest first. */
+export function addHistories(columns: readonly TokenColumn[], share: Share, some: boolean): string {
+  const list = (column: string): string => (some ? `coalesce(list(${column} ORDER BY pos) FILTER (WHERE past = 1), [])` : `list(${column} ORDER BY pos)`);
+  return `${into('histories', share)} SELECT u, ${list('t')} AS t
+    ${columns.map((c) => `, ${list(identifier(`f_${c.name}`))} AS ${identifier(`f_${c.name}`)}`).join('')}
     FROM tokens WHERE ${inShare('u', share)} GROUP BY u`;
 }
 
