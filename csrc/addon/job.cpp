@@ -87,6 +87,10 @@ void Job::run(Runtime&) noexcept {
   environment_.finished(this);
 }
 
+void Job::prepare(Task& running) noexcept {
+  if (const auto* other = dynamic_cast<Job*>(&running)) plan_->executor.prepare(*request_, *other->request_);
+}
+
 void Job::compute() noexcept {
   try {
     plan_->executor.run(*request_, outcome_);

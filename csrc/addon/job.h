@@ -24,6 +24,7 @@ class Job final : public Task {
   void post() { plan_->runtime->runtime->post(this); }
   void cancel() { request_->cancelled.store(true, std::memory_order_relaxed); }
   void run(Runtime& runtime) noexcept override;
+  void prepare(Task& running) noexcept override;
   void settle(napi_env env);
 
  private:

@@ -75,7 +75,7 @@ void Executor::check(const RunRequest& request) const {
 
 Placement Executor::placement_of(const RunRequest& request) const {
   Placement placement;
-  const auto converted = [&](int value, const Borrowed& array) { return device_ ? !array.memory : array.dtype != graph_.held_dtype(value); };
+  const auto converted = [&](int value, const Borrowed& array) { return !device_ && array.dtype != graph_.held_dtype(value); };
   for (size_t i = 0; i < request.inputs.size(); ++i)
     placement.inputs.push_back(converted(graph_.inputs()[i], request.inputs[i]));
   for (size_t i = 0; i < request.outputs.size(); ++i)
@@ -154,12 +154,12 @@ void Executor::hold_prepared(const MemoryPlan& plan) {
   if (version == prepared_version_) return;
   for (size_t leaf = 0; leaf < graph_.leaves().size(); ++leaf) {
     const CompiledGraph::Leaf& at = graph_.leaves()[leaf];
-    if (at.op->prepare) prepare(static_cast<int>(leaf), *at.node, *at.op, version, plan);
+    if (at.op->prepare) prepare_weights(static_cast<int>(leaf), *at.node, *at.op, version, plan);
   }
   prepared_version_ = version;
 }
 
-void Executor::prepare(int leaf, const Node& node, const Op& op, uint64_t version, const MemoryPlan& plan) {
+void Executor::prepare_weights(int leaf, const Node& node, const Op& op, uint64_t version, const MemoryPlan& plan) {
   const int weights = node.inputs[static_cast<size_t>(op.prepare->input)];
   const Value& value = graph_.values()[static_cast<size_t>(weights)];
   if (value.place != Place::store) return;
@@ -213,8 +213,16 @@ void Executor::run_tiles(int n, const MemoryPlan& plan, const RunRequest& reques
     outcome.times[static_cast<size_t>(leaf) + i] = sum > 0 ? wall * tiles_.times()[i] / sum : 0;
 }
 
+void Executor::prepare(RunRequest& request, const RunRequest& running) {
+  if (device_) device_->send_ahead(request, running);
+}
+
 void Executor::run(RunRequest& request, RunOutcome& outcome) {
   const auto start = Clock::now();
+  const struct Leave {
+    RunRequest& request;
+    ~Leave() { request.exchange.reset(); }
+  } leave{request};
   outcome.cancelled = request.cancelled.load(std::memory_order_relaxed);
   if (outcome.cancelled) return;
   const MemoryPlan& plan = plan_for(request);

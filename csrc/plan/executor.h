@@ -26,12 +26,15 @@ struct Borrowed {
   std::shared_ptr<const DeviceMemory> memory = nullptr;  // that `data` is in, 256-byte aligned; null: the host's
 };
 
+class Exchange;
+
 struct RunRequest {
   std::vector<double> sizes;
   std::vector<Borrowed> inputs, outputs;  // in the order of the graph's input and output values
   bool profile = false;
   bool check_finite = false;
   std::atomic<bool> cancelled{false};  // looked at between nodes and between tiles
+  std::shared_ptr<Exchange> exchange;  // on a device, from when its inputs are sent until it has run
 };
 
 struct RunOutcome {
@@ -62,6 +65,8 @@ class Executor {
   MemoryPromise promise(const std::vector<double>& sizes);
   // On the runtime's thread, or one that has entered the runtime: of a checked request, and what such a run may be expected to take.
   void run(RunRequest& request, RunOutcome& outcome);
+  // While another request runs: what can be done ahead of run(), on the same thread.
+  void prepare(RunRequest& request, const RunRequest& running);
   bool is_short(const RunRequest& request, double microseconds) const { return times_.below(request.sizes, microseconds); }
 
  private:
@@ -77,7 +82,7 @@ class Executor {
   void copy_in(const RunRequest& request);
   void copy_out(const RunRequest& request);
   void hold_prepared(const MemoryPlan& plan);
-  void prepare(int leaf, const Node& node, const Op& op, uint64_t version, const MemoryPlan& plan);
+  void prepare_weights(int leaf, const Node& node, const Op& op, uint64_t version, const MemoryPlan& plan);
   Call call_of(int node, const MemoryPlan& plan, uint8_t* arena);
   void run_node(int node, const MemoryPlan& plan, const RunRequest& request, uint8_t* arena, RunOutcome& outcome);
   void run_tiles(int node, const MemoryPlan& plan, const RunRequest& request, uint8_t* arena, RunOutcome& outcome);

@@ -1,7 +1,7 @@
 // The device that a plan runs on: memory, streams, events. Two back ends: CUDA (kernels/cuda/device.cu) and an emulated
 // one (test/simt/emulated_device.cpp) which runs the same kernels on the CPU, in any order that the streams allow. A binary
 // has one of the two, or none (kernels/cuda/none.cpp): which one is linked decides. Any thread may call.
-// All calls but synchronize and the openers return before the work is done. Failures throw Error: ERR_MEMORY where memory
+// All calls but synchronize, release and the openers return before the work is done. Failures throw Error: ERR_MEMORY where memory
 // is out, ERR_DEVICE_LOST once a failure has ended the device's work for this process, ERR_DEVICE for everything else.
 #pragma once
 #include <cstdint>
@@ -17,6 +17,11 @@ struct Event {
   void* handle = nullptr;
 };
 
+// Work that was captured from a stream, to be launched as one.
+struct CapturedGraph {
+  void* handle = nullptr;
+};
+
 struct DeviceInfo {
   std::string name;
   int processors = 0;         // streaming multiprocessors
@@ -25,9 +30,10 @@ struct DeviceInfo {
   int64_t shared_memory = 0;  // bytes a block may ask for
 };
 
-// Bytes since the device was opened that copies between it and the host moved, and those allocated on it now (pinned host memory is not counted).
 struct DeviceUse {
-  int64_t copied_in = 0, copied_out = 0, allocated = 0;
+  int64_t copied_in = 0, copied_out = 0;  // bytes between it and the host since it was opened; not those of captured copies
+  int64_t allocated = 0;                  // bytes on it now
+  int64_t graph_launches = 0;             // since it was opened
 };
 
 class Device {
@@ -53,6 +59,16 @@ class Device {
   virtual void destroy(Event event) = 0;
   virtual void record(Event event, Stream stream) = 0;  // the event happens when all that was queued before has run
   virtual void wait(Stream stream, Event event) = 0;    // what is queued after runs after the event's last record
+  virtual bool happened(Event event) = 0;               // its last record; waits for nothing
+
+  // What this thread queues on the stream (not the default one) between the two is not run but captured, with the addresses that it has.
+  // Meanwhile this thread may not wait, allocate, release, or use the default stream or events; copies from and to the host are of
+  // pinned memory. Where it does, end_capture throws; it must be called even then.
+  virtual void begin_capture(Stream stream) = 0;
+  virtual CapturedGraph end_capture(Stream stream) = 0;
+  // The memory that it was captured with must be there. Launches of one graph run one after another.
+  virtual void launch(CapturedGraph graph, Stream stream) = 0;
+  virtual void destroy(CapturedGraph graph) = 0;
 
   virtual void synchronize(Stream stream) = 0;
 

@@ -1,19 +1,32 @@
 #include "runtime/device_lane.h"
 
 #include <algorithm>
+#include <stdexcept>
+#include <thread>
 
 #include "runtime/error.h"
 
 namespace longer {
 
 DeviceLane::DeviceLane(std::shared_ptr<Device> device)
-    : device_(std::move(device)), stream_(device_->create_stream()), fault_(device_, sizeof(int32_t)) {}
+    : device_(std::move(device)), stream_(device_->create_stream()), copies_(device_->create_stream()), done_(device_->create_event()), stagings_{Staging(device_), Staging(device_)} {}
 
 DeviceLane::~DeviceLane() {
   try {
+    device_->destroy(done_);
+    device_->destroy(copies_);
     device_->destroy(stream_);
   } catch (...) {  // of a device that failed; whoever ran on it was told
   }
+}
+
+Staging& DeviceLane::take_staging() {
+  for (Staging& s : stagings_) {
+    if (s.taken) continue;
+    s.taken = true;
+    return s;
+  }
+  throw std::logic_error("a lane has one run under way and prepares one");
 }
 
 uint8_t* DeviceLane::reserve(int64_t bytes) {
@@ -28,6 +41,14 @@ uint8_t* DeviceLane::reserve(int64_t bytes) {
     }
   }
   return static_cast<uint8_t*>(scratch_.data());
+}
+
+void DeviceLane::wait() {
+  if (next) {
+    device_->record(done_, stream_);
+    while (!device_->happened(done_) && !next()) std::this_thread::yield();
+  }
+  device_->synchronize(stream_);
 }
 
 }  // namespace longer

@@ -1,9 +1,13 @@
-// What a runtime has on its device: a stream, on which its runs follow one another, and scratch memory that they share.
+// What a runtime has on its device: a stream, on which its runs follow one another, one for copies beside it, scratch memory that
+// they share, and two stagings: of the run under way and of the next. From the runtime's thread.
 #pragma once
+#include <array>
 #include <cstdint>
+#include <functional>
 #include <memory>
 
 #include "runtime/device_memory.h"
+#include "runtime/staging.h"
 
 namespace longer {
 
@@ -16,14 +20,20 @@ class DeviceLane {
 
   const std::shared_ptr<Device>& device() const { return device_; }
   Stream stream() const { return stream_; }
-  int32_t* fault() const { return static_cast<int32_t*>(fault_.data()); }  // cuda::Queue::fault of the run
-  // From the runtime's thread, while nothing is queued; contents undefined, valid until the next call. Never shrinks.
+  Stream copies() const { return copies_; }
+  Staging& take_staging();
+  // While nothing is queued on the stream; contents undefined, valid until the next call. Never shrinks.
   uint8_t* reserve(int64_t bytes);
+  // Until what is queued on the stream has run. Meanwhile `next` is asked, until it says that it did something.
+  void wait();
+  std::function<bool()> next;
 
  private:
   std::shared_ptr<Device> device_;
-  Stream stream_;
-  DeviceMemory fault_, scratch_;
+  Stream stream_, copies_;
+  Event done_;
+  DeviceMemory scratch_;
+  std::array<Staging, 2> stagings_;
 };
 
 }  // namespace longer

@@ -26,6 +26,7 @@ int available_threads() {
 Runtime::Runtime(int threads, std::shared_ptr<Device> device, int niceness)
     : threads_(std::min(threads < 1 ? available_threads() : threads, kMostThreads)),
       lane_(device ? std::make_unique<DeviceLane>(std::move(device)) : nullptr) {
+  if (lane_) lane_->next = [this] { return prepare_next(); };
   std::promise<void> started;
   auto ready = started.get_future();
   thread_ = std::thread([this, &started, niceness] {
@@ -84,6 +85,19 @@ void Runtime::leave() {
   if (waited_for) changed_.notify_one();
 }
 
+// Whether there is nothing more to do ahead of the next task: only the first in the queue is prepared.
+bool Runtime::prepare_next() {
+  if (!running_) return true;
+  Task* next;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (queue_.empty()) return false;
+    next = queue_.front();
+  }
+  next->prepare(*running_);
+  return true;
+}
+
 void Runtime::loop() {
   std::unique_lock<std::mutex> lock(mutex_);
   for (;;) {
@@ -93,7 +107,9 @@ void Runtime::loop() {
     queue_.pop_front();
     busy_ = true;
     lock.unlock();
+    running_ = task;
     task->run(*this);
+    running_ = nullptr;
     lock.lock();
     busy_ = false;
   }

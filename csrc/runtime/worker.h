@@ -20,6 +20,8 @@ class Task {
  public:
   virtual ~Task() = default;
   virtual void run(Runtime& runtime) noexcept = 0;
+  // Before that, while another runs on the runtime's device: what can be done ahead. Same thread as run().
+  virtual void prepare(Task& running) noexcept { (void)running; }
 };
 
 int available_threads();  // the processors that this process may use
@@ -43,6 +45,7 @@ class Runtime {
 
  private:
   void loop();
+  bool prepare_next();
 
   int threads_;
   std::unique_ptr<ThreadPool> pool_;
@@ -51,6 +54,7 @@ class Runtime {
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<Task*> queue_;
+  Task* running_ = nullptr;  // of the runtime's thread
   bool stopping_ = false;
   bool busy_ = false;  // a task runs, or a thread is inside
   std::thread thread_;

@@ -65,7 +65,7 @@ export class Runtime implements Disposable {
     return this.#handle;
   }
 
-  /** Bytes copied between host and device so far, by everybody who has it open; bytes allocated there, and those that could be. @throws LongerError ERR_DEVICE for the CPU */
+  /** What was copied and launched so far, by everybody who has the device open; bytes allocated there, and those that could be. @throws LongerError ERR_DEVICE for the CPU */
   deviceUse(): DeviceUse {
     return native(() => loadNative().deviceUse(this.handle));
   }

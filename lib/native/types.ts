@@ -80,12 +80,13 @@ export interface DeviceArraySpec {
   readonly length: number;
 }
 
-/** Bytes copied between host and device since this was opened, by everybody, and bytes allocated there now. */
+/** Bytes copied between host and device and runs launched as captured graphs since this was opened, by everybody, and bytes allocated there now. */
 export interface DeviceUse {
   readonly copiedIn: number;
   readonly copiedOut: number;
   readonly allocated: number;
   readonly available: number;
+  readonly graphLaunches: number;
 }
 
 export interface MemoryReport {

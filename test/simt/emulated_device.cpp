@@ -1,11 +1,14 @@
 #include "simt/emulated_device.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <deque>
 #include <map>
+#include <memory>
 #include <mutex>
+#include <string>
 #include <vector>
 
 #include "kernels/cuda/probe.h"
@@ -27,9 +30,27 @@ struct Item {
   int64_t until = 0;
 };
 
+struct Captured {
+  std::vector<Item> items;
+  std::vector<const void*> touches;
+};
+
 struct EmulatedStream {
   std::deque<Item> queue;
+  std::unique_ptr<Captured> captured;  // while it is
+  std::string broken;                  // what was done meanwhile that may not be
 };
+
+thread_local EmulatedStream* capturing = nullptr;  // by this thread
+
+longer::Error illegal(const std::string& what) { return {"ERR_DEVICE", "the capture of a stream failed: " + what}; }
+
+// Of what a thread may not do while it captures.
+void not_while_capturing(const char* what) {
+  if (!capturing) return;
+  capturing->broken = what;
+  throw illegal(what);
+}
 
 // Runtimes have threads of their own, the machine is one: whoever queues, waits or gives memory back holds it.
 std::recursive_mutex machine;
@@ -44,29 +65,33 @@ bool can_run(const EmulatedStream& stream) {
   return !stream.queue.empty() && (!stream.queue.front().wait || stream.queue.front().wait->happened >= stream.queue.front().until);
 }
 
-// Runs work of all streams, any stream that can go first, until `stream` (nullptr: every stream) is empty.
+// The first work of any stream that can go; false where none can.
+bool run_one(Random& order_of_streams) {
+  std::vector<EmulatedStream*> ready;
+  for (EmulatedStream* s : streams)
+    if (can_run(*s)) ready.push_back(s);
+  if (ready.empty()) return false;
+  EmulatedStream* next = ready[order_of_streams() % ready.size()];
+  const Item item = std::move(next->queue.front());
+  next->queue.pop_front();
+  if (item.work) item.work();
+  return true;
+}
+
+// Runs work of all streams until `stream` (nullptr: every stream) is empty.
 void run_queued(EmulatedStream* stream) {
   Random order_of_streams(options().seed);
-  std::vector<EmulatedStream*> ready;
-  for (;;) {
-    if (stream && stream->queue.empty()) return;
-    ready.clear();
-    for (EmulatedStream* s : streams)
-      if (can_run(*s)) ready.push_back(s);
-    if (ready.empty()) break;
-    EmulatedStream* next = ready[order_of_streams() % ready.size()];
-    const Item item = std::move(next->queue.front());
-    next->queue.pop_front();
-    if (item.work) item.work();
-  }
+  while (!stream || !stream->queue.empty())
+    if (!run_one(order_of_streams)) break;
   for (const EmulatedStream* s : streams)
     if (!s->queue.empty() && (!stream || s == stream)) throw Failure("a stream waits for an event that never happens");
 }
 
-void drain(EmulatedStream* stream) {
+template <class Run>
+void while_held(Run&& run) {
   const Hold hold(machine);
   try {
-    run_queued(stream);
+    run();
   } catch (...) {  // as a context that failed: nothing that was queued runs any more
     for (EmulatedStream* s : streams) s->queue.clear();
     throw;
@@ -93,51 +118,97 @@ void spend_launch() {
   check_context();
 }
 
-void queue_work(longer::Stream stream, std::function<void()> work) {
+bool captured(longer::Stream stream) { return stream.handle && of(stream)->captured; }
+
+void queue_work(longer::Stream stream, std::function<void()> work, const std::vector<const void*>& touches = {}) {
+  if (!stream.handle) not_while_capturing("it used the default stream");
   const Hold hold(machine);
   check_context();
-  if (stream.handle) of(stream)->queue.push_back({std::move(work), nullptr, 0});
+  if (captured(stream)) {
+    if (capturing != of(stream)) throw illegal("another thread queued work on it");
+    Captured& into = *of(stream)->captured;
+    into.items.push_back({std::move(work), nullptr, 0});
+    into.touches.insert(into.touches.end(), touches.begin(), touches.end());
+  } else if (stream.handle) of(stream)->queue.push_back({std::move(work), nullptr, 0});
   else work();
 }
 
+void drain(EmulatedStream* stream) {
+  not_while_capturing("it waited for the device");
+  while_held([&] { run_queued(stream); });
+}
+
+// Blocks of memory, to the byte: ASan sees what lies outside.
+class Blocks {
+ public:
+  void* allocate(int64_t bytes) {
+    void* memory = nullptr;
+    if (posix_memalign(&memory, 256, static_cast<size_t>(bytes)) != 0) throw longer::memory_error("the machine has no " + std::to_string(bytes) + " bytes");
+    std::memset(memory, 0xff, static_cast<size_t>(bytes));
+    blocks_[static_cast<const char*>(memory)] = bytes;
+    return memory;
+  }
+  int64_t release(void* memory) {  // how many bytes it had; null: none
+    const auto at = blocks_.find(static_cast<const char*>(memory));
+    if (at == blocks_.end()) return 0;
+    const int64_t bytes = at->second;
+    blocks_.erase(at);
+    std::free(memory);
+    return bytes;
+  }
+  bool holds(const void* address) const {
+    auto after = blocks_.upper_bound(static_cast<const char*>(address));
+    if (after == blocks_.begin()) return false;
+    --after;
+    return static_cast<const char*>(address) < after->first + after->second;
+  }
+
+ private:
+  std::map<const char*, int64_t> blocks_;
+};
+
+
 class EmulatedDevice : public longer::Device {
  public:
-  EmulatedDevice() : memory_(asked_for("LONGER_EMULATED_MEMORY", int64_t{64} << 20)) {
+  EmulatedDevice() : capacity_(asked_for("LONGER_EMULATED_MEMORY", int64_t{64} << 20)) {
     const Hold hold(machine);
     lost.clear();
     launches_left = asked_for("LONGER_EMULATED_LAUNCHES", INT64_MAX);
   }
 
-  longer::DeviceInfo info() const override { return {"emulated on the CPU", 4, 90, memory_, 227 * 1024}; }
+  longer::DeviceInfo info() const override { return {"emulated on the CPU", 4, 90, capacity_, 227 * 1024}; }
   int64_t available() const override {
     const Hold hold(machine);
     check_context();
-    return memory_ - use_.allocated;
+    return capacity_ - use_.allocated;
   }
 
   void* allocate(int64_t bytes) override {
     if (bytes == 0) return nullptr;
+    not_while_capturing("it allocated memory");
     const Hold hold(machine);
     check_context();
-    void* memory = nullptr;
-    if (bytes < 0 || bytes > memory_ - use_.allocated || posix_memalign(&memory, 256, static_cast<size_t>(bytes)) != 0)
+    if (bytes < 0 || bytes > capacity_ - use_.allocated)
       throw longer::memory_error("the emulated device has no " + std::to_string(bytes) + " bytes, " + std::to_string(use_.allocated) + " are in use");
-    std::memset(memory, 0xff, static_cast<size_t>(bytes));  // to the byte: ASan sees what lies outside
     use_.allocated += bytes;
-    allocated_[memory] = bytes;
-    return memory;
+    return memory_.allocate(bytes);
   }
   void release(void* memory) override {
     const Hold hold(machine);
     drain(nullptr);
-    const auto at = allocated_.find(memory);
-    if (at == allocated_.end()) return;  // null
-    use_.allocated -= at->second;
-    allocated_.erase(at);
-    std::free(memory);
+    use_.allocated -= memory_.release(memory);
   }
-  void* allocate_host(int64_t bytes) override { return allocate(bytes); }
-  void release_host(void* memory) override { release(memory); }
+  void* allocate_host(int64_t bytes) override {
+    if (bytes == 0) return nullptr;
+    not_while_capturing("it allocated memory");
+    const Hold hold(machine);
+    return pinned_.allocate(bytes);
+  }
+  void release_host(void* memory) override {
+    const Hold hold(machine);
+    drain(nullptr);
+    pinned_.release(memory);
+  }
 
   longer::Stream create_stream() override {
     const Hold hold(machine);
@@ -153,18 +224,20 @@ class EmulatedDevice : public longer::Device {
     delete of(stream);
   }
   void copy_in(void* device, const void* host, int64_t bytes, longer::Stream stream) override {
-    move(device, host, bytes, stream);
     const Hold hold(machine);
+    expect_pinned(host, bytes, stream);
+    move(device, host, bytes, stream);
     use_.copied_in += bytes;
   }
   void copy_out(void* host, const void* device, int64_t bytes, longer::Stream stream) override {
-    move(host, device, bytes, stream);
     const Hold hold(machine);
+    expect_pinned(host, bytes, stream);
+    move(host, device, bytes, stream);
     use_.copied_out += bytes;
   }
   void copy(void* to, const void* from, int64_t bytes, longer::Stream stream) override { move(to, from, bytes, stream); }
   void fill(void* device, int byte, int64_t bytes, longer::Stream stream) override {
-    if (bytes) queue_work(stream, [=] { std::memset(device, byte, static_cast<size_t>(bytes)); });
+    if (bytes) queue_work(stream, [=] { std::memset(device, byte, static_cast<size_t>(bytes)); }, {device});
   }
 
   longer::Event create_event() override { return {new EmulatedEvent}; }
@@ -173,16 +246,60 @@ class EmulatedDevice : public longer::Device {
     delete of(event);
   }
   void record(longer::Event event, longer::Stream stream) override {
+    not_while_capturing("it used an event");
     const Hold hold(machine);
     EmulatedEvent* e = of(event);
     const int64_t turn = ++e->recorded;
     queue_work(stream, [=] { e->happened = turn; });
   }
   void wait(longer::Stream stream, longer::Event event) override {
+    not_while_capturing("it used an event");
     const Hold hold(machine);
     if (of(stream)) of(stream)->queue.push_back({nullptr, of(event), of(event)->recorded});
     else drain(nullptr);
   }
+  bool happened(longer::Event event) override {
+    not_while_capturing("it used an event");
+    const Hold hold(machine);
+    check_context();
+    while_held([] {
+      static Random order_of_streams(options().seed);
+      run_one(order_of_streams);  // so that whoever asks again and again gets there
+    });
+    return of(event)->happened >= of(event)->recorded;
+  }
+
+  void begin_capture(longer::Stream stream) override {
+    not_while_capturing("another was begun");
+    const Hold hold(machine);
+    if (!of(stream) || of(stream)->captured) throw illegal("it is the default stream, or captured already");
+    capturing = of(stream);
+    capturing->captured = std::make_unique<Captured>();
+    capturing->broken.clear();
+  }
+  longer::CapturedGraph end_capture(longer::Stream stream) override {
+    const Hold hold(machine);
+    if (!of(stream) || capturing != of(stream)) throw illegal("this thread captures no such stream");
+    capturing = nullptr;
+    std::unique_ptr<Captured> captured = std::move(of(stream)->captured);
+    if (!of(stream)->broken.empty()) throw illegal(of(stream)->broken);
+    const auto elsewhere = [&](const void* p) { return !memory_.holds(p) && !pinned_.holds(p); };
+    captured->touches.erase(std::remove_if(captured->touches.begin(), captured->touches.end(), elsewhere), captured->touches.end());
+    return {captured.release()};
+  }
+  void launch(longer::CapturedGraph graph, longer::Stream stream) override {
+    const Hold hold(machine);
+    const Captured& captured = *static_cast<Captured*>(graph.handle);
+    for (const void* p : captured.touches)
+      if (!memory_.holds(p) && !pinned_.holds(p)) throw longer::Error("ERR_DEVICE", "a graph is launched after memory that it uses was released");
+    ++use_.graph_launches;
+    for (const Item& item : captured.items) queue_work(stream, item.work);
+  }
+  void destroy(longer::CapturedGraph graph) override {
+    const Hold hold(machine);
+    delete static_cast<Captured*>(graph.handle);
+  }
+
   void synchronize(longer::Stream stream) override {
     const Hold hold(machine);
     check_context();
@@ -195,23 +312,29 @@ class EmulatedDevice : public longer::Device {
   }
 
  private:
-  const int64_t memory_;
+  const int64_t capacity_;
   longer::DeviceUse use_;
-  std::map<void*, int64_t> allocated_;
+  Blocks memory_, pinned_;
+
+  void expect_pinned(const void* host, int64_t bytes, longer::Stream stream) const {
+    if (bytes && of(stream) && of(stream)->captured && !pinned_.holds(host)) not_while_capturing("it copied from or to memory that is not pinned");
+  }
 
   static void move(void* to, const void* from, int64_t bytes, longer::Stream stream) {
-    if (bytes) queue_work(stream, [=] { std::memcpy(to, from, static_cast<size_t>(bytes)); });
+    if (bytes) queue_work(stream, [=] { std::memcpy(to, from, static_cast<size_t>(bytes)); }, {to, from});
   }
 };
 
 }  // namespace
 
-void enqueue(longer::Stream stream, std::function<void()> work) {
+void enqueue(longer::Stream stream, std::function<void()> work, const std::vector<const void*>& touches) {
   queue_work(stream, [work = std::move(work)] {
     spend_launch();
     work();
-  });
+  }, touches);
 }
+
+bool is_captured(longer::Stream stream) { return captured(stream); }
 
 std::unique_ptr<longer::Device> open_emulated_device() { return std::make_unique<EmulatedDevice>(); }
 

@@ -100,6 +100,41 @@ class CudaDevice : public Device {
   void record(Event event, Stream stream) override { check(cudaEventRecord(of(event), of(stream)), "recording an event"); }
   void wait(Stream stream, Event event) override { check(cudaStreamWaitEvent(of(stream), of(event), 0), "waiting for an event"); }
 
+  bool happened(Event event) override {
+    select();
+    const cudaError_t error = cudaEventQuery(of(event));
+    if (error == cudaErrorNotReady) {
+      cudaGetLastError();
+      return false;
+    }
+    check(error, "running on the GPU");
+    return true;
+  }
+
+  void begin_capture(Stream stream) override {
+    select();
+    check(cudaStreamBeginCapture(of(stream), cudaStreamCaptureModeThreadLocal), "capturing a run");
+  }
+  CapturedGraph end_capture(Stream stream) override {
+    cudaGraph_t graph = nullptr;
+    cudaGraphExec_t ready = nullptr;
+    check(cudaStreamEndCapture(of(stream), &graph), "capturing a run");
+    const cudaError_t error = cudaGraphInstantiate(&ready, graph, 0);
+    cudaGraphDestroy(graph);
+    check(error, "making a graph of a run");
+    return {ready};
+  }
+  void launch(CapturedGraph graph, Stream stream) override {
+    select();
+    check(cudaGraphLaunch(static_cast<cudaGraphExec_t>(graph.handle), of(stream)), "launching a captured run");
+    const Hold hold(mutex_);
+    ++use_.graph_launches;
+  }
+  void destroy(CapturedGraph graph) override {
+    select();
+    check(cudaGraphExecDestroy(static_cast<cudaGraphExec_t>(graph.handle)), "destroying a captured run");
+  }
+
   void synchronize(Stream stream) override { check(cudaStreamSynchronize(of(stream)), "running on the GPU"); }
 
   DeviceUse use() const override {

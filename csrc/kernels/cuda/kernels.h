@@ -25,6 +25,10 @@ struct DeviceOp {
 const DeviceOp* find_device_op(const std::string& name);  // nullptr where there is no kernel
 std::vector<std::string> device_op_names();
 
+// Leaves `code` in the word (the largest stays) where a float that the operation defines is NaN or Inf; what it leaves undefined,
+// or gives as -inf on purpose, does not count.
+void look_for_non_finite(const char* op, const Call& call, Stream stream, int32_t* word, int32_t code);
+
 // dense
 void linear(const Call& call, const Queue& queue);
 void linear_dx(const Call& call, const Queue& queue);

@@ -35,7 +35,9 @@ template <class... Parameters, class... Arguments>
 void launch(Stream stream, const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes, Arguments... arguments) {
   if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
 #ifdef LONGER_SIMT
-  simt::enqueue(stream, [=] { simt::launch(name, grid, block, shared_bytes, [&] { kernel(Parameters(arguments)...); }); });
+  std::vector<const void*> words;
+  if (simt::is_captured(stream)) (simt::add_words(words, arguments), ...);
+  simt::enqueue(stream, [=] { simt::launch(name, grid, block, shared_bytes, [&] { kernel(Parameters(arguments)...); }); }, words);
 #else
   cudaError_t error = cudaSuccess;
   if (shared_bytes > 48 * 1024)

@@ -19,6 +19,7 @@ std::unique_ptr<Device> open_device(const std::string& name) {
 namespace cuda {
 const DeviceOp* find_device_op(const std::string&) { return nullptr; }
 std::vector<std::string> device_op_names() { return {}; }
+void look_for_non_finite(const char*, const Call&, Stream, int32_t*, int32_t) { throw Error("ERR_DEVICE", cuda_state().reason); }
 }  // namespace cuda
 
 }  // namespace longer
