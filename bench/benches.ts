@@ -1,4 +1,5 @@
 import { appendBench } from './cases/append.ts';
+import { explainBench, int8Bench, onceBench } from './cases/calls.ts';
 import { delayBench } from './cases/delay.ts';
 import { attentionBench, linearBench, roofsBench } from './cases/kernels.ts';
 import { memoryBench, rssBench } from './cases/memory.ts';
@@ -9,4 +10,4 @@ import { torchBench, torchMemoryBench } from './cases/torch.ts';
 import type { Bench } from './context.ts';
 
 /** In the order in which they run. */
-export const benches: readonly Bench[] = [roofsBench, linearBench, attentionBench, trainingBench, raggedBench, recomputeBench, delayBench, memoryBench, rssBench, servingBench, appendBench, overheadBench, onnxBench, torchBench, torchMemoryBench];
+export const benches: readonly Bench[] = [roofsBench, linearBench, attentionBench, trainingBench, raggedBench, recomputeBench, delayBench, memoryBench, rssBench, servingBench, appendBench, onceBench, explainBench, int8Bench, overheadBench, onnxBench, torchBench, torchMemoryBench];
