@@ -90,6 +90,13 @@ void Exchange::lay_out(const RunRequest& request) {
   end_ = at + static_cast<int64_t>(sizeof(Words));
 }
 
+int64_t Exchange::most_bytes(const CompiledGraph& graph, const std::vector<double>& sizes) {
+  int64_t bytes = static_cast<int64_t>(sizeof(Words));
+  for (const auto* list : {&graph.inputs(), &graph.outputs()})
+    for (int v : *list) bytes += align_up(graph.shape(v, sizes).bytes(), graph.alignment());
+  return bytes;
+}
+
 void Exchange::send(bool beside) {
   for (const Piece& p : in_)
     if (p.bytes > 0) std::memcpy(staging_.host() + p.offset, p.host, static_cast<size_t>(p.bytes));

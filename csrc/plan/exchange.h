@@ -22,6 +22,9 @@ class Exchange {
   Exchange(const Exchange&) = delete;
   Exchange& operator=(const Exchange&) = delete;
 
+  // Of the device's memory, where the host gives and takes all that it can.
+  static int64_t most_bytes(const CompiledGraph& graph, const std::vector<double>& sizes);
+
   // Copies the inputs into pinned memory, and queues their way to the device: beside the run under way, or on its stream.
   void send(bool beside);
   void join();     // what is queued on the stream from here on finds the inputs

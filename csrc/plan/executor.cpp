@@ -4,6 +4,7 @@
 #include <chrono>
 
 #include "plan/convert.h"
+#include "plan/exchange.h"
 #include "plan/finite.h"
 #include "runtime/error.h"
 
@@ -102,10 +103,17 @@ const MemoryPlan& Executor::plan_for(const RunRequest& request) {
 MemoryPromise Executor::promise(const std::vector<double>& sizes) {
   graph_.check_sizes(sizes);
   Placement placement;
-  placement.inputs.assign(graph_.inputs().size(), device_ != nullptr);
-  placement.outputs.assign(graph_.outputs().size(), device_ != nullptr);
+  placement.inputs.assign(graph_.inputs().size(), 0);
+  placement.outputs.assign(graph_.outputs().size(), 0);
   if (!promised_.is_for(sizes, placement)) promised_.build(graph_, sizes, placement, runtime_->pool());
-  return {promised_.arena_bytes(), promised_.largest(graph_, 10)};
+  MemoryPromise promise{promised_.arena_bytes(), promised_.largest(graph_, 10)};
+  if (!device_) return promise;
+  promise.arena += Exchange::most_bytes(graph_, sizes);
+  for (const auto* list : {&graph_.inputs(), &graph_.outputs()})
+    for (int v : *list) promise.largest.emplace_back(graph_.values()[static_cast<size_t>(v)].name, promised_.tensor(v).bytes());
+  std::sort(promise.largest.begin(), promise.largest.end(), [](const auto& a, const auto& b) { return a.second > b.second; });
+  promise.largest.resize(std::min<size_t>(promise.largest.size(), 10));
+  return promise;
 }
 
 void Executor::bind(const MemoryPlan& plan, const RunRequest& request, uint8_t* arena) {

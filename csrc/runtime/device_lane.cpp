@@ -1,10 +1,7 @@
 #include "runtime/device_lane.h"
 
-#include <algorithm>
 #include <stdexcept>
 #include <thread>
-
-#include "runtime/error.h"
 
 namespace longer {
 
@@ -30,16 +27,7 @@ Staging& DeviceLane::take_staging() {
 }
 
 uint8_t* DeviceLane::reserve(int64_t bytes) {
-  if (bytes > scratch_.bytes()) {
-    const int64_t grown = scratch_.bytes() + scratch_.bytes() / 4;
-    scratch_.release();  // first: the two need not fit side by side
-    try {
-      scratch_ = DeviceMemory(device_, std::max(bytes, grown));
-    } catch (const Error&) {
-      if (grown <= bytes) throw;
-      scratch_ = DeviceMemory(device_, bytes);
-    }
-  }
+  scratch_.grow(device_, bytes);
   return static_cast<uint8_t*>(scratch_.data());
 }
 

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "runtime/device.h"
+#include "runtime/error.h"
 
 namespace longer {
 
@@ -19,6 +20,21 @@ class DeviceMemory {
   void* data() const { return data_; }
   Device* device() const { return device_.get(); }
   int64_t bytes() const { return bytes_; }
+
+  // At least so many bytes, contents undefined: a quarter more than it has, where that can be had.
+  void grow(const std::shared_ptr<Device>& device, int64_t bytes) {
+    if (bytes <= bytes_) return;
+    const int64_t grown = bytes_ + bytes_ / 4;
+    release();  // first: the two need not fit side by side
+    if (grown > bytes) {
+      try {
+        *this = DeviceMemory(device, grown);
+        return;
+      } catch (const Error&) {  // then as much as is needed
+      }
+    }
+    *this = DeviceMemory(device, bytes);
+  }
 
   void release() noexcept {
     try {

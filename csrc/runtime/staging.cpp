@@ -1,7 +1,5 @@
 #include "runtime/staging.h"
 
-#include <algorithm>
-
 namespace longer {
 
 Staging::Staging(std::shared_ptr<Device> device) : device_(std::move(device)), arrived_(device_->create_event()) {}
@@ -15,12 +13,10 @@ Staging::~Staging() {
 }
 
 void Staging::reserve(int64_t bytes) {
-  if (bytes <= memory_.bytes()) return;
-  const int64_t grown = std::max(bytes, memory_.bytes() + memory_.bytes() / 4);
-  memory_.release();
+  if (host_ && bytes <= memory_.bytes()) return;
   release_host();
-  host_ = device_->allocate_host(grown);
-  memory_ = DeviceMemory(device_, grown);
+  memory_.grow(device_, bytes);
+  host_ = device_->allocate_host(memory_.bytes());
 }
 
 void Staging::release_host() noexcept {

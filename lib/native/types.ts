@@ -90,7 +90,7 @@ export interface DeviceUse {
 }
 
 export interface MemoryReport {
-  /** Bytes of the arena at these sizes: values and workspaces. Weights and what is prepared of them stand beside it. */
+  /** Bytes of the arena at these sizes: values and workspaces, on a device inputs and outputs too. Weights and what is prepared of them stand beside it. */
   readonly arena: number;
   /** The largest single values: name and bytes, descending, at most 10. */
   readonly largest: readonly { name: string; bytes: number }[];
