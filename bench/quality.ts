@@ -3,7 +3,7 @@
  * settings and seeds. One line a run; what docs/model.md says of initialisation and learning rates was found with it.
  */
 import { parseArgs } from 'node:util';
-import { demoModels, demoTraining, historyLength } from '../lib/cli/demo.ts';
+import { demoModels, historyLength } from '../lib/cli/demo.ts';
 import { batches } from '../lib/data/batches.ts';
 import { bestAuc, makeWorld, worldDefaults, worldSchema } from '../lib/data/world.ts';
 import { historyForm, type ModelConfig } from '../lib/model/config.ts';
@@ -42,10 +42,10 @@ for (const seed of o.seeds.split(',').map(Number)) {
     const known = demoModels.find((m) => m.name === name);
     if (!known) throw new Error(`no model '${name}'; known: ${demoModels.map((m) => m.name).join(', ')}`);
     const model = new ModelDescription(schema, { ...known.config, ...(JSON.parse(o.model) as object) } as ModelConfig);
-    for (const rate of o.rates?.split(',').map(Number) ?? [known.learningRate]) {
+    for (const rate of o.rates?.split(',').map(Number) ?? [known.training.dense.learningRate]) {
       const given = JSON.parse(o.train) as Partial<TrainOptions>;
-      const dense = { ...demoTraining.dense, fanInBase: known.fanInBase, ...given.dense, learningRate: rate };
-      using trainer = new Trainer(model, { ...demoTraining, seed, ...given, dense }, runtime);
+      const dense = { ...known.training.dense, ...given.dense, learningRate: rate } as TrainOptions['dense'];
+      using trainer = new Trainer(model, { ...known.training, seed, ...given, dense }, runtime);
       const result = await learn(trainer, encoded.slice(0, requests), encoded.slice(requests));
       console.log(`${name.padEnd(16)} seed ${seed}  rate ${rate}  AUC ${result.auc.toFixed(4)} of ${best.toFixed(4)}  GAUC ${result.gauc.toFixed(4)}  LogLoss ${result.logLoss.toFixed(4)}  training loss ${result.curve.join(' ')}`);
     }
