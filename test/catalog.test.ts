@@ -83,13 +83,38 @@ await t.test('columns that come with a key stand in place of the side table\'s, 
   t.strictSame(of({ film: 'f3', kinds: ['c', 'a', 'c', 'never'] }).candidate.ids.get('kinds'), known.candidate.ids.get('kinds'));
 });
 
+await t.test('times in milliseconds are told, and asked for where nobody told', async (t) => {
+  const dir = t.testdir();
+  const columns = { user: 'user', item: 'film', time: 'at', value: 'rating' };
+  const { out, schema } = await prepared(dir, { columns, eventFeatures: [] });
+  const bigLog = log.map((e) => ({ ...e, at: 1_700_000_000_000 + e.at * 1000 }));
+  const options = { events: join(dir, 'big.csv'), columns, label: { kind: 'value', atLeast: 4 }, split: { kind: 'time', fractions: [0.8, 0, 0.2] }, candidates: 3, historyLength: 30 } as const;
+  await writeFile(options.events, csv(bigLog));
+  await t.rejects(prepare({ ...options, output: join(dir, 'no') }), { code: 'ERR_DATA', message: /past the year 5000.*--time-unit ms/ });
+  await t.rejects(prepare({ ...options, output: join(dir, 'no'), timeUnit: 'minutes' as never }), { code: 'ERR_CONFIG', place: 'timeUnit' });
+  await prepare({ ...options, output: join(dir, 'big'), timeUnit: 'ms' });
+  const times = async (path: string): Promise<number[]> => {
+    const all: number[] = [];
+    for await (const row of new Dataset(path, schema)) all.push(row.time, ...row.eventTime);
+    return all;
+  };
+  const catalog = await Catalog.open(join(dir, 'big'));
+  t.equal(catalog.request({ time: 1_700_000_000_500 })['time'], 1_700_000_000.5);
+  t.equal(catalog.request({ time: '2023-11-14T22:13:20Z' })['time'], 1_700_000_000);
+  t.strictSame(catalog.events([{ film: 'f1', at: 1_700_000_001_000, rating: 3 }])[0]!['time'], 1_700_000_001);
+  const bare = schemaFromJSON(JSON.parse(await readFile(join(dir, 'big', 'schema.json'), 'utf8')) as never);
+  const [small, big] = [await times(join(out, 'test.parquet')), [] as number[]];
+  for await (const row of new Dataset(join(dir, 'big', 'test.parquet'), bare)) big.push(row.time, ...row.eventTime);
+  t.strictSame(big.map((x) => x - 1_700_000_000), small);
+});
+
 await t.test('what a request lacks or should not have is named', async (t) => {
   const { schema, catalog } = await prepared(t.testdir());
   const event = { film: 'f1', at: 5, rating: 3, how: 'tv', watched: 1 };
   const good = { user: 'u1', time: 9, history: [event], candidates: ['f1'] };
   for (const [raw, place, message] of [
     [{ ...good, history: [event, { ...event, film: null }] }, 'x:1: history[1].film', /is missing/],
-    [{ ...good, history: [{ ...event, at: 'soon' }] }, 'x:1: history[0].at', /expected seconds or a timestamp, got "soon"/],
+    [{ ...good, history: [{ ...event, at: 'soon' }] }, 'x:1: history[0].at', /expected a number or a timestamp, got "soon"/],
     [{ ...good, history: [{ ...event, ratnig: 4 }] }, 'x:1: history[0].ratnig', /did you mean 'rating'.*Known: film, kinds/],
     [{ ...good, history: [{ ...event, watched: 'long' }] }, 'x:1: history[0].watched', /expected a number/],
     [{ ...good, history: ['f1'] }, 'x:1: history[0]', /expected a row of the log: film, at, rating, how, watched/],

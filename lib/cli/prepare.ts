@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { prepare } from '../data/prepare.ts';
-import { partNames, type PrepareOptions, type PrepareStats } from '../data/prepare_options.ts';
+import { partNames, perSecond, type PrepareOptions, type PrepareStats, type TimeUnit } from '../data/prepare_options.ts';
 import { positiveNumber, print, table, wholeNumber } from './files.ts';
 
 interface Options {
@@ -10,6 +10,7 @@ interface Options {
   readonly user: string;
   readonly item: string;
   readonly time?: string;
+  readonly timeUnit: TimeUnit;
   readonly seq?: string;
   readonly value?: string;
   readonly action?: string;
@@ -52,6 +53,7 @@ export function prepareCommand(): Command {
     .option('--user <column>', 'user column', 'user')
     .option('--item <column>', 'item column', 'item')
     .option('--time <column>', 'time column; without one the log has an order only')
+    .addOption(new Option('--time-unit <unit>', 'what numbers in the time column count').choices(Object.keys(perSecond)).default('s'))
     .option('--seq <column>', 'column that breaks ties, or the order where there is no time')
     .option('--value <column>', 'value column (a rating)')
     .option('--action <column>', 'action column')
@@ -119,6 +121,7 @@ function toOptions(o: Options): PrepareOptions {
     events: o.events,
     output: o.out,
     columns: defined({ user: o.user, item: o.item, time: o.time, seq: o.seq, value: o.value, action: o.action }),
+    timeUnit: o.timeUnit,
     eventFeatures: list(o.eventFeatures),
     users: o.users,
     items: o.items,

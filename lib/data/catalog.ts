@@ -7,6 +7,7 @@ import type { Schema } from '../schema/schema.ts';
 import { nearest } from '../schema/suggest.ts';
 import { type CatalogFile, type CellEncoding, shortened } from './catalog_file.ts';
 import { setSeparator } from './prepare_features.ts';
+import { perSecond } from './prepare_options.ts';
 import { parquetTable } from './parquet.ts';
 import { Vocabulary } from './vocabulary.ts';
 
@@ -31,7 +32,7 @@ type Sides = { readonly user: Side; readonly item: Side };
  */
 export interface CatalogRequest {
   readonly user?: unknown;
-  /** Seconds, or a timestamp (UTC where it names no zone). */
+  /** A number in the log's unit, or a timestamp (UTC where it names no zone). */
   readonly time?: unknown;
   /** Rows of the log without their user, oldest first. */
   readonly history?: unknown;
@@ -113,7 +114,7 @@ export class Catalog {
       request['user'] = row.features;
       request['userKey'] ??= row.key;
     }
-    if (time !== undefined) request['time'] = seconds(time, 'time', fail);
+    if (time !== undefined) request['time'] = this.#seconds(time, 'time', fail);
     if (history !== undefined) request['history'] = list('history', history).map((e, i) => this.#event(e, `history[${i}]`, fail));
     if (candidates !== undefined) request['candidates'] = list('candidates', candidates).map((c, i) => this.#row(this.#sides.item, c, `candidates[${i}]`, fail).features);
     return request;
@@ -136,8 +137,21 @@ export class Catalog {
     const ofItem = Object.fromEntries(Object.entries(raw).filter(([column]) => !own.has(column)));
     const { features } = this.#row(this.#sides.item, ofItem, at, fail, [...own]);
     for (const e of event) features[e.feature] = this.#cell(e, (raw as Cells)[e.column], `${at}.${e.column}`, fail);
-    if (columns.time !== null) features['time'] = seconds((raw as Cells)[columns.time], `${at}.${columns.time}`, fail);
+    if (columns.time !== null) features['time'] = this.#seconds((raw as Cells)[columns.time], `${at}.${columns.time}`, fail);
     return features;
+  }
+
+  /** From a number or a timestamp, as prepare reads them. */
+  #seconds(value: unknown, at: string, fail: Fail): number {
+    if (value === undefined || value === null || value === '') return fail(at, 'is missing');
+    if (value instanceof Date) return value.getTime() / 1000;
+    if (typeof value === 'object') return fail(at, `expected a number or a timestamp, got ${show(value)}`);
+    const n = typeof value === 'boolean' ? NaN : Number(value);
+    if (!Number.isNaN(n)) return n / perSecond[this.#file.timeUnit];
+    const text = String(value).trim().replace(' ', 'T');
+    const zoned = text.length <= 10 || /[zZ]|[+-]\d\d(:?\d\d)?$/.test(text.slice(10));
+    const milliseconds = Date.parse(zoned ? text : `${text}Z`);
+    return Number.isNaN(milliseconds) ? fail(at, `expected a number or a timestamp, got ${show(value)}`) : milliseconds / 1000;
   }
 
   /** @param others columns that an object may have and are read elsewhere */
@@ -193,16 +207,4 @@ function keyOf(value: unknown, at: string, fail: Fail): string {
   if (typeof value === 'string' && value !== '') return value;
   if (typeof value === 'bigint' || typeof value === 'boolean' || (typeof value === 'number' && Number.isFinite(value))) return String(value);
   return fail(at, value === undefined || value === null || value === '' ? 'is missing' : `expected a text or a number, got ${show(value)}`);
-}
-
-/** Seconds, from a number or a timestamp as prepare reads them. */
-function seconds(value: unknown, at: string, fail: Fail): number {
-  if (value === undefined || value === null || value === '') return fail(at, 'is missing');
-  if (value instanceof Date) return value.getTime() / 1000;
-  if (typeof value === 'object') return fail(at, `expected seconds or a timestamp, got ${show(value)}`);
-  const n = typeof value === 'boolean' ? NaN : Number(value);
-  if (!Number.isNaN(n)) return n;
-  const text = String(value).trim().replace(' ', 'T');
-  const parsed = Date.parse(/[zZ]|[+-]\d\d(:?\d\d)?$/.test(text.slice(10)) ? text : `${text}${text.length > 10 ? 'Z' : ''}`);
-  return Number.isNaN(parsed) ? fail(at, `expected seconds or a timestamp, got ${show(value)}`) : parsed / 1000;
 }

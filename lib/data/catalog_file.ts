@@ -1,4 +1,5 @@
 import type { Hash } from 'node:crypto';
+import type { TimeUnit } from './prepare_options.ts';
 import { type Encoding, tableName } from './prepare_features.ts';
 
 /** How a cell of a log or side table becomes a feature. `table` names a vocabulary: codes 1, 2, …, 0 for what it lacks. */
@@ -13,6 +14,8 @@ export interface CatalogFile {
   readonly version: 1;
   /** Columns of the log; time is null where it has an order only. */
   readonly columns: { readonly user: string; readonly item: string; readonly time: string | null };
+  /** What numbers in times count. */
+  readonly timeUnit: TimeUnit;
   /** Columns of the side tables. */
   readonly user: readonly CellEncoding[];
   readonly item: readonly CellEncoding[];

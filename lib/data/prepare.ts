@@ -8,7 +8,7 @@ import { DuckDBInstance, type DuckDBConnection } from '@duckdb/node-api';
 import { LongerError } from '../errors.ts';
 import { cellEncoding, type CellEncoding, type CatalogFile, shortened } from './catalog_file.ts';
 import { describe, encode, encodeSide, joined, profile, profileValue, rows, tableName, tableSize, type Encoding } from './prepare_features.ts';
-import { partNames, type PartName, type PartStats, type PrepareOptions, type PrepareStats, type SplitRule } from './prepare_options.ts';
+import { partNames, perSecond, type PartName, type PartStats, type PrepareOptions, type PrepareStats, type SplitRule } from './prepare_options.ts';
 import * as sql from './prepare_sql.ts';
 import type { Feature } from '../schema/features.ts';
 import { schemaFromJSON, type TableSpec } from '../schema/schema.ts';
@@ -71,6 +71,9 @@ export async function prepare(options: PrepareOptions, pieces: Pieces = {}): Pro
   }
 }
 
+/** Later ones are taken for numbers of another unit. */
+const latestTime = 1e11;
+
 /** A raw column and how it becomes numbers. */
 type Encoded = readonly [string, Encoding];
 
@@ -82,7 +85,8 @@ function check(options: PrepareOptions): void {
     ['candidates', options.candidates ?? 16, 1], ['evaluationCandidates', options.evaluationCandidates ?? 1, 1],
     ['historyLength', options.historyLength ?? 1, 1], ['minHistory', options.minHistory ?? 0, 0], ['seed', options.seed ?? 1, 0],
   ] as const) if (!Number.isSafeInteger(value) || value < low) fail(place, `expected a whole number of at least ${low}, got ${value}`);
-  const { split, label, columns, negatives } = options;
+  const { split, label, columns, negatives, timeUnit = 's' } = options;
+  if (!(timeUnit in perSecond)) fail('timeUnit', `expected ${Object.keys(perSecond).join(', ')}, got ${String(timeUnit)}`);
   if (split.kind === 'time' && columns.time === undefined) fail('split', 'a split by time needs a time column', 'Name it (--time, columns.time), or split by leave-last-fraction where the log has only an order');
   if (split.kind === 'time' && 'fractions' in split && (split.fractions.some((f) => !(f >= 0)) || Math.abs(split.fractions.reduce((a, b) => a + b) - 1) > 1e-6))
     fail('split.fractions', 'expected three parts that add up to 1');
@@ -212,7 +216,7 @@ class Preparation {
     const number = (name: string | undefined): string => (name === undefined ? 'NULL' : `TRY_CAST(${sql.identifier(name)} AS DOUBLE)`);
     await this.#db.run(sql.createRaw(events, {
       user: columns.user, item: columns.item, features: eventFeatures,
-      time: columns.time === undefined ? 'NULL' : sql.seconds(columns.time, types.get(columns.time)!),
+      time: columns.time === undefined ? 'NULL' : sql.seconds(columns.time, types.get(columns.time)!, perSecond[this.#options.timeUnit ?? 's']),
       seq: number(columns.seq), value: number(columns.value),
       action: columns.action === undefined ? 'NULL' : sql.identifier(columns.action),
     }));
@@ -221,6 +225,9 @@ class Preparation {
     const clock = filled!['clock'] as boolean;
     if (!clock && this.#options.split.kind === 'time')
       throw new LongerError('ERR_DATA', 'no row has a time, so it cannot be split by time', { place: events, remedy: 'Split by leave-last-fraction or leave-last-n' });
+    const [late] = clock ? await rows(this.#db, `SELECT max(t) AS last FROM raw WHERE isfinite(t)`) : [];
+    if (late !== undefined && (late['last'] as number) > latestTime)
+      throw new LongerError('ERR_DATA', `the last time, ${String(late['last'])} s, lies past the year 5000`, { place: events, remedy: 'Say what its numbers count, as milliseconds (--time-unit ms, timeUnit)' });
     const bad = sql.badReason(clock, !clock && columns.seq !== undefined, label.kind === 'value' || history?.kind === 'value');
     const [first] = await rows(this.#db, `SELECT count(*) AS n, min(line) AS line, arg_min(${bad}, line) AS reason FROM raw WHERE (${bad}) IS NOT NULL`);
     const badRows = first!['n'] as number;
@@ -313,7 +320,7 @@ class Preparation {
     const { columns } = this.#options;
     const side = (list: readonly Encoded[]): CellEncoding[] => list.map(([column, e]) => cellEncoding(column, e));
     const file: CatalogFile = {
-      version: 1, columns: { user: columns.user, item: columns.item, time: clock ? columns.time! : null },
+      version: 1, columns: { user: columns.user, item: columns.item, time: clock ? columns.time! : null }, timeUnit: this.#options.timeUnit ?? 's',
       user: side(user), item: side(item), event: event.map(([, e]) => cellEncoding(e.name, e)),
     };
     for (const [name, list] of [['user', user], ['item', item]] as const)

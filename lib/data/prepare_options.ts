@@ -27,12 +27,16 @@ export type NegativeRule =
   | { readonly kind: 'given' }
   | { readonly kind: 'popularity'; readonly perPositive: number; readonly exponent?: number };
 
+/** How many of a time unit are a second. */
+export const perSecond = { s: 1, ms: 1e3, us: 1e6 } as const;
+export type TimeUnit = keyof typeof perSecond;
+
 export interface PrepareOptions {
   /** Event log: .csv, .csv.gz or .parquet, with a header. */
   readonly events: string;
   /** Directory to make. */
   readonly output: string;
-  /** Columns of the log. Time is seconds or a timestamp; empty throughout means order only. */
+  /** Columns of the log. Time is a number or a timestamp; empty throughout means order only. */
   readonly columns: {
     readonly user: string;
     readonly item: string;
@@ -41,6 +45,8 @@ export interface PrepareOptions {
     readonly value?: string;
     readonly action?: string;
   };
+  /** What numbers in the time column count; timestamps need none. Default `s`. */
+  readonly timeUnit?: TimeUnit;
   /** More columns of the log that become features of history events (never of candidates: they would tell the label). */
   readonly eventFeatures?: readonly string[];
   /** Side tables, keyed by the log's user and item column names. */

@@ -12,12 +12,13 @@ export function source(path: string): string {
     : `read_csv(${literal(path)}, header = true, all_varchar = true, nullstr = '')`;
 }
 
-/** Seconds, from a number or a timestamp; NULL where it is neither. */
-export function seconds(column: string, type: string): string {
+/** Seconds, from a number of units (so many a second) or a timestamp; NULL where it is neither. */
+export function seconds(column: string, type: string, unit: number): string {
   const c = identifier(column);
+  const scale = unit === 1 ? '' : ` / ${unit}`;
   if (/^(TIMESTAMP|DATE)/i.test(type)) return `epoch(CAST(${c} AS TIMESTAMP))`;
-  if (/^VARCHAR/i.test(type)) return `coalesce(TRY_CAST(${c} AS DOUBLE), epoch(TRY_CAST(${c} AS TIMESTAMP)))`;
-  return `CAST(${c} AS DOUBLE)`;
+  if (/^VARCHAR/i.test(type)) return `coalesce(TRY_CAST(${c} AS DOUBLE)${scale}, epoch(TRY_CAST(${c} AS TIMESTAMP)))`;
+  return `CAST(${c} AS DOUBLE)${scale}`;
 }
 
 /** A number in [0, 1) from text: 53 bits of its MD5, the same in every version. */
