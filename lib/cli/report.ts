@@ -82,10 +82,10 @@ export function reportHtml(r: DemoReport): string {
   const number = (x: number): string => Math.round(x).toLocaleString('en');
   const interval = (i: readonly [number, number] | undefined): string => (i ? `${i[0].toFixed(3)}–${i[1].toFixed(3)}` : '');
   const table = [
-    row(['model', 'AUC', '95 % over users', 'GAUC', 'LogLoss', 'NE', 'rate', 'of tables', 'average', 'parameters', 'step, ms', 'training, s', 'candidates/s cached', 'uncached'], 'th'),
+    row(['model', 'AUC', '95 % over users', 'GAUC', 'LogLoss', 'NE', 'rates', 'average', 'parameters', 'step, ms', 'training, s', 'candidates/s cached', 'uncached'], 'th'),
     ...r.results.map((m) => row([
       m.name, m.metrics.values.auc!.toFixed(4), interval(m.metrics.intervals.auc), m.metrics.values.gauc!.toFixed(4), m.metrics.values.logLoss!.toFixed(4), m.metrics.values.ne!.toFixed(4),
-      String(m.training.dense.learningRate), String(m.training.sparse.learningRate), m.training.ema > 0 ? String(m.training.ema) : 'no', number(m.parameters), m.stepMilliseconds.toFixed(1), m.trainSeconds.toFixed(1), number(m.cachedPerSecond), number(m.uncachedPerSecond),
+      `${m.training.dense.learningRate} / ${m.training.sparse.learningRate}`, m.training.ema > 0 ? String(m.training.ema) : 'no', number(m.parameters), m.stepMilliseconds.toFixed(1), m.trainSeconds.toFixed(1), number(m.cachedPerSecond), number(m.uncachedPerSecond),
     ])),
   ].join('');
   const of = (m: { readonly metrics: { readonly values: { readonly auc?: number | null } } }): number => m.metrics.values.auc ?? 0;
@@ -99,10 +99,10 @@ export function reportHtml(r: DemoReport): string {
 <style>
 :root{color-scheme:light dark;--text:#1c1c1c;--page:#fff;--line:#ddd;--code:#f5f5f5}
 @media (prefers-color-scheme:dark){:root{--text:#e4e4e4;--page:#161616;--line:#3a3a3a;--code:#222}}
-body{font:15px/1.55 system-ui,sans-serif;max-width:1080px;margin:2em auto;padding:0 1em;color:var(--text);background:var(--page)}
+body{font:15px/1.55 system-ui,sans-serif;max-width:1180px;margin:2em auto;padding:0 1em;color:var(--text);background:var(--page)}
 h1{font-size:1.5em}h2{font-size:1.15em;margin-top:2em}p{max-width:68em}
 .wide{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums}
-td,th{padding:.3em .7em;border-bottom:1px solid var(--line);text-align:right;vertical-align:bottom}td{white-space:nowrap}td:first-child,th:first-child{text-align:left}
+td,th{padding:.3em .55em;border-bottom:1px solid var(--line);text-align:right;vertical-align:bottom}td{white-space:nowrap}td:first-child,th:first-child{text-align:left}
 svg{font:12px system-ui,sans-serif;display:block;margin:1em 0;width:100%;max-width:900px;height:auto}svg text{fill:var(--text)}
 .grid{stroke:var(--line)}.limit{stroke:var(--text);stroke-dasharray:5 4}.title{font-size:13px;font-weight:600}
 pre{background:var(--code);padding:1em;overflow:auto;font-size:12px;max-height:30em}
@@ -113,8 +113,8 @@ ${number(r.world.train)} training and ${number(r.world.test)} test requests of $
 Kernels for ${escape(r.isa)}, ${r.threads} threads.</p>
 <h2>Models</h2><div class="wide"><table>${table}</table></div>
 <p><b>${escape(verdict)}</b></p>
-<p>All models share features (item, category, action, time gap, recency), head, optimizer, schedule, seed and batches; they differ in what they do with the history. Each has its own learning rates (between 5e-4 and 8e-3 for dense
-parameters, .05 or .1 for tables) and is judged by its last parameters or by their moving average, as did best on the world of another seed; DIN's were steadier over seeds than another choice that was .001 better there.
+<p>All models share features (item, category, action, time gap, recency), head, optimizer, schedule, seed and batches; they differ in what they do with the history. Each has its own learning rates (dense parameters between 5e-4 and 8e-3 /
+tables .05 or .1) and is judged by its last parameters or by their moving average, as did best on the world of another seed; DIN's were steadier over seeds than another choice that was .001 better there.
 Event tokens are 16 wide, and 32 in Transformer and LONGER. Attention learns to match the candidate with the history late in a run
 this short, so both start with projections that are multiples of the identity, and their candidate is encoded by the history's own token MLP; DIN's candidate uses the same MLP,
 and its tokens are normalised. Settings: ${training.epochs} epochs, batches of ${training.batch.maxRequests} requests, AdamW, row-wise Adagrad, warm-up ${training.schedule.warmup} steps, cosine decay, seed ${r.seed}; in Transformer and LONGER, layers with more than ${training.dense.fanInBase} inputs learn slower in proportion.
