@@ -79,11 +79,12 @@ export async function* httpFigures(subject: Subject, options: HttpOptions): Asyn
 
   const before = server.rss;
   const steady = await run(options.seconds, 0.7 * capacity);
-  const good = times(steady.answers, ok);
+  // In the first second the load generator opens its connections, on the same CPUs.
+  const good = times(steady.answers.filter((a) => a.at >= 1), ok);
   const [p50, p99] = [quantile(good, 0.5), quantile(good, 0.99)];
   const bad = unserved(steady);
   const at = '70 % of capacity';
-  yield { ...record, name: `${at}, p99`, value: p99, unit: 'ms', against: { name: 'p50, ms', value: p50 }, ratio: p99 / p50, bar: { is: '<=', value: 3 }, note: `${(good.length / steady.seconds).toFixed(0)} requests/s` };
+  yield { ...record, name: `${at}, p99`, value: p99, unit: 'ms', against: { name: 'p50, ms', value: p50 }, ratio: p99 / p50, bar: { is: '<=', value: 3 }, note: `${(good.length / (steady.seconds - 1)).toFixed(0)} requests/s, from the first second on` };
   yield { ...record, name: `${at}, errors`, value: bad.count, unit: 'calls', bar: { is: '<=', value: 0 }, note: bad.note };
   yield { ...record, name: `${at}, RSS after to before`, value: server.rss, unit: 'MiB', against: { name: 'before, MiB', value: before }, ratio: server.rss / before, bar: { is: '<=', value: 1.05 } };
   yield { ...record, name: `${at}, event loop delay, p99`, value: Math.max(0, 1000 * (await server.metric('nodejs_eventloop_lag_p99_seconds')) - 10), unit: 'ms', bar: { is: '<=', value: 5 }, note: 'of a 10 ms timer, since the last look at the metrics' };

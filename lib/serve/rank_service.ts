@@ -12,6 +12,7 @@ import type { HistoryStore, StoredHistory } from './history_store.ts';
 import type { OpenParts, RankCall, RankRequest, RankServiceParts, RankServiceStats } from './rank_call.ts';
 import { checkRankServiceOptions, rankServiceDefaults, type RankServiceOptions } from './rank_options.ts';
 import { pause } from './pause.ts';
+import { Pace } from './pace.ts';
 import { ranked, type RankResult, wantedTasks } from './ranking.ts';
 import { RankedUsers } from './ranked_users.ts';
 import { fits, inUse, outOfPages, ServedModel } from './served_model.ts';
@@ -34,8 +35,7 @@ export class RankService implements AsyncDisposable {
   #model: ServedModel;
   #waiting: Call[] = [];
   #waitingRows = 0;
-  /** Milliseconds of a candidate that waits, its share of prefills included: a moving average over batches. */
-  #pace = 0;
+  readonly #pace = new Pace();
   #running = false;
   #closed = false;
   #idle: (() => void)[] = [];
@@ -121,7 +121,6 @@ export class RankService implements AsyncDisposable {
     if (encoded.candidates > this.options.maxCandidates) throw tooMany('candidates', encoded.candidates, this.options.maxCandidates);
     if (encoded.events > this.options.maxEvents) throw tooMany('history', encoded.events, this.options.maxEvents);
     if (typeof reuse !== 'boolean') throw new LongerError('ERR_DATA', `expected true or false, got ${String(reuse)}`, { place: 'reuse' });
-    this.#admit(encoded.candidates, until - performance.now());
     const plain = !reuse && encoded.candidates <= this.options.slice && encoded.candidates < (await this.#plainBelow(model));
     signal?.throwIfAborted();
     const order = (logits: Float32Array): Pick<RankResult, 'index' | 'logits'> => ranked(logits, schema.tasks.length, wanted, topK);
@@ -142,7 +141,7 @@ export class RankService implements AsyncDisposable {
     let model: ServedModel | undefined;
     try {
       model = new ServedModel(ranker, directory, this.#cacheFor(ranker), this.options.cachePrecision);
-      await model.warm(inUse(() => this.#model), { share: 0.5, milliseconds: this.options.warmup, stopped: () => this.#closed });
+      await model.warm(inUse(() => this.#model), { share: 0.5, milliseconds: this.options.warmup, stopped: () => this.#closed, calm: () => this.#calm() });
       await this.#plainBelow(model);
       if (this.#closed) throw closed();
     } catch (error) {
@@ -242,16 +241,18 @@ export class RankService implements AsyncDisposable {
   }
 
   /**
-   * A call whose wait would take more than half of its time is refused while that is cheap: the estimate may be wrong by a factor of two.
+   * A call whose wait would take more than half of its time is refused while that is cheap: the estimate may be wrong by a factor of two. One whose history
+   * must be read first goes at three eighths already, so that under overload visits which were let in go on from their caches and new ones are turned away:
+   * calls refused by chance leave each visit its prefill and take the hits after it.
    * @param left milliseconds to its deadline
    * @throws LongerError ERR_OVERLOADED
    */
-  #admit(rows: number, left: number): void {
+  #admit(rows: number, left: number, cached = true): void {
     const { maxCalls, maxRows } = this.options;
-    const wait = this.#waitingRows * this.#pace;
+    const wait = this.#pace.of(this.#waiting);
     const full = this.#waiting.length >= maxCalls ? `${maxCalls} calls are waiting already`
       : this.#waitingRows > 0 && this.#waitingRows + rows > maxRows ? `${maxRows} candidates are waiting already`
-        : wait > 0 && wait > left / 2 ? `those that wait will take some ${Math.ceil(wait)} ms` : undefined;
+        : wait > left * (cached ? 1 / 2 : 3 / 8) ? `those that wait will take some ${Math.ceil(wait)} ms` : undefined;
     if (full === undefined) return;
     this.#counts.refused++;
     throw new LongerError('ERR_OVERLOADED', full, { remedy: 'Try again later, or spread the load over more processes' });
@@ -264,12 +265,20 @@ export class RankService implements AsyncDisposable {
       this.#counts.late++;
       throw late();
     }
-    this.#counts.calls++;
     const leave = model.enter();
+    const cache = model.pages.held(request, owner);
+    try {
+      this.#admit(request.candidates, left, cache !== undefined);
+    } catch (error) {
+      cache?.release();
+      leave();
+      throw error;
+    }
+    this.#counts.calls++;
     return new Promise((resolve, reject) => {
       const logits = new Float32Array(request.candidates * model.ranker.model.schema.tasks.length);
       const call: Call = {
-        model, request, owner, logits, cache: undefined, found: 'miss', ...how, explanations: undefined, done: 0, settled: false, busy: false, leave,
+        model, request, owner, logits, cache, found: cache ? 'hit' : 'miss', ...how, explanations: undefined, done: 0, settled: false, busy: false, leave,
         settle: (error) => {
           if (call.settled) return;
           call.settled = true;
@@ -303,7 +312,7 @@ export class RankService implements AsyncDisposable {
     this.#running = true;
     await pause(this.options.window);
     for (;;) {
-      if (this.#waiting.length > 0) await this.#batch();
+      if (this.#waiting.length > 0) await this.#turn();
       else if (this.#shadow.behind && !this.#closed) await this.#shadow.step();
       else break;
     }
@@ -311,59 +320,79 @@ export class RankService implements AsyncDisposable {
     for (const resolve of this.#idle.splice(0)) resolve();
   }
 
-  /** One batch: calls of one model in order of arrival, each with a slice; those without a cache are prefilled first. */
-  async #batch(): Promise<void> {
+  /**
+   * A batch of candidates whose caches are there, then some of the histories that must be read: neither kind of work waits for more than one turn of the other,
+   * and each is done in order of arrival, calls of one model together.
+   */
+  async #turn(): Promise<void> {
     const { rows, slice, events } = this.options;
-    const { model } = this.#waiting[0]!;
-    /** With the candidate at which its slice ends. */
-    const taken = new Map<Call, number>();
-    const bare: Call[] = [];
-    const plain: Call[] = [];
-    let room = rows;
-    let fresh = 0;
-    const alone = this.#waiting.length === 1;
-    for (const call of this.#waiting) {
-      if (room <= 0) break;
-      if (call.model !== model) continue;
-      if (!call.cache) {
-        call.cache = model.pages.held(call.request, call.owner);
-        if (call.cache) call.found = 'hit';
+    const ready = this.#waiting.filter((c) => c.cache && c.model === this.#waiting.find((first) => first.cache)!.model);
+    if (ready.length > 0) {
+      const taken: [Call, number][] = [];
+      let room = rows;
+      for (const call of ready) {
+        if (room <= 0) break;
+        const most = Math.min(room, this.#waiting.length === 1 ? rows : slice);
+        const to = Math.min(call.request.candidates, call.done + most);
+        taken.push([call, to]);
+        room -= to - call.done;
       }
-      if (!call.cache) {
-        if (call.plain && taken.size > 0 && call.request.candidates > room) continue; // it takes no slices
-        if (fresh > 0 && fresh + call.request.events > events) continue;
-        (call.plain ? plain : bare).push(call);
-        fresh += call.request.events;
-      }
-      const to = Math.min(call.request.candidates, call.done + (call.plain && !call.cache ? Infinity : Math.min(room, alone ? rows : slice)));
-      taken.set(call, to);
-      room -= to - call.done;
+      const calls = taken.map(([call]) => call);
+      await this.#work(calls, () => this.#score(ready[0]!.model, taken));
+      // Who has had a slice stands behind who has not.
+      this.#waiting = [...this.#waiting.filter((c) => !calls.includes(c)), ...this.#waiting.filter((c) => calls.includes(c))];
     }
-    for (const call of taken.keys()) call.busy = true;
-    const [from, before] = [performance.now(), this.#counts.rows];
+    const first = this.#waiting.find((c) => !c.cache);
+    if (!first) return;
+    const { model, plain } = first;
+    const bare: Call[] = [];
+    let [fresh, candidates] = [0, 0];
+    for (const call of this.#waiting) {
+      if (call.cache || call.model !== model || call.plain !== plain) continue;
+      call.cache = model.pages.held(call.request, call.owner);
+      if (call.cache) {
+        call.found = 'hit'; // made meanwhile by another call
+        continue;
+      }
+      fresh += call.request.events;
+      candidates += call.request.candidates;
+      if (bare.length > 0 && (fresh > events || (plain && candidates > rows))) break;
+      bare.push(call);
+    }
+    if (bare.length > 0) await this.#work(bare, () => (plain ? this.#scoreOnce(model, bare) : this.#hold(model, bare)));
+  }
+
+  /** Runs what is done for calls that wait: until it ends, those that settle keep their model and cache. */
+  async #work(calls: readonly Call[], run: () => Promise<void>): Promise<void> {
+    for (const call of calls) call.busy = true;
     try {
-      if (bare.length > 0) await this.#hold(model, bare);
-      const live = [...taken].filter(([call]) => call.cache && !call.settled);
-      if (live.length > 0) await this.#score(model, live);
-      if (plain.length > 0) await this.#scoreOnce(model, plain);
+      await run();
     } catch (error) {
-      for (const call of taken.keys()) this.#fail(call, error);
+      for (const call of calls) this.#fail(call, error);
     } finally {
-      for (const call of taken.keys()) {
+      for (const call of calls) {
         call.busy = false;
         if (call.settled) release(call);
       }
     }
-    const scored = this.#counts.rows - before;
-    if (scored > 0) this.#pace += ((performance.now() - from) / scored - this.#pace) * (this.#pace === 0 ? 1 : 0.2);
-    // Who has had a slice stands behind who has not.
-    this.#waiting = [...this.#waiting.filter((c) => !taken.has(c)), ...this.#waiting.filter((c) => taken.has(c))];
+  }
+
+  /** Until nobody waits: what may give way to calls, but not for ever. */
+  async #calm(): Promise<void> {
+    const until = performance.now() + patience;
+    for (let left = patience; this.#running && left > 0; left = until - performance.now())
+      await new Promise<void>((resolve) => {
+        this.#idle.push(resolve);
+        setTimeout(resolve, left);
+      });
   }
 
   /** Gives calls their caches. Where the pages in use leave no room for all, those that find none wait until others have let go of theirs. */
   async #hold(model: ServedModel, calls: readonly Call[]): Promise<void> {
     try {
+      const from = performance.now();
       const held = await model.pages.hold(calls.map((c) => c.request), { owners: calls.map((c) => c.owner) });
+      this.#pace.read(calls.filter((_, i) => held[i]!.outcome === 'miss'), performance.now() - from);
       calls.forEach((call, i) => {
         call.cache = held[i]!;
         call.found = found[held[i]!.outcome];
@@ -389,12 +418,17 @@ export class RankService implements AsyncDisposable {
 
   async #scoreOnce(model: ServedModel, calls: readonly Call[]): Promise<void> {
     this.#counts.plain += calls.length;
-    await this.#give(model, calls.map((call) => [call, call.request.candidates]), await model.ranker.scoreOnce(calls.map((call) => call.request)));
+    const from = performance.now();
+    const logits = await model.ranker.scoreOnce(calls.map((call) => call.request));
+    this.#pace.read(calls, performance.now() - from);
+    await this.#give(model, calls.map((call) => [call, call.request.candidates]), logits);
   }
 
   /** @param taken calls with the candidate at which their slices end */
   async #score(model: ServedModel, taken: readonly (readonly [Call, number])[]): Promise<void> {
+    const from = performance.now();
     const logits = await model.pages.score(taken.map(([call]) => call.cache!), taken.map(([call, to]) => sliceCandidates(call.request, call.done, to)));
+    this.#pace.scored(taken.reduce((n, [call, to]) => n + to - call.done, 0), performance.now() - from);
     await this.#give(model, taken, logits);
   }
 
@@ -430,5 +464,8 @@ export class RankService implements AsyncDisposable {
     }
   }
 }
+
+/** Milliseconds after which a warm-up takes a turn among calls that never cease. */
+const patience = 50;
 
 const found = { hit: 'hit', partial: 'grown', miss: 'miss' } as const;

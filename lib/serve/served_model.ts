@@ -8,6 +8,16 @@ import { Retirable } from './retirable.ts';
 
 let loaded = 0;
 
+interface Warming {
+  /** Of the pages. */
+  readonly share: number;
+  /** That it may take. */
+  readonly milliseconds: number;
+  readonly stopped: () => boolean;
+  /** Waited for before each history. */
+  readonly calm?: () => Promise<void>;
+}
+
 /** A ranker that serves, and its caches in pages. */
 export class ServedModel extends Retirable {
   readonly ranker: Ranker;
@@ -36,19 +46,19 @@ export class ServedModel extends Retirable {
   }
 
   /**
-   * Makes caches before they are asked for, one history after another between the batches of others, until all are there, the share of the pages is taken,
+   * Makes caches before they are asked for, one history after another while nobody waits, until all are there, the share of the pages is taken,
    * no page is free or the time is over: else the next call of every user would be a prefill.
    * @param histories the one that is wanted most first
-   * @param milliseconds that it may take
    * @returns caches that were made
    */
-  async warm(histories: Iterable<Warmable> | AsyncIterable<Warmable>, { share, milliseconds, stopped }: { readonly share: number; readonly milliseconds: number; readonly stopped: () => boolean }): Promise<number> {
+  async warm(histories: Iterable<Warmable> | AsyncIterable<Warmable>, { share, milliseconds, stopped, calm }: Warming): Promise<number> {
     const until = performance.now() + milliseconds;
     let pages = this.pages.cache.pool.pages * share;
     let made = 0;
     try {
       for await (const history of histories) {
         if (pages <= 0 || stopped() || performance.now() >= until) break;
+        await calm?.();
         const taken = await this.pages.warm(history);
         pages -= taken;
         if (taken > 0) ++made;
