@@ -101,7 +101,7 @@ export function reportHtml(r: DemoReport): string {
 @media (prefers-color-scheme:dark){:root{--text:#e4e4e4;--page:#161616;--line:#3a3a3a;--code:#222}}
 body{font:15px/1.55 system-ui,sans-serif;max-width:1180px;margin:2em auto;padding:0 1em;color:var(--text);background:var(--page)}
 h1{font-size:1.5em}h2{font-size:1.15em;margin-top:2em}p{max-width:68em}
-.wide{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums}
+.wide{overflow-x:auto}table{border-collapse:collapse;font-size:.92em;font-variant-numeric:tabular-nums}
 td,th{padding:.3em .55em;border-bottom:1px solid var(--line);text-align:right;vertical-align:bottom}td{white-space:nowrap}td:first-child,th:first-child{text-align:left}
 svg{font:12px system-ui,sans-serif;display:block;margin:1em 0;width:100%;max-width:900px;height:auto}svg text{fill:var(--text)}
 .grid{stroke:var(--line)}.limit{stroke:var(--text);stroke-dasharray:5 4}.title{font-size:13px;font-weight:600}
