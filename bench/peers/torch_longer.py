@@ -1,4 +1,4 @@
-"""LONGER in PyTorch, written for speed on a CPU, as a peer to measure against.
+"""LONGER in PyTorch, written for speed on a CPU, as a peer to measure against; "device": "cuda" runs the same on a GPU, "compile" through torch.compile.
 
 Reads one JSON object a line, answers with one: open (config, threads, safetensors file), batch (one candidate a request), logits,
 step, peak. Fused QKV with the scale folded in, attention by baddbmm over the mask, block-diagonal attention over several groups
@@ -33,8 +33,9 @@ def read_safetensors(path):
 
 
 class Longer:
-    def __init__(self, config, tensors):
+    def __init__(self, config, tensors, device="cpu"):
         self.c = config
+        self.device = device
         self.p = {}
         for name, t in tensors.items():
             if ".qkv." not in name:
@@ -50,12 +51,13 @@ class Longer:
         for name in list(self.p):
             if name.endswith(".weight"):  # stored [in, out]; F.linear takes [out, in]
                 self.p[name] = self.p[name].t().contiguous()
+        self.p = {name: t.to(device) for name, t in self.p.items()}
         for t in self.p.values():
             t.requires_grad_(True)
         self.tables = {n: t for n, t in self.p.items() if n.startswith("table.")}
         dense = [(n, t) for n, t in self.p.items() if n not in self.tables]
         self.adamw = torch.optim.AdamW([t for _, t in dense], lr=1e-4, weight_decay=0.01, foreach=True)
-        self.squares = {n: torch.zeros(t.shape[0]) for n, t in self.tables.items()}
+        self.squares = {n: torch.zeros(t.shape[0], device=device) for n, t in self.tables.items()}
 
     def linear(self, name, x):
         return F.linear(x, self.p[f"{name}.weight"], self.p[f"{name}.bias"])
@@ -145,7 +147,7 @@ class Longer:
         additive = lambda see: torch.where(see, 0.0, -math.inf)
         b["inner"], b["cross"], b["self"] = additive(inner), additive(visible(pick, there)), additive(visible(torch.arange(len(pick)), there[:, pick]))
         b["pool"] = (there[:, anchors + most - k : anchors + most] / torch.tensor(groups).clamp(max=k)[:, None])[:, None]
-        return b
+        return {name: x.to(self.device) if isinstance(x, torch.Tensor) else x for name, x in b.items()}
 
     def forward(self, b, again=False):
         c = self.c
@@ -194,7 +196,7 @@ class Longer:
         self.adamw.zero_grad(set_to_none=True)
         for t in self.tables.values():
             t.grad = None
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+        with torch.autocast(self.device, torch.bfloat16, enabled=precision == "bf16"):
             logits = self.forward(b, again)
         F.binary_cross_entropy_with_logits(logits.float(), b["label"]).backward()
         self.adamw.step()
@@ -224,7 +226,9 @@ def main():
         ask = json.loads(line)
         if ask["cmd"] == "open":
             torch.set_num_threads(ask["threads"])
-            model = Longer(ask["config"], read_safetensors(ask["weights"]))
+            model = Longer(ask["config"], read_safetensors(ask["weights"]), ask.get("device", "cpu"))
+            if ask.get("compile"):
+                model.forward = torch.compile(model.forward)
             answer = {"torch": torch.__version__, "threads": torch.get_num_threads()}
         elif ask["cmd"] == "batch":
             batches[ask["name"]] = model.prepare(ask["batch"], ask["span"])
@@ -235,6 +239,8 @@ def main():
         elif ask["cmd"] == "step":
             start = time.perf_counter()
             model.step(batches[ask["name"]], ask["precision"])
+            if model.device == "cuda":
+                torch.cuda.synchronize()
             answer = {"seconds": time.perf_counter() - start}
         elif ask["cmd"] == "peak":  # bytes by which the process grows at its highest in its second step
             model.step(batches[ask["name"]], ask["precision"], True)  # optimizer state and libraries are there after it

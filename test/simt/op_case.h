@@ -1,4 +1,4 @@
-// One call of an operation: on the emulated device, and by the reference in double.
+// One call of an operation: on a device, and by the reference in double.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -9,7 +9,7 @@
 
 #include "kernels/cuda/kernels.h"
 #include "simt/check.h"
-#include "simt/emulated_device.h"
+#include "simt/machine.h"
 #include "simt/ptx.h"
 #include "simt/random.h"
 
@@ -93,7 +93,7 @@ class OpCase {
         outs_[i].exact.assign(out[i].i32(), out[i].i32() + out[i].size());
   }
 
-  // On the emulated device, from memory of exactly the right size; outputs and workspace start as NaN.
+  // From memory of exactly the right size; outputs and workspace start as NaN.
   void run_device(longer::Device& device) {
     const longer::Stream stream = device.create_stream();
     std::vector<void*> memory;
@@ -104,6 +104,7 @@ class OpCase {
         longer::Tensor t = v.shape;
         t.data = t.present() ? device.allocate(t.bytes()) : nullptr;
         memory.push_back(t.data);
+        if (t.data) device.fill(t.data, 0xff, t.bytes(), stream);
         if ((fill || !v.before.empty()) && t.data) {
           host.push_back(encode(v, v.before.empty() ? v.exact : v.before));
           device.copy_in(t.data, host.back().data(), t.bytes(), stream);
@@ -120,7 +121,9 @@ class OpCase {
     std::vector<longer::Tensor> in_shapes = in, out_shapes = out;  // a workspace is asked for before there is data
     for (auto* list : {&in_shapes, &out_shapes})
       for (longer::Tensor& t : *list) t.data = nullptr;
-    call.workspace = op->workspace ? device.allocate(op->workspace(call_of(in_shapes, out_shapes))) : nullptr;
+    const int64_t scratch = op->workspace ? op->workspace(call_of(in_shapes, out_shapes)) : 0;
+    call.workspace = device.allocate(scratch);
+    if (scratch) device.fill(call.workspace, 0xff, scratch, stream);
     auto* fault = static_cast<int32_t*>(device.allocate(sizeof(int32_t)));
     device.fill(fault, 0, sizeof(int32_t), stream);
     op->run(call, {stream, fault, 7});

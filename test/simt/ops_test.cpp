@@ -1,5 +1,6 @@
 // Every operation that the device has, on random shapes, types and values, against the reference: forward ops and gradients,
 // empty and one-row cases among them. A table of makers; an operation without one fails.
+#include <cstdlib>
 #include <functional>
 #include <map>
 
@@ -8,6 +9,7 @@
 #include "simt/attention_cases.h"
 #include "simt/op_case.h"
 #include "simt/rows_cases.h"
+#include "simt/subject.h"
 #include "simt/training_cases.h"
 
 using namespace longer;
@@ -316,10 +318,10 @@ void faults(Device& device) {
 }  // namespace
 
 int main(int count, char** arguments) {
-  auto device = simt::open_emulated_device();
-  const std::string only = count > 1 ? arguments[1] : "";
+  auto device = simt::open_subject();
+  const std::string only = count > 1 && std::string(arguments[1]) != "all" ? arguments[1] : "";  // ops_test [OPERATION|all] [ROUNDS]
   const bool watched = std::string(SIMT_TIER) == "tsan";  // races are seen whatever the schedule
-  const int rounds = std::string(SIMT_TIER) == "plain" ? 8 : std::string(SIMT_TIER) == "asan" ? 4 : 3;
+  const int rounds = count > 2 ? std::atoi(arguments[2]) : !simt::emulated ? 40 : std::string(SIMT_TIER) == "plain" ? 8 : std::string(SIMT_TIER) == "asan" ? 4 : 3;
   for (const std::string& name : cuda::device_op_names()) {
     if ((!only.empty() && name != only) || name == "norm" || name == "norm_dx") continue;  // norm_test
     if (watched && (name == "gather_rows_dx" || name == "sparse_grad")) {  // they sort: 65,536 threads scan the counts of a pass
@@ -342,8 +344,8 @@ int main(int count, char** arguments) {
     }
   }
   if (only.empty()) faults(*device);
-  if (only.empty() || only == "linear") product_cost(*device);
-  if (only.empty() || only == "attention") attention_cost(*device);
+  if (simt::emulated && (only.empty() || only == "linear")) product_cost(*device);
+  if (simt::emulated && (only.empty() || only == "attention")) attention_cost(*device);
   if (!watched && (only.empty() || only == "candidate_attention"))
     for (const DType type : {f32, bf16})
       for (const int64_t m : {1, 2, 3, 5}) candidate_alone(*device, type, m);

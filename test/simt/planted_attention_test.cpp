@@ -2,6 +2,7 @@
 // A case is candidate_attention, whose rows see tiles of shared keys and then their own; the second request has no shared ones.
 #include "kernels/attention_kernels.h"
 #include "simt/dice.h"
+#include "simt/emulated_device.h"
 #include "simt/mutant.h"
 #include "simt/op_case.h"
 #include "simt/planted.h"

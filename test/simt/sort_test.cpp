@@ -5,8 +5,8 @@
 
 #include "kernels/cuda/sort.h"
 #include "simt/check.h"
-#include "simt/emulated_device.h"
 #include "simt/random.h"
+#include "simt/subject.h"
 
 using namespace longer;
 
@@ -41,7 +41,7 @@ void sorts(Device& device, int64_t count, int bits, uint32_t most) {
 }  // namespace
 
 int main() {
-  const std::unique_ptr<Device> device = simt::open_emulated_device();
+  const std::unique_ptr<Device> device = simt::open_subject();
   for (const int64_t count : {0, 1, 33, 2049, 5000}) {
     sorts(*device, count, 8, 2);
     sorts(*device, count, 32, 0xffffffffu);

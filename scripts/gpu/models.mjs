@@ -1,0 +1,54 @@
+// Whole models on a device: logits and gradients of one training step in bf16, whose errors against double may be 2 and 3 times those of bf16
+// on the CPU, and in f32, as near as the CPU's. `node scripts/gpu/models.mjs cuda:0`.
+import { benchBatch, benchPresets, benchSchema } from '../../dist/bench/presets.js';
+import { ModelDescription } from '../../dist/model/model.js';
+import { Runtime } from '../../dist/native/plan.js';
+import { trainDefaults } from '../../dist/train/options.js';
+import { Trainer } from '../../dist/train/trainer.js';
+
+const device = process.argv[2] ?? 'cuda:0';
+const small = device === 'emulated';
+const cpu = new Runtime();
+const gpu = new Runtime({ device });
+// The presets' forms; histories that fit the emulated device's memory there.
+const shapes = small
+  ? [['P', { maxHistory: 24, width: 8, heads: 2, merge: 4, queries: { kind: 'recent', k: 4 } }, [24, 5]]]
+  : [['S', {}, [256, 100, 7, 0]], ['P', {}, [2000, 1500, 30, 1]], ['X', {}, [10_000, 3000]]];
+
+/** Logits and dense gradients of one step. */
+async function stepOf(model, batch, precision, runtime, home) {
+  const trainer = new Trainer(model, { ...trainDefaults, precision, schedule: { warmup: 0, kind: 'constant', floor: 1 } }, runtime, home);
+  const logits = Float64Array.from(await trainer.predict(batch));
+  await trainer.train(batch);
+  const gradient = trainer.state.read('dense.grad', 0, new Float64Array(model.layout.denseSize));
+  trainer.dispose();
+  return { logits, gradient };
+}
+
+/** The largest difference, relative to the largest number. */
+function apart(found, want) {
+  let [most, worst] = [1e-6, 0];
+  for (let i = 0; i < want.length; ++i) {
+    most = Math.max(most, Math.abs(want[i]));
+    const off = Math.abs(found[i] - want[i]);
+    if (!(off <= worst)) worst = off;
+  }
+  return worst / most;
+}
+
+let failed = 0;
+for (const [name, change, lengths] of shapes) {
+  const model = new ModelDescription(benchSchema, { ...benchPresets[name].model, ...change });
+  const batch = benchBatch(lengths, 2);
+  const exact = await stepOf(model, batch, 'fp32', cpu, 'reference');
+  for (const precision of ['bf16', 'fp32']) {
+    const [near, found] = [await stepOf(model, batch, precision, cpu), await stepOf(model, batch, precision, gpu)];
+    for (const [what, factor] of [['logits', 2], ['gradient', 3]]) {
+      const [ours, allowed] = [apart(found[what], exact[what]), factor * apart(near[what], exact[what]) + (precision === 'fp32' ? 5e-6 : 0)];
+      if (!(ours <= allowed)) failed++;
+      console.log(`${ours <= allowed ? 'ok' : 'NOT OK'} ${name} ${precision} ${what}: ${ours.toExponential(2)}, allowed ${allowed.toExponential(2)}`);
+    }
+  }
+}
+console.log(`models: ${failed} of ${4 * shapes.length} too far off`);
+process.exit(failed ? 1 : 0);
