@@ -47,8 +47,8 @@ void DeviceRunner::run_node(int n, const MemoryPlan& plan, const RunRequest& req
     if (request.profile) outcome.times[static_cast<size_t>(n)] = std::chrono::duration<double, std::micro>(Clock::now() - before).count();
     if (request.check_finite) cuda::look_for_non_finite(graph_.op(n).name, call, lane_.stream(), &words->not_finite, code);
   } catch (const Error& error) {
-    const bool device = std::string(error.code()) == "ERR_DEVICE";
-    throw Error(device ? "ERR_DEVICE" : "ERR_KERNEL", graph_.leaf_label(n) + ": " + error.what());
+    const bool device = std::string(error.code()).rfind("ERR_DEVICE", 0) == 0;
+    throw Error(device ? error.code() : "ERR_KERNEL", graph_.leaf_label(n) + ": " + error.what());
   } catch (const std::exception& error) {
     throw Error("ERR_KERNEL", graph_.leaf_label(n) + ": " + error.what());
   }

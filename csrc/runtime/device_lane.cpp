@@ -27,7 +27,9 @@ Staging& DeviceLane::take_staging() {
 }
 
 uint8_t* DeviceLane::reserve(int64_t bytes) {
+  scratch_bytes_ = 0;  // where it cannot be had, nothing is kept
   scratch_.grow(device_, bytes);
+  scratch_bytes_ = scratch_.bytes();
   return static_cast<uint8_t*>(scratch_.data());
 }
 

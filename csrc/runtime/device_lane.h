@@ -2,6 +2,7 @@
 // they share, and two stagings: of the run under way and of the next. From the runtime's thread.
 #pragma once
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -24,6 +25,7 @@ class DeviceLane {
   Staging& take_staging();
   // While nothing is queued on the stream; contents undefined, valid until the next call. Never shrinks.
   uint8_t* reserve(int64_t bytes);
+  int64_t scratch_bytes() const { return scratch_bytes_.load(std::memory_order_relaxed); }  // what was reserved; from any thread
   // Until what is queued on the stream has run. Meanwhile `next` is asked, until it says that it did something.
   void wait();
   std::function<bool()> next;
@@ -33,6 +35,7 @@ class DeviceLane {
   Stream stream_, copies_;
   Event done_;
   DeviceMemory scratch_;
+  std::atomic<int64_t> scratch_bytes_{0};
   std::array<Staging, 2> stagings_;
 };
 

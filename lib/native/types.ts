@@ -86,6 +86,8 @@ export interface DeviceUse {
   readonly copiedOut: number;
   readonly allocated: number;
   readonly available: number;
+  /** Of the allocated ones, those that this runtime keeps for its runs. */
+  readonly scratch: number;
   readonly graphLaunches: number;
 }
 

@@ -14,23 +14,30 @@ export interface FailedStep {
   readonly compile: (policy: 'none' | 'selective' | 'block') => GraphSpec;
 }
 
+/** Bytes on the device that a run at these sizes needs beside the state: its arena, and a place for every input and output. */
+export function runBytes(plan: Plan, sizes: Symbols): number {
+  const place = (n: number): number => Math.ceil((4 * n) / 256) * 256;
+  return plan.memory(sizes).arena + [...plan.inputs, ...plan.outputs].reduce((sum, v) => sum + place(plan.elements(v, sizes) * (v.dtype === 'f64' ? 2 : 1)), 256);
+}
+
 const policies = ['none', 'selective', 'block'] as const; // from the fastest to the one that holds least
 
 /** The same error, with the recompute policy under which the step would fit, or what it lacks under the smallest. By the plan's own peak under each. */
 export function withPolicyThatFits(error: LongerError, step: FailedStep): LongerError {
   const { policy, sizes, state, runtime, compile } = step;
-  const arena = (p: (typeof policies)[number]): number => {
+  const needed = (p: (typeof policies)[number]): number => {
     using plan = new Plan(compile(p), state, runtime);
-    return plan.memory(sizes).arena;
+    return runtime.backend === 'cpu' ? plan.memory(sizes).arena : runBytes(plan, sizes);
   };
-  const others = policies.slice(typeof policy === 'string' ? policies.indexOf(policy) + 1 : 1).map((name) => ({ name, bytes: arena(name) }));
+  const others = policies.slice(typeof policy === 'string' ? policies.indexOf(policy) + 1 : 1).map((name) => ({ name, bytes: needed(name) }));
   const told = (remedy: string): LongerError =>
     new LongerError('ERR_MEMORY', error.reason, { ...(error.place === undefined ? {} : { place: error.place }), remedy, cause: error.cause });
   if (runtime.backend === 'cpu') {
     if (others.length === 0) return told('Use smaller batches (maxEvents)');
     return told(`Use smaller batches (maxEvents), or a recompute policy: ${others.map((o) => `"${o.name}" needs ${mebibytes(o.bytes)}`).join(', ')}`);
   }
-  const { available } = runtime.deviceUse();
+  const use = runtime.deviceUse();
+  const available = use.available + use.scratch; // what an earlier run left is there for the next
   const fits = others.find((o) => o.bytes <= available);
   if (fits) return told(`Use the recompute policy "${fits.name}", which fits: it needs ${mebibytes(fits.bytes)} of ${mebibytes(available)} that are free`);
   const least = others.at(-1);
