@@ -1,5 +1,5 @@
 // Whole models on a device: logits and gradients of one training step in bf16, whose errors against double may be 2 and 3 times those of bf16
-// on the CPU, and in f32, as near as the CPU's. `node scripts/gpu/models.mjs cuda:0`.
+// on the CPU, and in f32, as near as the CPU's. `node scripts/gpu/models.mjs cuda:0 P` (S, P or X).
 import { benchBatch, benchPresets, benchSchema } from '../../dist/bench/presets.js';
 import { ModelDescription } from '../../dist/model/model.js';
 import { Runtime } from '../../dist/native/plan.js';
@@ -7,13 +7,13 @@ import { trainDefaults } from '../../dist/train/options.js';
 import { Trainer } from '../../dist/train/trainer.js';
 
 const device = process.argv[2] ?? 'cuda:0';
-const small = device === 'emulated';
+const preset = process.argv[3] ?? 'P';
 const cpu = new Runtime();
 const gpu = new Runtime({ device });
-// The presets' forms; histories that fit the emulated device's memory there.
-const shapes = small
-  ? [['P', { maxHistory: 24, width: 8, heads: 2, merge: 4, queries: { kind: 'recent', k: 4 } }, [24, 5]]]
-  : [['S', {}, [256, 100, 7, 0]], ['P', {}, [2000, 1500, 30, 1]], ['X', {}, [10_000, 3000]]];
+const lengths = { S: [256, 100, 7, 0], P: [2000, 1500, 30, 1], X: [10_000, 3000] }[preset];
+if (!lengths) throw new Error(`models: '${preset}' is none of the presets S, P, X`);
+// On the emulated device the preset's form, with histories that fit its memory.
+const small = device === 'emulated' ? { maxHistory: 24, width: 8, heads: 2, merge: 4, queries: { kind: 'recent', k: 4 } } : {};
 
 /** Logits and dense gradients of one step. */
 async function stepOf(model, batch, precision, runtime, home) {
@@ -37,18 +37,16 @@ function apart(found, want) {
 }
 
 let failed = 0;
-for (const [name, change, lengths] of shapes) {
-  const model = new ModelDescription(benchSchema, { ...benchPresets[name].model, ...change });
-  const batch = benchBatch(lengths, 2);
-  const exact = await stepOf(model, batch, 'fp32', cpu, 'reference');
-  for (const precision of ['bf16', 'fp32']) {
-    const [near, found] = [await stepOf(model, batch, precision, cpu), await stepOf(model, batch, precision, gpu)];
-    for (const [what, factor] of [['logits', 2], ['gradient', 3]]) {
-      const [ours, allowed] = [apart(found[what], exact[what]), factor * apart(near[what], exact[what]) + (precision === 'fp32' ? 5e-6 : 0)];
-      if (!(ours <= allowed)) failed++;
-      console.log(`${ours <= allowed ? 'ok' : 'NOT OK'} ${name} ${precision} ${what}: ${ours.toExponential(2)}, allowed ${allowed.toExponential(2)}`);
-    }
+const model = new ModelDescription(benchSchema, { ...benchPresets[preset].model, ...small });
+const batch = benchBatch(device === 'emulated' ? [24, 5] : lengths, 2);
+const exact = await stepOf(model, batch, 'fp32', cpu, 'reference');
+for (const precision of ['bf16', 'fp32']) {
+  const [near, found] = [await stepOf(model, batch, precision, cpu), await stepOf(model, batch, precision, gpu)];
+  for (const [what, factor] of [['logits', 2], ['gradient', 3]]) {
+    const [ours, allowed] = [apart(found[what], exact[what]), factor * apart(near[what], exact[what]) + (precision === 'fp32' ? 5e-6 : 0)];
+    if (!(ours <= allowed)) failed++;
+    console.log(`${ours <= allowed ? 'ok' : 'NOT OK'} ${preset} ${precision} ${what}: ${ours.toExponential(2)}, allowed ${allowed.toExponential(2)}`);
   }
 }
-console.log(`models: ${failed} of ${4 * shapes.length} too far off`);
+console.log(`model ${preset}: ${failed} of 4 too far off`);
 process.exit(failed ? 1 : 0);
