@@ -33,9 +33,10 @@ def read_safetensors(path):
 
 
 class Longer:
-    def __init__(self, config, tensors, device="cpu"):
+    def __init__(self, config, tensors, device="cpu", compiled=False):
         self.c = config
         self.device = device
+        self.compiled = compiled
         self.p = {}
         for name, t in tensors.items():
             if ".qkv." not in name:
@@ -76,7 +77,7 @@ class Longer:
         table = self.p[f"table.{name}"]
         if ids.dtype == torch.float32:  # one-hot rows: the gradient of a table of few rows is a product
             return ids @ table
-        return F.embedding(ids, table, sparse=name == "item")
+        return F.embedding(ids, table, sparse=name == "item" and not self.compiled)  # torch.compile has no sparse gradients
 
     def attend(self, q, k, v, heads, mask):
         """q, k, v of [batch, rows, width]; mask [rows, keys] or [batch * heads, rows, keys]. The scale is in the query's weights."""
@@ -226,8 +227,8 @@ def main():
         ask = json.loads(line)
         if ask["cmd"] == "open":
             torch.set_num_threads(ask["threads"])
-            model = Longer(ask["config"], read_safetensors(ask["weights"]), ask.get("device", "cpu"))
-            if ask.get("compile"):
+            model = Longer(ask["config"], read_safetensors(ask["weights"]), ask.get("device", "cpu"), ask.get("compile", False))
+            if model.compiled:
                 model.forward = torch.compile(model.forward)
             answer = {"torch": torch.__version__, "threads": torch.get_num_threads()}
         elif ask["cmd"] == "batch":
