@@ -7,7 +7,6 @@ import { DeviceMemory } from '../lib/native/device_array.ts';
 import { Runtime, State } from '../lib/native/plan.ts';
 import { Ranker } from '../lib/rank/ranker.ts';
 import { trainDefaults } from '../lib/train/options.ts';
-import { runBytes } from '../lib/train/out_of_memory.ts';
 import { Trainer } from '../lib/train/trainer.ts';
 import { batchOf, requests, richSchema, tiny } from './helpers.ts';
 
@@ -44,7 +43,7 @@ await t.test('memory that is out names the largest values and the policy that fi
   const needs = (recompute: 'none' | 'selective' | 'block', accumulate = 1): { arena: number; held: number } => {
     using runtime = failing({});
     using trainer = new Trainer(model, { ...trainDefaults, recompute, accumulate }, runtime);
-    return { arena: runBytes(trainer.plan, trainer.model.inputs(batch).sizes), held: runtime.deviceUse().allocated };
+    return { arena: trainer.plan.memory(trainer.model.inputs(batch).sizes).arena, held: runtime.deviceUse().allocated };
   };
   const [none, selective, block] = [needs('none'), needs('selective'), needs('block')];
   t.ok(block.arena < selective.arena && selective.arena < none.arena, JSON.stringify([none, selective, block].map((n) => n.arena)));

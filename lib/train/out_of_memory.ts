@@ -14,12 +14,6 @@ export interface FailedStep {
   readonly compile: (policy: 'none' | 'selective' | 'block') => GraphSpec;
 }
 
-/** Bytes on the device that a run at these sizes needs beside the state: its arena, and a place for every input and output. */
-export function runBytes(plan: Plan, sizes: Symbols): number {
-  const place = (n: number): number => Math.ceil((4 * n) / 256) * 256;
-  return plan.memory(sizes).arena + [...plan.inputs, ...plan.outputs].reduce((sum, v) => sum + place(plan.elements(v, sizes) * (v.dtype === 'f64' ? 2 : 1)), 256);
-}
-
 const policies = ['none', 'selective', 'block'] as const; // from the fastest to the one that holds least
 
 /** The same error, with the recompute policy under which the step would fit, or what it lacks under the smallest. By the plan's own peak under each. */
@@ -27,7 +21,7 @@ export function withPolicyThatFits(error: LongerError, step: FailedStep): Longer
   const { policy, sizes, state, runtime, compile } = step;
   const needed = (p: (typeof policies)[number]): number => {
     using plan = new Plan(compile(p), state, runtime);
-    return runtime.backend === 'cpu' ? plan.memory(sizes).arena : runBytes(plan, sizes);
+    return plan.memory(sizes).arena;
   };
   const others = policies.slice(typeof policy === 'string' ? policies.indexOf(policy) + 1 : 1).map((name) => ({ name, bytes: needed(name) }));
   const told = (remedy: string): LongerError =>
