@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 'use strict';
-// `npm run gpu:test [-- --emulated] [--seconds N]`: is what runs on this GPU right? Exit code 0: all passed; 1: something failed; 2: no GPU here.
+// `npm run gpu:test [-- --emulated] [--seconds N]`: is what runs on this GPU right? Exit code 0: what ran passed; 1: something failed, or nothing ran; 2: no GPU here.
 const { spawnSync } = require('node:child_process');
 const { join } = require('node:path');
 const { buildFor, environmentOf } = require('./build.cjs');
@@ -58,4 +58,4 @@ if (!device.emulated) model('X'); // last: its step in double on the CPU takes l
 
 const count = (result) => report.content.tests.filter((t) => t.result === result).length;
 console.log(`${count('passed')} passed, ${failed} failed, ${count('not run')} not run on ${device.name}; ${report.path}`);
-process.exit(failed ? 1 : 0);
+process.exit(failed || count('passed') === 0 ? 1 : 0);
