@@ -108,6 +108,11 @@ await t.test('histories: append, replace, delete, and no way back in time', asyn
   t.equal(await store.replace('u', events.slice(0, 2)), 2);
   t.same([await store.delete('u'), await store.delete('u')], [true, false]);
   t.same(await store.read('u'), { events: [], dropped: 0 });
+  const date = new Date(events[3]!['time']! * 1000) as never;
+  await store.append('u', [{ ...events[3]!, time: date }]);
+  await store.append('u', [events[4]!]);
+  t.same((await store.read('u')).events.map((e) => e['time']), [events[3]!['time'], events[4]!['time']], 'a date is stored in seconds, and seconds may follow it');
+  await store.delete('u');
   const small = new MemoryHistoryStore(richSchema, { maxEvents: 3, maxUsers: 2 });
   for (const user of ['a', 'b', 'a', 'c']) await small.append(user, events.slice(5, 6));
   await small.append('a', events.slice(6));

@@ -32,7 +32,7 @@ export interface HistoryLimits {
 
 /** Histories in this process: gone when it ends. */
 export class MemoryHistoryStore implements HistoryStore {
-  readonly #check: (events: readonly StoredEvent[]) => void;
+  readonly #check: (events: readonly StoredEvent[]) => readonly StoredEvent[];
   readonly #time: boolean;
   readonly #limits: HistoryLimits;
   /** In order of writing. */
@@ -54,16 +54,15 @@ export class MemoryHistoryStore implements HistoryStore {
     return this.#users.get(user) ?? nothing;
   }
 
-  async append(user: string, events: readonly StoredEvent[]): Promise<number> {
-    this.#check(events);
+  async append(user: string, given: readonly StoredEvent[]): Promise<number> {
+    const events = this.#check(given);
     const before = this.#users.get(user) ?? nothing;
     if (this.#time) checkOrder(before.events.at(-1), events[0]);
     return this.#write(user, [...before.events, ...events], before.dropped);
   }
 
   async replace(user: string, events: readonly StoredEvent[]): Promise<number> {
-    this.#check(events);
-    return this.#write(user, events, 0);
+    return this.#write(user, this.#check(events), 0);
   }
 
   delete(user: string): Promise<boolean> {

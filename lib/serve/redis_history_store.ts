@@ -64,7 +64,7 @@ return redis.call('LLEN', KEYS[1])`;
 /** Histories in Redis: replicas share them and they outlive the process. Needs the package `redis`. */
 export class RedisHistoryStore implements HistoryStore, Disposable {
   readonly #client: Client;
-  readonly #check: (events: readonly StoredEvent[]) => void;
+  readonly #check: (events: readonly StoredEvent[]) => readonly StoredEvent[];
   readonly #time: boolean;
   readonly #options: Required<Omit<RedisHistoryOptions, 'url' | 'ttl'>> & { readonly ttl: number | undefined };
   /** What was read, by user; a version that Redis still has needs no second reading. */
@@ -152,8 +152,7 @@ export class RedisHistoryStore implements HistoryStore, Disposable {
   }
 
   async #write(user: string, given: readonly StoredEvent[], anew: boolean): Promise<number> {
-    this.#check(given);
-    const events = this.#time ? given.map(withSeconds) : given;
+    const events = this.#check(given);
     const { maxEvents, ttl } = this.#options;
     const first = this.#time && events.length > 0 ? String(events[0]!['time']) : '';
     const reply = await this.#within(this.#client.sendCommand([
@@ -190,6 +189,3 @@ export class RedisHistoryStore implements HistoryStore, Disposable {
     }
   }
 }
-
-/** JSON has no dates. */
-const withSeconds = (event: StoredEvent): StoredEvent => (event['time'] instanceof Date ? { ...event, time: event['time'].getTime() / 1000 } : event);

@@ -35,8 +35,11 @@ export function checkLimit(place: string, value: number): void {
   if (!Number.isSafeInteger(value) || value < 1) throw new LongerError('ERR_CONFIG', `expected a whole number of at least 1, got ${value}`, { place });
 }
 
-/** Holds events to the event side of a schema. @returns what throws LongerError ERR_DATA naming event and feature, `events[3].item` */
-export function eventCheck(schema: Schema): (events: readonly StoredEvent[]) => void {
+/**
+ * Holds events to the event side of a schema. @returns what gives them as they are stored, a Date in seconds, and throws LongerError ERR_DATA naming event and
+ * feature, `events[3].item`
+ */
+export function eventCheck(schema: Schema): (events: readonly StoredEvent[]) => readonly StoredEvent[] {
   const encode = eventEncoder(schema);
   return (events) => {
     if (!Array.isArray(events)) throw new LongerError('ERR_DATA', 'expected a list of events', { place: 'events' });
@@ -45,8 +48,12 @@ export function eventCheck(schema: Schema): (events: readonly StoredEvent[]) => 
     } catch (error) {
       throw error instanceof LongerError ? ofEvents(error) : error;
     }
+    const given: readonly StoredEvent[] = events;
+    return schema.time ? given.map(withSeconds) : given;
   };
 }
+
+const withSeconds = (event: StoredEvent): StoredEvent => (event['time'] instanceof Date ? { ...event, time: event['time'].getTime() / 1000 } : event);
 
 /** The caller gave `events`, which stood for a request's history while they were checked. */
 function ofEvents({ code, reason, place = '', remedy }: LongerError): LongerError {
