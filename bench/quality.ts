@@ -8,7 +8,7 @@ import { batches } from '../lib/data/batches.ts';
 import { bestAuc, makeWorld, worldDefaults, worldSchema } from '../lib/data/world.ts';
 import { historyForm, type ModelConfig } from '../lib/model/config.ts';
 import { ModelDescription } from '../lib/model/model.ts';
-import { Runtime } from '../lib/native/plan.ts';
+import { Runtime } from '../lib/native/runtime.ts';
 import { encodeRequest, type EncodedRequest } from '../lib/schema/encode.ts';
 import { countSteps, fit } from '../lib/train/fit.ts';
 import { MetricSet } from '../lib/train/metric_set.ts';

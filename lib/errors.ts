@@ -42,7 +42,7 @@ export class LongerError extends Error {
 
   constructor(code: LongerErrorCode, reason: string, details: ErrorDetails = {}) {
     const { place, remedy, cause } = details;
-    const full = `${place === undefined ? '' : `${place}: `}${reason}${remedy === undefined ? '' : `. ${remedy}`}`;
+    const full = `${place === undefined ? '' : `${place}: `}${reason}${remedy === undefined ? '' : `${reason.endsWith('?') ? '' : '.'} ${remedy}`}`;
     super(full, cause === undefined ? undefined : { cause });
     this.name = 'LongerError';
     this.code = code;

@@ -1,9 +1,10 @@
 import t, { type Test } from 'tap';
 import type { LongerConfig } from '../lib/model/config.ts';
 import { ModelDescription } from '../lib/model/model.ts';
-import { Runtime, State } from '../lib/native/plan.ts';
+import { State } from '../lib/native/plan.ts';
+import { Runtime } from '../lib/native/runtime.ts';
 import { Ranker } from '../lib/rank/ranker.ts';
-import { appendSafe, banded, random, richSchema, tiny } from './helpers.ts';
+import { appendSafe, banded, random, richSchema, sameBits, tiny } from './helpers.ts';
 
 const runtime = new Runtime({ threads: 2 });
 t.teardown(() => { runtime.dispose(); });
@@ -28,10 +29,6 @@ await t.test('random appends: the same bits as a prefill of the grown history', 
   for (const [name, config] of Object.entries(forms))
     for (const precision of ['fp32', 'bf16'] as const) await sequence(t, name, config, precision);
 });
-
-function sameBits(a: ArrayBufferView, b: ArrayBufferView): boolean {
-  return Buffer.from(a.buffer, a.byteOffset, a.byteLength).equals(Buffer.from(b.buffer, b.byteOffset, b.byteLength));
-}
 
 async function sequence(t: Test, name: string, config: LongerConfig, precision: 'fp32' | 'bf16'): Promise<void> {
   const model = new ModelDescription(richSchema, config);

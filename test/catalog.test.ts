@@ -8,7 +8,7 @@ import { Dataset } from '../lib/data/reader.ts';
 import { encodeRequest, type EncodedRequest } from '../lib/schema/encode.ts';
 import { schemaFromJSON, type Schema } from '../lib/schema/schema.ts';
 import { ModelDescription } from '../lib/model/model.ts';
-import { Runtime } from '../lib/native/plan.ts';
+import { Runtime } from '../lib/native/runtime.ts';
 import { MemoryHistoryStore } from '../lib/serve/history_store.ts';
 import { rankServer } from '../lib/serve/http_server.ts';
 import { RankService } from '../lib/serve/rank_service.ts';
@@ -146,6 +146,13 @@ await t.test('codes of another catalog are refused, and so is half a catalog', a
   t.throws(() => { changed.check(schema, 'model'); }, { code: 'ERR_SCHEMA', message: /another catalog/ });
   t.throws(() => new Dataset('x.jsonl', schema, { catalog: changed }), { code: 'ERR_SCHEMA' });
   t.throws(() => new Dataset('x.parquet', schema, { catalog }), { code: 'ERR_DATA', message: /JSON lines/ });
+  const file = JSON.parse(await readFile(join(out, 'catalog.json'), 'utf8')) as object;
+  for (const [name, other] of [['catalog.json', []], ['catalog.json', null], ['catalog.json', { ...file, version: 2 }], ['catalog.json', { ...file, item: {} }], ['vocabulary.json', null], ['vocabulary.json', { item: [1] }]] as const) {
+    const text = await readFile(join(out, name), 'utf8');
+    await writeFile(join(out, name), JSON.stringify(other));
+    await t.rejects(Catalog.open(out), { code: 'ERR_DATA', place: join(out, name), message: /prepare the data anew/ }, `${name}: ${JSON.stringify(other).slice(0, 40)}`);
+    await writeFile(join(out, name), text);
+  }
   await writeFile(join(out, 'vocabulary.json'), words.slice(0, 100));
   await t.rejects(Catalog.open(out), { code: 'ERR_DATA', place: join(out, 'vocabulary.json') });
   await t.rejects(Catalog.open(join(out, 'no')), { code: 'ERR_DATA', message: /longer prepare/ });

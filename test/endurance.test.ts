@@ -6,7 +6,7 @@ import { runInNewContext } from 'node:vm';
 import { Worker } from 'node:worker_threads';
 import t from 'tap';
 import { ModelDescription } from '../lib/model/model.ts';
-import { Runtime } from '../lib/native/plan.ts';
+import { Runtime } from '../lib/native/runtime.ts';
 import { Ranker } from '../lib/rank/ranker.ts';
 import { trainDefaults } from '../lib/train/options.ts';
 import { Trainer } from '../lib/train/trainer.ts';

@@ -2,7 +2,8 @@ import t from 'tap';
 import { historyForm, type LongerConfig, longerDefaults, type ModelConfig, presets } from '../lib/model/config.ts';
 import { packBatch } from '../lib/data/batch.ts';
 import { ModelDescription } from '../lib/model/model.ts';
-import { Runtime, State } from '../lib/native/plan.ts';
+import { State } from '../lib/native/plan.ts';
+import { Runtime } from '../lib/native/runtime.ts';
 import { Explainer, type Explanation } from '../lib/rank/explainer.ts';
 import { Ranker } from '../lib/rank/ranker.ts';
 import { encodeRequest, type EncodedRequest } from '../lib/schema/encode.ts';
@@ -11,7 +12,7 @@ import { defineSchema } from '../lib/schema/schema.ts';
 import { trainDefaults } from '../lib/train/options.ts';
 import { areaUnderCurve, sortedOrder } from '../lib/train/metrics.ts';
 import { Trainer } from '../lib/train/trainer.ts';
-import { models, random, requests, richSchema, scramble, tiny, variants } from './helpers.ts';
+import { models, random, requests, richSchema, sameBits, scramble, tiny, variants } from './helpers.ts';
 import { NaiveLonger } from './naive_longer.ts';
 
 const runtime = new Runtime({ threads: 2 });
@@ -20,8 +21,6 @@ t.teardown(() => { runtime.dispose(); });
 const all = 1000;
 const lengths = [5, 0, 24, 1, 30, 8, 2, 23];
 const sum = (list: ArrayLike<number>): number => Array.from(list).reduce((a, b) => a + b, 0);
-const same = (a: Float32Array, b: Float32Array): boolean => Buffer.from(a.buffer, a.byteOffset, a.byteLength).equals(Buffer.from(b.buffer, b.byteOffset, b.byteLength));
-
 /** By event, as the caller counts them. */
 function byEvent({ events, mass }: Explanation, count: number): number[] {
   const list = new Array<number>(count).fill(0);
@@ -68,9 +67,9 @@ await t.test('an explanation is of the bits that scoring gives, and scoring stay
     const before = await ranker.score(await ranker.prefill(encoded));
     const told = [];
     for (const r of encoded) told.push(...(await explainer.explain(r, 5)).logits);
-    t.ok(same(Float32Array.from(told), before), `${name}, ${precision}`);
+    t.ok(sameBits(Float32Array.from(told), before), `${name}, ${precision}`);
     const explanations = await ranker.explain(encoded, 5);
-    t.ok(same(await ranker.score(await ranker.prefill(encoded)), before), `${name}, ${precision}: afterwards`);
+    t.ok(sameBits(await ranker.score(await ranker.prefill(encoded)), before), `${name}, ${precision}: afterwards`);
     explanations.forEach((list, i) => {
       const { events } = encoded[i]!;
       const kept = Math.min(events, config.maxHistory);

@@ -6,7 +6,8 @@ import { encodeRequest, type EncodedRequest } from '../lib/schema/encode.ts';
 import { type Batch, packBatch } from '../lib/data/batch.ts';
 import { historyForm, type LongerConfig, longerDefaults, type ModelConfig, presets } from '../lib/model/config.ts';
 import { ModelDescription } from '../lib/model/model.ts';
-import { Plan, type Runtime, State, type StateHome } from '../lib/native/plan.ts';
+import { Plan, State, type StateHome } from '../lib/native/plan.ts';
+import type { Runtime } from '../lib/native/runtime.ts';
 import type { HostBackend, NumericArray } from '../lib/native/types.ts';
 import { trainDefaults } from '../lib/train/options.ts';
 import { decayMask, type StepOptions, trainStep } from '../lib/train/step.ts';
@@ -66,6 +67,9 @@ export function scramble(model: ModelDescription, state: State): Map<string, { d
   }
   return result;
 }
+
+export const sameBits = (a: ArrayBufferView, b: ArrayBufferView): boolean =>
+  Buffer.from(a.buffer, a.byteOffset, a.byteLength).equals(Buffer.from(b.buffer, b.byteOffset, b.byteLength));
 
 /** The first events of a request. */
 export function encodedTo(r: EncodedRequest, to: number): EncodedRequest {

@@ -3,7 +3,7 @@ import t from 'tap';
 import { type Cost, costOf } from '../lib/cli/cost.ts';
 import { longerDefaults } from '../lib/model/config.ts';
 import { ModelDescription } from '../lib/model/model.ts';
-import { Runtime } from '../lib/native/plan.ts';
+import { Runtime } from '../lib/native/runtime.ts';
 import { Ranker } from '../lib/rank/ranker.ts';
 import { trainDefaults } from '../lib/train/options.ts';
 import { Trainer } from '../lib/train/trainer.ts';

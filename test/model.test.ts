@@ -1,6 +1,7 @@
 import t from 'tap';
 import { fullPlan, ModelDescription } from '../lib/model/model.ts';
-import { Runtime, State } from '../lib/native/plan.ts';
+import { State } from '../lib/native/plan.ts';
+import { Runtime } from '../lib/native/runtime.ts';
 import { Ranker } from '../lib/rank/ranker.ts';
 import { trainDefaults } from '../lib/train/options.ts';
 import type { StepOptions } from '../lib/train/step.ts';

@@ -1,6 +1,7 @@
 import t from 'tap';
 import { fullPlan, ModelDescription } from '../lib/model/model.ts';
-import { Runtime, State } from '../lib/native/plan.ts';
+import { State } from '../lib/native/plan.ts';
+import { Runtime } from '../lib/native/runtime.ts';
 import { batchOf, requests, richSchema, scramble, variants } from './helpers.ts';
 import { NaiveLonger } from './naive_longer.ts';
 

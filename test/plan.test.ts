@@ -6,7 +6,8 @@ import { Worker } from 'node:worker_threads';
 import t, { type Test } from 'tap';
 import { LongerError } from '../lib/errors.ts';
 import { devices } from '../lib/index.ts';
-import { Plan, Runtime, State } from '../lib/native/plan.ts';
+import { Plan, State } from '../lib/native/plan.ts';
+import { Runtime } from '../lib/native/runtime.ts';
 import type { HostBackend, DimSpec, GraphSpec, ValueSpec } from '../lib/native/types.ts';
 
 const fixed = (constant: number): DimSpec => ({ constant, terms: [] });

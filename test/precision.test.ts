@@ -8,7 +8,8 @@ import { checkPrecision, type Precision } from '../lib/graph/passes/precision.ts
 import { devices } from '../lib/index.ts';
 import { longerDefaults } from '../lib/model/config.ts';
 import { ModelDescription } from '../lib/model/model.ts';
-import { Runtime, State } from '../lib/native/plan.ts';
+import { State } from '../lib/native/plan.ts';
+import { Runtime } from '../lib/native/runtime.ts';
 import type { HostBackend } from '../lib/native/types.ts';
 import { Ranker } from '../lib/rank/ranker.ts';
 import { encodeRequest } from '../lib/schema/encode.ts';

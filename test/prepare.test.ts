@@ -7,7 +7,7 @@ import t from 'tap';
 import { type Pieces, prepare, type PrepareOptions } from '../lib/data/prepare.ts';
 import { Dataset } from '../lib/data/reader.ts';
 import { ModelDescription } from '../lib/model/model.ts';
-import { Runtime } from '../lib/native/plan.ts';
+import { Runtime } from '../lib/native/runtime.ts';
 import { Ranker } from '../lib/rank/ranker.ts';
 import type { EncodedRequest } from '../lib/schema/encode.ts';
 import { type Schema, schemaFromJSON } from '../lib/schema/schema.ts';

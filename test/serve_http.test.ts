@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import fastify from 'fastify';
 import t, { type Test } from 'tap';
 import { ModelDescription } from '../lib/model/model.ts';
-import { Runtime } from '../lib/native/plan.ts';
+import { Runtime } from '../lib/native/runtime.ts';
 import { Ranker } from '../lib/rank/ranker.ts';
 import { encodeRequest } from '../lib/schema/encode.ts';
 import { RankClient } from '../lib/serve/client.ts';

@@ -3,10 +3,8 @@ import { ModelDescription } from '../lib/model/model.ts';
 import { State } from '../lib/native/plan.ts';
 import { Ranker } from '../lib/rank/ranker.ts';
 import { crossover } from '../lib/serve/crossover.ts';
-import { models, requests, richSchema } from './helpers.ts';
+import { models, requests, richSchema, sameBits } from './helpers.ts';
 import { alone, request, runtime, saved, service, unordered } from './serve_helpers.ts';
-
-const same = (a: Float32Array, b: Float32Array): boolean => Buffer.from(a.buffer, a.byteOffset, a.byteLength).equals(Buffer.from(b.buffer, b.byteOffset, b.byteLength));
 
 await t.test('scores without a cache are the bits of those with one, and what is faster is measured, for every model', async (t) => {
   for (const [name, config] of Object.entries(models)) for (const precision of ['fp32', 'bf16'] as const) {
@@ -15,7 +13,7 @@ await t.test('scores without a cache are the bits of those with one, and what is
     model.initialise(state, 3);
     using ranker = new Ranker(model, state, runtime, { precision });
     const encoded = requests([5, 0, 24, 1, 30], [3, 1, 4], 9);
-    t.ok(same(await ranker.scoreOnce(encoded), await ranker.score(await ranker.prefill(encoded))), `${name}, ${precision}`);
+    t.ok(sameBits(await ranker.scoreOnce(encoded), await ranker.score(await ranker.prefill(encoded))), `${name}, ${precision}`);
     t.ok((await crossover(ranker, 5)) >= 0, name);
   }
 });

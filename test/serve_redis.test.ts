@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import t from 'tap';
 import { ModelDescription } from '../lib/model/model.ts';
-import { Runtime } from '../lib/native/plan.ts';
+import { Runtime } from '../lib/native/runtime.ts';
 import { Ranker } from '../lib/rank/ranker.ts';
 import { MemoryHistoryStore } from '../lib/serve/history_store.ts';
 import { rankServer } from '../lib/serve/http_server.ts';

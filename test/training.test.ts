@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { loadCheckpoint } from '../lib/model/checkpoint.ts';
 import { ModelDescription } from '../lib/model/model.ts';
-import { Runtime } from '../lib/native/plan.ts';
+import { Runtime } from '../lib/native/runtime.ts';
 import type { HostBackend } from '../lib/native/types.ts';
 import { Ranker } from '../lib/rank/ranker.ts';
 import { fit } from '../lib/train/fit.ts';
@@ -12,7 +12,7 @@ import { ParameterGroups } from '../lib/train/groups.ts';
 import { checkTrainOptions, trainDefaults, type TrainOptions } from '../lib/train/options.ts';
 import { averageDecay } from '../lib/train/step.ts';
 import { Trainer } from '../lib/train/trainer.ts';
-import { batchOf, requests, richSchema, tiny } from './helpers.ts';
+import { batchOf, requests, richSchema, sameBits, tiny } from './helpers.ts';
 
 const runtime = new Runtime({ threads: 2 });
 t.teardown(() => { runtime.dispose(); });
@@ -39,7 +39,6 @@ function parameters(trainer: Trainer): Float64Array {
   return Float64Array.from(parts);
 }
 /** Deep comparison of long arrays is slow. */
-const sameBits = (a: Float64Array, b: Float64Array): boolean => Buffer.from(a.buffer).equals(Buffer.from(b.buffer));
 const largest = (a: ArrayLike<number>, b: ArrayLike<number>): number => Array.from(a).reduce((m, x, i) => Math.max(m, Math.abs(x - b[i]!)), 0);
 
 await t.test('micro-batches make the step of one large batch', async (t) => {

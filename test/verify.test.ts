@@ -8,7 +8,7 @@ import type { Batch } from '../lib/data/batch.ts';
 import type { ModelConfig } from '../lib/model/config.ts';
 import type { ModelInputs } from '../lib/model/layout.ts';
 import { ModelDescription } from '../lib/model/model.ts';
-import { Runtime } from '../lib/native/plan.ts';
+import { Runtime } from '../lib/native/runtime.ts';
 import { trainDefaults, type TrainOptions } from '../lib/train/options.ts';
 import { Trainer } from '../lib/train/trainer.ts';
 import { models, requests, richSchema, tiny } from './helpers.ts';

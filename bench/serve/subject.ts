@@ -5,7 +5,8 @@ import { benchPreset, benchSchema } from '../../lib/bench/presets.ts';
 import { saveCheckpoint } from '../../lib/model/checkpoint.ts';
 import { ModelDescription } from '../../lib/model/model.ts';
 import type { Tensor } from '../../lib/model/safetensors.ts';
-import { Runtime, State } from '../../lib/native/plan.ts';
+import { State } from '../../lib/native/plan.ts';
+import { Runtime } from '../../lib/native/runtime.ts';
 import { Ranker } from '../../lib/rank/ranker.ts';
 import type { BenchRecord } from '../record.ts';
 

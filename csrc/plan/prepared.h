@@ -17,7 +17,7 @@ class PreparedWeights {
   using Key = std::tuple<std::string, std::string, int64_t, int64_t, int64_t, int>;  // op, store, offset, rows, columns, type of the other operand
 
   // Part of a slab. Slabs are large enough for huge pages: a call that finds the caches full of other things reads every weight
-  // once, and a walk through the page tables for each 4 KiB of them took as long as the reading.
+  // once, and the walks through the page tables for each 4 KiB of them are a good part of that.
   class Form {
    public:
     Form(std::shared_ptr<MemoryBlock> slab, int64_t offset, int64_t bytes) : slab_(std::move(slab)), offset_(offset), bytes_(bytes) {}

@@ -1,7 +1,8 @@
 import { packBatch, type Batch } from '../data/batch.ts';
 import { historyForm } from '../model/config.ts';
 import { fullPlan, ModelDescription } from '../model/model.ts';
-import { type Plan, Runtime, type RuntimeOptions, State } from '../native/plan.ts';
+import { type Plan, State } from '../native/plan.ts';
+import { Runtime, type RuntimeOptions } from '../native/runtime.ts';
 import { Ranker } from '../rank/ranker.ts';
 import type { EncodedRequest } from '../schema/encode.ts';
 import { Trainer } from '../train/trainer.ts';

@@ -5,7 +5,7 @@ import { bestAuc, makeWorld, worldDefaults, worldSchema } from '../data/world.ts
 import { historyForm, longerDefaults, type ModelConfig, presets } from '../model/config.ts';
 import { ModelDescription } from '../model/model.ts';
 import { loadNative } from '../native/load.ts';
-import { Runtime } from '../native/plan.ts';
+import { Runtime } from '../native/runtime.ts';
 import { Ranker } from '../rank/ranker.ts';
 import { encodeRequest, type EncodedRequest } from '../schema/encode.ts';
 import { fit, countSteps } from '../train/fit.ts';

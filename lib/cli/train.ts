@@ -7,7 +7,7 @@ import { LongerError } from '../errors.ts';
 import { loadCheckpoint } from '../model/checkpoint.ts';
 import { historyForm } from '../model/config.ts';
 import { ModelDescription } from '../model/model.ts';
-import { Runtime } from '../native/plan.ts';
+import { Runtime } from '../native/runtime.ts';
 import { countSteps, fit, type Position } from '../train/fit.ts';
 import { MetricLog, Progress } from '../train/logs.ts';
 import { TensorBoardLog } from '../train/tensorboard.ts';

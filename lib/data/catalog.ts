@@ -2,17 +2,16 @@ import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { LongerError } from '../errors.ts';
-import { show } from '../schema/encode.ts';
+import { type Fail, failAt, show } from '../schema/encode.ts';
 import type { Schema } from '../schema/schema.ts';
 import { nearest } from '../schema/suggest.ts';
-import { type CatalogFile, type CellEncoding, shortened } from './catalog_file.ts';
+import { type CatalogFile, type CellEncoding, isCatalogFile, isVocabulary, shortened } from './catalog_file.ts';
 import { setSeparator } from './prepare_features.ts';
 import { perSecond } from './prepare_options.ts';
 import { parquetTable } from './parquet.ts';
 import { Vocabulary } from './vocabulary.ts';
 
 type Cells = Readonly<Record<string, unknown>>;
-type Fail = (at: string, message: string, remedy?: string) => never;
 
 /** A side table: features by key. */
 interface Side {
@@ -51,12 +50,15 @@ export class Catalog {
   readonly #file: CatalogFile;
   readonly #vocabularies: ReadonlyMap<string, Vocabulary>;
   readonly #sides: Sides;
+  /** Columns of an event that are not its item's. */
+  readonly #ofEvent: ReadonlySet<string>;
 
   private constructor(fingerprint: string, file: CatalogFile, vocabularies: ReadonlyMap<string, Vocabulary>, sides: Sides) {
     this.fingerprint = fingerprint;
     this.#file = file;
     this.#vocabularies = vocabularies;
     this.#sides = sides;
+    this.#ofEvent = new Set([...file.event.map((e) => e.column), ...(file.columns.time === null ? [] : [file.columns.time])]);
   }
 
   /** @param directory what `prepare` made @throws LongerError ERR_DATA for a directory that holds no whole catalog */
@@ -64,16 +66,20 @@ export class Catalog {
     const read = (name: string): Promise<string> => readFile(join(directory, name), 'utf8').catch((cause: unknown) => {
       throw new LongerError('ERR_DATA', `the catalog cannot be read: ${(cause as Error).message}`, { place: join(directory, name), remedy: "'longer prepare' writes one beside the data", cause });
     });
-    const parse = <T>(name: string, text: string): T => {
+    const parse = <T>(name: string, text: string, is: (value: unknown) => value is T): T => {
+      const place = join(directory, name);
+      let value: unknown;
       try {
-        return JSON.parse(text) as T;
+        value = JSON.parse(text);
       } catch (cause) {
-        throw new LongerError('ERR_DATA', `not valid JSON: ${(cause as Error).message}`, { place: join(directory, name), remedy: 'Copy it again', cause });
+        throw new LongerError('ERR_DATA', `not valid JSON: ${(cause as Error).message}`, { place, remedy: 'Copy it again', cause });
       }
+      if (!is(value)) throw new LongerError('ERR_DATA', "not what this version's 'longer prepare' writes", { place, remedy: 'Copy it again, or prepare the data anew' });
+      return value;
     };
     const [text, words] = [await read('catalog.json'), await read('vocabulary.json')];
-    const file = parse<CatalogFile>('catalog.json', text);
-    const vocabularies = new Map(Object.entries(parse<Record<string, string[]>>('vocabulary.json', words)).map(([name, keys]) => [name, new Vocabulary(keys)]));
+    const file = parse('catalog.json', text, isCatalogFile);
+    const vocabularies = new Map(Object.entries(parse('vocabulary.json', words, isVocabulary)).map(([name, keys]) => [name, new Vocabulary(keys)]));
     const side = async (feature: 'user' | 'item'): Promise<Side> => {
       const columns = file[feature].length > 0 ? await parquetTable(join(directory, `${feature}s.parquet`)) : { key: [] };
       return { key: file.columns[feature], feature, encodings: file[feature], columns, rows: new Map(Array.from(columns['key']!, (key, i) => [String(key), i])) };
@@ -132,10 +138,7 @@ export class Catalog {
   #event(raw: unknown, at: string, fail: Fail): Record<string, unknown> {
     const { columns, event } = this.#file;
     if (typeof raw !== 'object' || raw === null || Array.isArray(raw)) return fail(at, `expected a row of the log: ${[columns.item, columns.time, ...event.map((e) => e.column)].filter((c) => c !== null).join(', ')}`);
-    const of = event.map((e) => e.column);
-    const own = new Set([...of, ...(columns.time === null ? [] : [columns.time])]);
-    const ofItem = Object.fromEntries(Object.entries(raw).filter(([column]) => !own.has(column)));
-    const { features } = this.#row(this.#sides.item, ofItem, at, fail, [...own]);
+    const { features } = this.#row(this.#sides.item, raw, at, fail, this.#ofEvent);
     for (const e of event) features[e.feature] = this.#cell(e, (raw as Cells)[e.column], `${at}.${e.column}`, fail);
     if (columns.time !== null) features['time'] = this.#seconds((raw as Cells)[columns.time], `${at}.${columns.time}`, fail);
     return features;
@@ -154,12 +157,12 @@ export class Catalog {
     return Number.isNaN(milliseconds) ? fail(at, `expected a number or a timestamp, got ${show(value)}`) : milliseconds / 1000;
   }
 
-  /** @param others columns that an object may have and are read elsewhere */
-  #row({ key: name, feature, encodings, rows, columns }: Side, raw: unknown, at: string, fail: Fail, others: readonly string[] = []): { readonly key: string; readonly features: Record<string, unknown> } {
+  /** @param others columns of an object that are read elsewhere */
+  #row({ key: name, feature, encodings, rows, columns }: Side, raw: unknown, at: string, fail: Fail, others: ReadonlySet<string> = new Set()): { readonly key: string; readonly features: Record<string, unknown> } {
     const given = typeof raw === 'object' && raw !== null && !Array.isArray(raw) ? (raw as Cells) : undefined;
     const key = keyOf(given ? given[name] : raw, given ? `${at}.${name}` : at, fail);
     for (const column of given ? Object.keys(given) : []) {
-      if (column === name || encodings.some((e) => e.column === column)) continue;
+      if (column === name || others.has(column) || encodings.some((e) => e.column === column)) continue;
       const known = [name, ...encodings.map((e) => e.column), ...others];
       const guess = nearest(column, known);
       fail(`${at}.${column}`, `unknown column${guess === undefined ? '' : `; did you mean '${guess}'?`}`, `Known: ${known.join(', ')}`);
@@ -167,7 +170,7 @@ export class Catalog {
     const row = rows.get(key);
     const features: Record<string, unknown> = { [feature]: this.#vocabularies.get(feature)!.code(key) };
     for (const e of encodings) {
-      const written = given !== undefined && Object.hasOwn(given, e.column);
+      const written = given !== undefined && Object.hasOwn(given, e.column) && !others.has(e.column);
       features[e.feature] = written || row === undefined ? this.#cell(e, written ? given[e.column] : undefined, `${at}.${e.column}`, fail) : columns[e.column]![row];
     }
     return { key, features };
@@ -198,10 +201,6 @@ export class Catalog {
     }
   }
 }
-
-const failAt = (place: string): Fail => (at, message, remedy) => {
-  throw new LongerError('ERR_DATA', message, { place: `${place}: ${at}`, ...(remedy === undefined ? {} : { remedy }) });
-};
 
 function keyOf(value: unknown, at: string, fail: Fail): string {
   if (typeof value === 'string' && value !== '') return value;

@@ -23,6 +23,18 @@ export interface CatalogFile {
   readonly event: readonly CellEncoding[];
 }
 
+/** Whether a value that was read has the form of the file. */
+export function isCatalogFile(value: unknown): value is CatalogFile {
+  const { version, columns, timeUnit, ...sides } = Object(value) as Partial<CatalogFile>;
+  const { user, item, time } = Object(columns) as Partial<CatalogFile['columns']>;
+  return version === 1 && typeof user === 'string' && typeof item === 'string' && (time === null || typeof time === 'string') && typeof timeUnit === 'string'
+    && [sides.user, sides.item, sides.event].every((list) => Array.isArray(list));
+}
+
+/** Whether a value that was read has the form of vocabulary.json: lists of keys by table. */
+export const isVocabulary = (value: unknown): value is Record<string, string[]> =>
+  typeof value === 'object' && value !== null && Object.values(value).every((keys) => Array.isArray(keys) && keys.every((key) => typeof key === 'string'));
+
 /** The fingerprint of a catalog, from the SHA-256 of catalog.json, a zero byte and vocabulary.json, which decide what every code means. */
 export const shortened = (hash: Hash): string => hash.digest('hex').slice(0, 32);
 

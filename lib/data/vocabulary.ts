@@ -1,12 +1,10 @@
 /** The keys of an embedding table as `prepare` wrote them; the first has code 1, and code 0 is for what is none of them. */
 export class Vocabulary {
-  readonly size: number;
   readonly #codes: ReadonlyMap<string, number>;
   /** By value, where all keys are numbers: a log in Parquet has 5.0 where a request has 5. */
   readonly #numbers: ReadonlyMap<number, number> | undefined;
 
   constructor(keys: readonly string[]) {
-    this.size = keys.length + 1;
     this.#codes = new Map(keys.map((key, i) => [key, i + 1]));
     const numbers = keys.map(exactNumber);
     if (keys.length > 0 && numbers.every((n) => n !== undefined)) this.#numbers = new Map(numbers.map((n, i) => [n, i + 1]));

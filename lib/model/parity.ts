@@ -3,7 +3,8 @@ import { lower } from '../graph/lower.ts';
 import { sizeOf } from '../graph/dim.ts';
 import type { Precision } from '../graph/passes/precision.ts';
 import { DeviceMemory } from '../native/device_array.ts';
-import { Plan, type RunArray, Runtime, type State } from '../native/plan.ts';
+import { Plan, type RunArray, type State } from '../native/plan.ts';
+import { Runtime } from '../native/runtime.ts';
 import type { EncodedRequest } from '../schema/encode.ts';
 import { historyForm } from './config.ts';
 import { fullPlan, type ModelDescription, parameterPlaces } from './model.ts';
@@ -71,11 +72,14 @@ async function cachedLogits(model: ModelDescription, state: State, runtime: Runt
   const batch = packBatch(model.schema, requests, historyForm(model.config));
   const { sizes, arrays } = model.inputs(batch);
   const { memory, arrays: cache } = DeviceMemory.arrays(runtime, new Map(model.cacheIn(precision).map((e) => [`cache.${e.name}`, { dtype: e.dtype, length: sizeOf(e.rows, sizes) * e.width }])));
-  await prefill.run(sizes, arrays, cache);
-  const out = new Float32Array(batch.candidates * model.schema.tasks.length);
-  await score.run(sizes, new Map<string, RunArray>([...arrays, ...cache]), new Map([['logits', out]]));
-  memory.dispose();
-  return out;
+  try {
+    await prefill.run(sizes, arrays, cache);
+    const out = new Float32Array(batch.candidates * model.schema.tasks.length);
+    await score.run(sizes, new Map<string, RunArray>([...arrays, ...cache]), new Map([['logits', out]]));
+    return out;
+  } finally {
+    memory.dispose();
+  }
 }
 
 function compare(name: ParityCheck['name'], a: ArrayLike<number>, b: ArrayLike<number>): ParityCheck {

@@ -1,8 +1,8 @@
 import { LongerError } from '../errors.ts';
 import type { ChosenDevice } from './device.ts';
-import { createMemory, type Runtime } from './plan.ts';
 import { loadNative } from './load.ts';
-import { native } from './translated.ts';
+import type { Runtime } from './runtime.ts';
+import { disposed, native } from './translated.ts';
 import type { DeviceArraySpec, MemoryHandle } from './types.ts';
 
 export type DeviceArrayType = 'f32' | 'bf16' | 'i32';
@@ -28,7 +28,7 @@ export class DeviceMemory implements Disposable {
   constructor(bytes: number, runtime?: Runtime) {
     this.bytes = bytes;
     this.device = runtime?.device ?? 'cpu';
-    if (!runtime || runtime.device === 'cpu') this.#host = createMemory(bytes);
+    if (!runtime || runtime.device === 'cpu') this.#host = native(() => loadNative().createMemory(bytes));
     else this.#handle = native(() => loadNative().createDeviceMemory(runtime.handle, bytes));
   }
 
@@ -85,7 +85,7 @@ export class DeviceMemory implements Disposable {
   }
 
   #live(host: ArrayBuffer | undefined): ArrayBuffer {
-    if (!host) throw new LongerError('ERR_DISPOSED', 'the memory was disposed');
+    if (!host) throw disposed('memory');
     return host;
   }
 }

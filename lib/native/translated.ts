@@ -31,3 +31,5 @@ export function native<T>(call: () => T): T {
     throw translated(cause);
   }
 }
+
+export const disposed = (what: string): LongerError => new LongerError('ERR_DISPOSED', `the ${what} was disposed`);

@@ -7,7 +7,8 @@ import { explanationGraph, explanationRefusal } from '../model/explanation.ts';
 import type { ModelInputs } from '../model/layout.ts';
 import { type ModelDescription, parameterPlaces } from '../model/model.ts';
 import { Rollout } from '../model/rollout.ts';
-import { Plan, type Runtime, type State } from '../native/plan.ts';
+import { Plan, type State } from '../native/plan.ts';
+import type { Runtime } from '../native/runtime.ts';
 import type { Precision } from '../graph/passes/precision.ts';
 import type { EncodedRequest } from '../schema/encode.ts';
 

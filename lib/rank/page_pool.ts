@@ -1,6 +1,6 @@
 import { LongerError } from '../errors.ts';
 import { DeviceArray, DeviceMemory } from '../native/device_array.ts';
-import type { Runtime } from '../native/plan.ts';
+import type { Runtime } from '../native/runtime.ts';
 
 /**
  * Pages of equal size in one block of memory, on a device or not, that is allocated up front. A page belongs to everyone who took or shares it; the last to release it

@@ -1,6 +1,6 @@
 import { LongerError } from '../errors.ts';
 import type { Chain } from '../model/pages_layout.ts';
-import type { Runtime } from '../native/plan.ts';
+import type { Runtime } from '../native/runtime.ts';
 import type { Content, GroupHashes } from './content.ts';
 import { contentBytes } from './content.ts';
 import { PagePool } from './page_pool.ts';

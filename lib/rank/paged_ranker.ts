@@ -5,18 +5,20 @@ import { lower } from '../graph/lower.ts';
 import { appendRefusal } from '../model/append.ts';
 import { groupCount, historyForm, type LongerConfig, queryCount } from '../model/config.ts';
 import { joinLayouts, layoutCandidates, layoutHistory } from '../model/layout.ts';
-import { type CachePrecision, defaultPageBytes, keepsRows, type PagedEntry, PagedGraphs } from '../model/pages.ts';
+import { type CachePrecision, defaultPageBytes, keepsRows, PagedGraphs } from '../model/pages.ts';
 import { type CacheRows, type Chain, type Held, heldRows, layoutGrowth, layoutKeys, layoutRows, pagesOf, reuseOf, rowsOf } from '../model/pages_layout.ts';
 import { anchorCount, segmentsOf } from '../model/visibility.ts';
 import { Plan, type RunArray } from '../native/plan.ts';
 import type { NumericArray } from '../native/types.ts';
 import { encodeCandidates, type EncodedCandidates, type EncodedRequest } from '../schema/encode.ts';
-import type { CandidatesOf, HistoryOf, RequestOf, Schema, SchemaSpec } from '../schema/schema.ts';
+import type { CandidatesOf, HistoryOf, RequestOf, SchemaSpec } from '../schema/schema.ts';
 import { agreement, type Content, sameSide } from './content.ts';
+import { type Growth, grownPages } from './grown_pages.ts';
 import { type CachedHistory, Holding } from './holding.ts';
 import { type CacheItem, type HeldItem, PagedCache } from './paged_cache.ts';
 import { encodedCandidates, encodedRequest, type Ranker } from './ranker.ts';
 import { nothingReused, Wanted } from './wanted.ts';
+import type { Warmable } from './warmable.ts';
 
 export interface PagedRankerOptions {
   /** Shared with other models; default: one of its own of `bytes`. */
@@ -29,28 +31,11 @@ export interface PagedRankerOptions {
   readonly ttl?: number;
 }
 
-interface Growth {
-  readonly from: HeldItem;
-  readonly held: Held;
-}
-
 /** A cache that is being computed. */
 interface Pending {
   readonly content: Content;
   /** Resolves when that has succeeded or failed. */
   readonly settled: Promise<void>;
-}
-
-/** A history whose cache can be made before it is asked for. */
-export interface Warmable {
-  readonly request: EncodedRequest;
-  readonly owner: string;
-}
-
-/** What an entry was made for, for another ranker of the schema. */
-export function warmable(schema: Schema, { scope, content: { start, end, event, eventTime, user, context, time } }: CacheItem): Warmable {
-  const owner = scope.slice(scope.indexOf('\0') + 1);
-  return { owner, request: { ...encodeCandidates(schema, [] as never), id: undefined, userKey: owner, user, context, time, event, eventTime, events: end - start, historyStart: start } };
 }
 
 let rankers = 0;
@@ -263,11 +248,7 @@ export class PagedRanker<S extends SchemaSpec = SchemaSpec> implements Disposabl
 
   #addPools(sizes: Record<string, number>, arrays: Map<string, RunArray>): void {
     Object.assign(sizes, this.#pools);
-    for (const { dtype } of this.#graphs.paged) arrays.set(`pool.${dtype}`, this.#pool(dtype));
-  }
-
-  #pool(dtype: PagedEntry['dtype']): RunArray {
-    return this.cache.pool[dtype as 'f32' | 'bf16' | 'i32'];
+    for (const { dtype } of this.#graphs.paged) arrays.set(`pool.${dtype}`, this.cache.pool[dtype]);
   }
 
   /** What a cache holds, which must be pages of this ranker. */
@@ -345,7 +326,7 @@ export class PagedRanker<S extends SchemaSpec = SchemaSpec> implements Disposabl
   async #grow(all: ReadonlyMap<Wanted, Growth>, signal: AbortSignal | undefined): Promise<HeldItem[] | undefined> {
     const [wanted, growth] = [[...all.keys()], [...all.values()]];
     const { paged } = this.#graphs;
-    const plans = wanted.map((w, i) => paged.map((e) => pagePlan(w, growth[i]!, e)));
+    const plans = wanted.map((w, i) => paged.map((e) => grownPages(w.rows, growth[i]!, e)));
     if (!this.cache.makeRoom(plans.flat().reduce((n, p) => n + p.reduce((m, source) => m + (source.shared ? 0 : 1), 0), 0))) {
       for (const { from } of growth) from.release();
       return undefined;
@@ -375,7 +356,7 @@ export class PagedRanker<S extends SchemaSpec = SchemaSpec> implements Disposabl
       const { sizes, arrays } = layout();
       const rows = new Map(single.map((e) => [e.name, new (e.dtype === 'bf16' ? Uint16Array : Float32Array)(sizeOf(e.rows, sizes) * e.width)]));
       const outputs = new Map<string, RunArray>([...rows].map(([name, a]) => [`cache.${name}`, a]));
-      for (const e of paged) outputs.set(`pool.${e.name}`, this.#pool(e.dtype));
+      for (const e of paged) outputs.set(`pool.${e.name}`, pool[e.dtype]);
       await plan.run({ ...sizes, ...this.#pools }, arrays, outputs, { signal });
       return wanted.map((w, r) => this.cache.insert({
         scope: w.scope, content: w.content, chain: chains[r]!,
@@ -406,21 +387,4 @@ export class PagedRanker<S extends SchemaSpec = SchemaSpec> implements Disposabl
     items.forEach((item, i) => { all.set(item.single.get(name)!, i * width); });
     return all;
   }
-}
-
-/** Where each page of a grown chain comes from: shared as it is, a copy (page >= 0), or empty. */
-function pagePlan({ rows }: Wanted, { from, held }: Growth, e: PagedEntry): { page: number; shared: boolean }[] {
-  const p = e.pageRows;
-  const now = rowsOf(rows, e);
-  const { chain } = from.item;
-  const before = rowsOf(chain.rows, e);
-  const pages = chain.pages.get(e.name)!;
-  const valid = e.ofKeys ? [[now.first, held.known.from] as const] : held.asking;
-  const base = Math.floor(now.first / p);
-  return Array.from({ length: pagesOf(now, p) }, (_, i) => {
-    const [low, high] = [Math.max(now.first, (base + i) * p), Math.min(now.first + now.count, (base + i + 1) * p)];
-    const kept = valid.reduce((n, [a, b]) => n + Math.max(0, Math.min(b, high) - Math.max(a, low)), 0);
-    if (kept === 0) return { page: -1, shared: false };
-    return { page: pages[base + i - Math.floor(before.first / p)]!, shared: kept === high - low };
-  });
 }

@@ -11,7 +11,8 @@ import { layoutBeside, layoutCandidates, type ModelInputs } from '../model/layou
 import { checkParity, type ParityReport } from '../model/parity.ts';
 import { type CacheEntry, fullPlan, ModelDescription, parameterPlaces } from '../model/model.ts';
 import { type DeviceArray, DeviceMemory } from '../native/device_array.ts';
-import { Plan, type RunArray, Runtime, State } from '../native/plan.ts';
+import { Plan, type RunArray, State } from '../native/plan.ts';
+import { Runtime } from '../native/runtime.ts';
 import type { DeviceName } from '../native/device.ts';
 import { type EncodedCandidates, type EncodedRequest, encodeCandidates, encodeGrowth, encodeRequest, expectEncodedBy } from '../schema/encode.ts';
 import { Explainer, type Explanation } from './explainer.ts';

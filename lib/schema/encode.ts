@@ -189,19 +189,17 @@ export function expectEncodedBy(schema: Schema, encoded: EncodedCandidates, plac
   if (encoded.schema !== schema.hash) throw new LongerError('ERR_SCHEMA', 'it was encoded with another schema', { place, remedy: 'Encode it with the schema of the model' });
 }
 
-type Fail = (at: string, message: string, remedy?: string) => never;
+export type Fail = (at: string, message: string, remedy?: string) => never;
 
-const failAt = (place: string): Fail => (at, message, remedy) => {
+/** Errors at a part of `place`. */
+export const failAt = (place: string): Fail => (at, message, remedy) => {
   throw new LongerError('ERR_DATA', message, { place: `${place}: ${at}`, ...(remedy === undefined ? {} : { remedy }) });
 };
 
 const emptySide: EncodedSide = { ids: new Map(), offsets: new Map(), numeric: new Float32Array(0) };
 
-/** A row of which nothing is known: ids are missing, lists empty, numbers at their means. */
-export const unknownSide = (side: SideDescription): EncodedSide => unknownSides(side, 1);
-
-/** So many of them. */
-export const unknownSides = ({ fields, numericCount }: SideDescription, rows: number): EncodedSide => ({
+/** Rows of which nothing is known: ids are missing, lists empty, numbers at their means. */
+export const unknownSide = ({ fields, numericCount }: SideDescription, rows = 1): EncodedSide => ({
   ids: new Map(fields.map(({ name, kind }) => [name, kind === 'id' ? new Int32Array(rows).fill(-1) : new Int32Array(0)])),
   offsets: new Map(fields.filter(({ kind }) => kind !== 'id').map(({ name }) => [name, new Int32Array(rows + 1)])),
   numeric: new Float32Array(rows * numericCount),

@@ -130,7 +130,8 @@ export class CallQueue {
    */
   async #turn(): Promise<void> {
     const { rows, slice, events } = this.#options;
-    const ready = this.#waiting.filter((c) => c.cache && c.model === this.#waiting.find((first) => first.cache)!.model);
+    const serving = this.#waiting.find((c) => c.cache)?.model;
+    const ready = this.#waiting.filter((c) => c.cache && c.model === serving);
     if (ready.length > 0) {
       const taken: [Call, number][] = [];
       let room = rows;
@@ -142,9 +143,10 @@ export class CallQueue {
         room -= to - call.done;
       }
       const calls = taken.map(([call]) => call);
-      await this.#work(calls, () => this.#score(ready[0]!.model, taken));
+      await this.#work(calls, () => this.#score(serving!, taken));
       // Who has had a slice stands behind who has not.
-      this.#waiting = [...this.#waiting.filter((c) => !calls.includes(c)), ...this.#waiting.filter((c) => calls.includes(c))];
+      const served = new Set(calls);
+      this.#waiting = [...this.#waiting.filter((c) => !served.has(c)), ...this.#waiting.filter((c) => served.has(c))];
     }
     const first = this.#waiting.find((c) => !c.cache);
     if (!first) return;
@@ -235,6 +237,7 @@ export class CallQueue {
   async #give(model: ServedModel, taken: readonly (readonly [Call, number])[], logits: Float32Array): Promise<void> {
     const { tasks } = model.ranker.model.schema;
     this.#counts.batches++;
+    const explain: Call[] = []; // each takes a full forward pass: the other calls do not wait for that
     let at = 0;
     for (const [call, to] of taken) {
       const scored = to - call.done;
@@ -249,9 +252,10 @@ export class CallQueue {
       call.done = to;
       this.#waitingRows -= scored;
       if (to < call.request.candidates) continue;
-      if (call.explain) await this.#explain(model, call, call.explain);
+      if (call.explain) explain.push(call);
       else call.settle();
     }
+    for (const call of explain) if (!call.settled) await this.#explain(model, call, call.explain!);
   }
 
   async #explain(model: ServedModel, call: Call, wanted: WantedExplanations): Promise<void> {

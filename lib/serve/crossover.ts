@@ -1,6 +1,6 @@
 import { historyForm } from '../model/config.ts';
 import type { Ranker } from '../rank/ranker.ts';
-import { type EncodedRequest, unknownSides } from '../schema/encode.ts';
+import { type EncodedRequest, unknownSide } from '../schema/encode.ts';
 
 /** Candidates of the larger measurement. */
 const many = 512;
@@ -40,7 +40,7 @@ async function took(run: () => Promise<unknown>): Promise<number> {
 /** A full history of which nothing is known. */
 function madeRequest({ model: { schema, config } }: Ranker, candidates: number): EncodedRequest {
   const { maxHistory } = historyForm(config);
-  const side = (name: 'user' | 'context' | 'event' | 'candidate', rows: number) => unknownSides(schema.sides[name], rows);
+  const side = (name: 'user' | 'context' | 'event' | 'candidate', rows: number) => unknownSide(schema.sides[name], rows);
   return {
     schema: schema.hash, id: undefined, userKey: '', user: side('user', 1), context: side('context', 1), event: side('event', maxHistory), candidate: side('candidate', candidates),
     events: maxHistory, candidates, labels: new Float32Array(candidates * schema.tasks.length).fill(NaN), historyStart: 0, eventTime: new Float64Array(schema.time ? maxHistory : 0), time: 0,

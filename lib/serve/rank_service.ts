@@ -1,5 +1,5 @@
 import { LongerError } from '../errors.ts';
-import { Runtime } from '../native/plan.ts';
+import { Runtime } from '../native/runtime.ts';
 import type { PagedCache } from '../rank/paged_cache.ts';
 import { PagedRanker } from '../rank/paged_ranker.ts';
 import { Ranker } from '../rank/ranker.ts';

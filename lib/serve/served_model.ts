@@ -1,7 +1,8 @@
 import { LongerError } from '../errors.ts';
 import { type CachePrecision, defaultPageBytes } from '../model/pages.ts';
 import type { CacheItem, PagedCache } from '../rank/paged_cache.ts';
-import { PagedRanker, type Warmable, warmable } from '../rank/paged_ranker.ts';
+import { PagedRanker } from '../rank/paged_ranker.ts';
+import { type Warmable, warmable } from '../rank/warmable.ts';
 import type { Ranker } from '../rank/ranker.ts';
 import { crossover } from './crossover.ts';
 import { Retirable } from './retirable.ts';

@@ -1,5 +1,5 @@
 import { LongerError } from '../errors.ts';
-import type { Warmable } from '../rank/paged_ranker.ts';
+import type { Warmable } from '../rank/warmable.ts';
 import { encodeCandidates, unknownSide } from '../schema/encode.ts';
 import type { Schema } from '../schema/schema.ts';
 import type { EncodedHistories } from './encoded_histories.ts';

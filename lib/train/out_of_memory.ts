@@ -1,7 +1,8 @@
 import { LongerError } from '../errors.ts';
 import type { Symbols } from '../graph/dim.ts';
 import type { RecomputePolicy } from '../graph/passes/recompute.ts';
-import { mebibytes, Plan, type Runtime, type State } from '../native/plan.ts';
+import { mebibytes, Plan, type State } from '../native/plan.ts';
+import type { Runtime } from '../native/runtime.ts';
 import type { GraphSpec } from '../native/types.ts';
 
 /** A step that ran out of memory. */

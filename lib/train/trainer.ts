@@ -7,7 +7,8 @@ import { type Checkpoint, type JsonObject, saveCheckpoint } from '../model/check
 import { fullPlan, type ModelDescription } from '../model/model.ts';
 import { checkParity, type ParityReport } from '../model/parity.ts';
 import type { Tensor } from '../model/safetensors.ts';
-import { Plan, type Runtime, State, type StateHome } from '../native/plan.ts';
+import { Plan, State, type StateHome } from '../native/plan.ts';
+import type { Runtime } from '../native/runtime.ts';
 import type { NumericArray } from '../native/types.ts';
 import type { EncodedRequest } from '../schema/encode.ts';
 import { numericError } from './diagnose.ts';

@@ -2,7 +2,7 @@
 // on the CPU, and in f32, as near as the CPU's. `node scripts/gpu/models.mjs cuda:0 P` (S, P or X).
 import { benchBatch, benchPresets, benchSchema } from '../../dist/bench/presets.js';
 import { ModelDescription } from '../../dist/model/model.js';
-import { Runtime } from '../../dist/native/plan.js';
+import { Runtime } from '../../dist/native/runtime.js';
 import { trainDefaults } from '../../dist/train/options.js';
 import { Trainer } from '../../dist/train/trainer.js';
 

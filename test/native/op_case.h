@@ -65,6 +65,13 @@ inline Value filled(DType type, std::vector<int64_t> dims, double low = -1, doub
   return v;
 }
 
+// Where segments of so many rows begin, and the last one ends.
+inline std::vector<int64_t> running(const std::vector<int64_t>& counts) {
+  std::vector<int64_t> offsets = {0};
+  for (const int64_t n : counts) offsets.push_back(offsets.back() + n);
+  return offsets;
+}
+
 inline Value integers(const std::vector<int64_t>& list) {
   return {DType::i32, {static_cast<int64_t>(list.size())}, std::vector<double>(list.begin(), list.end()), false};
 }

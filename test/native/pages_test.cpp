@@ -13,12 +13,6 @@ namespace {
 
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
-std::vector<int64_t> running(const std::vector<int64_t>& counts) {
-  std::vector<int64_t> offsets = {0};
-  for (const int64_t n : counts) offsets.push_back(offsets.back() + n);
-  return offsets;
-}
-
 struct Tables {
   std::vector<int64_t> k, v, spans;
   Value k_pool, v_pool;

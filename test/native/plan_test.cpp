@@ -1,6 +1,5 @@
-// The thread pool, the placer and the executor without JavaScript. Small, so that it can run under sanitizers.
+// The placer and the executor without JavaScript. Small, so that it can run under sanitizers.
 #include <atomic>
-#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -8,6 +7,7 @@
 #include <random>
 #include <thread>
 
+#include "check.h"
 #include "plan/executor.h"
 #include "runtime/error.h"
 
@@ -21,73 +21,6 @@ __attribute__((noinline)) void* operator new(size_t bytes) {
 }
 __attribute__((noinline)) void operator delete(void* p) noexcept { std::free(p); }
 __attribute__((noinline)) void operator delete(void* p, size_t) noexcept { std::free(p); }
-
-#define CHECK(condition)                                                          \
-  do {                                                                            \
-    if (!(condition)) {                                                           \
-      std::fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);        \
-      std::exit(1);                                                               \
-    }                                                                             \
-  } while (false)
-
-template <class Body>
-std::string message_of(Body&& body) {
-  try {
-    body();
-  } catch (const std::exception& error) {
-    return error.what();
-  }
-  return "";
-}
-
-// The first task of a share ends only when all other tasks have run: the others must take over the rest of that share.
-void pool_shares_are_helped() {
-  for (int threads : {2, 3}) {
-    ThreadPool pool(threads);
-    for (int round = 0; round < 20; ++round) {
-      std::atomic<int> done{0};
-      pool.parallel_for(40, [&](int64_t t, int) {
-        if (t == 0)
-          while (done.load() < 39) std::this_thread::yield();
-        done.fetch_add(1);
-      });
-      CHECK(done.load() == 40);
-    }
-  }
-}
-
-// Short loops in quick succession and with pauses: a late worker must never run a task of a loop that is over.
-void pool_runs_every_task_once() {
-  std::mt19937 random(1);
-  for (int threads : {1, 2, 3, 7}) {
-    ThreadPool pool(threads);
-    for (int round = 0; round < 1500; ++round) {
-      const int64_t tasks = 1 + static_cast<int64_t>(random() % 40);
-      std::vector<int> hits(static_cast<size_t>(tasks), 0);
-      pool.parallel_for(tasks, [&](int64_t t, int worker) {
-        CHECK(worker >= 0 && worker < threads);
-        ++hits[static_cast<size_t>(t)];
-      });
-      for (int h : hits) CHECK(h == 1);
-      if (round % 300 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(2));  // workers fall asleep
-    }
-  }
-}
-
-void pool_carries_exceptions() {
-  ThreadPool pool(3);
-  for (int round = 0; round < 100; ++round) {
-    const std::string message = message_of([&] {
-      pool.parallel_for(20, [&](int64_t t, int) {
-        if (t == round % 20) throw std::runtime_error("task");
-      });
-    });
-    CHECK(message == "task");
-    std::atomic<int> done{0};
-    pool.parallel_for(20, [&](int64_t, int) { ++done; });
-    CHECK(done == 20);
-  }
-}
 
 void placed_blocks_do_not_overlap() {
   std::mt19937 random(2);
@@ -257,20 +190,6 @@ void another_thread_enters(int threads) {
   CHECK(!executor.is_short(request, 1e9));
 }
 
-// Workers that are roused ahead of a loop, awake or asleep, find it.
-void pool_is_roused() {
-  ThreadPool pool(3);
-  for (int round = 0; round < 30; ++round) {
-    if (round % 3 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    pool.rouse();
-    std::atomic<int> sum{0};
-    const uint64_t before = pool.loops();
-    pool.parallel_for(20, [&](int64_t t, int) { sum.fetch_add(static_cast<int>(t)); });
-    pool.parallel_for(1, [&](int64_t, int worker) { CHECK(worker == 0); });
-    CHECK(sum.load() == 190 && pool.loops() == before + 1);
-  }
-}
-
 // h = x w, dw = x^T h, y = merge(h) by groups of 3 over two segments; tiles of `rows`, or (0) three nodes.
 GraphDescription merged_graph(int64_t rows_a_tile) {
   GraphDescription g;
@@ -392,10 +311,6 @@ void bad_graphs_are_refused() {
 }
 
 int main() {
-  pool_runs_every_task_once();
-  pool_shares_are_helped();
-  pool_is_roused();
-  pool_carries_exceptions();
   placed_blocks_do_not_overlap();
   arena_grows_and_is_aligned();
   for (Backend backend : {Backend::cpu, Backend::reference})

@@ -6,12 +6,6 @@ using namespace longer::test;
 
 namespace {
 
-std::vector<int64_t> running(const std::vector<int64_t>& counts) {
-  std::vector<int64_t> offsets = {0};
-  for (const int64_t n : counts) offsets.push_back(offsets.back() + n);
-  return offsets;
-}
-
 void problem() {
   const int64_t requests = whole(1, 4), heads = whole(1, 3), head_width = std::vector<int64_t>{64, 32, 16, 5, 24}[static_cast<size_t>(whole(0, 4))];
   const int64_t width = heads * head_width, m = whole(1, 3);

@@ -1,10 +1,11 @@
 #include "kernels/attention_probabilities.h"
 
+#include <algorithm>
 #include <cmath>
-#include <cstring>
 
 #include "kernels/attention_kernels.h"
 #include "kernels/cpu/split.h"
+#include "kernels/cpu/widen.h"
 #include "runtime/arena.h"
 
 namespace longer::cpu {
@@ -13,14 +14,6 @@ namespace {
 
 constexpr int64_t kRows = 8;    // of a task
 constexpr int kLanes = 16;      // partial sums of a product: one order of addition for every instruction set
-
-inline float widen(float x) { return x; }
-inline float widen(uint16_t x) {
-  const uint32_t bits = static_cast<uint32_t>(x) << 16;
-  float y;
-  std::memcpy(&y, &bits, 4);
-  return y;
-}
 
 template <class T>
 float product(const float* q, const T* k, int64_t n) {

@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 #include "kernels/cpu/split.h"
+#include "kernels/cpu/widen.h"
 #include "kernels/rows_kernels.h"
 
 namespace longer::cpu {
@@ -13,14 +15,6 @@ namespace {
 
 constexpr int kLanes = 16;
 constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: a sum with it has no fraction, rounded to the nearest even
-
-inline float widen(float x) { return x; }
-inline float widen(uint16_t x) {
-  const uint32_t bits = static_cast<uint32_t>(x) << 16;
-  float y;
-  std::memcpy(&y, &bits, 4);
-  return y;
-}
 
 // Bits of the largest magnitude; they order as magnitudes do, with what is not finite above all.
 template <class T>
