@@ -337,6 +337,22 @@ await t.test('what was outgrown leaves first, and what entries keep beside pages
   dispose();
 });
 
+await t.test('an entry keeps what the model reads of a history, not the arrays of the whole', async (t) => {
+  const { ranker, dispose } = open({ ...tiny, maxHistory: 6 }, 'fp32');
+  using pages = new PagedRanker(ranker);
+  const [long] = requests([500], [3], 1) as [EncodedRequest];
+  const [first] = await pages.hold([long]);
+  const { content } = pages.hottest()[0]!;
+  const arrays = [content.event, content.user, content.context].flatMap((side) => [...side.ids.values(), ...side.offsets.values(), side.numeric]);
+  t.equal(content.end - content.start, 7, 'one more than it reads, for its gap');
+  for (const array of [...arrays, content.eventTime]) t.equal(array.buffer.byteLength, array.byteLength);
+  t.equal((await pages.hold([long]))[0]!.outcome, 'hit');
+  t.equal((await pages.hold([{ ...long, eventTime: long.eventTime.map((x, i) => (i === 496 ? x + 1e-9 * x : x)) }]))[0]!.outcome, 'miss');
+  t.ok(pages.cache.stats().bytesBeside < 8192, `${pages.cache.stats().bytesBeside} bytes for two of 500 events`);
+  first!.release();
+  dispose();
+});
+
 await t.test('what pages cannot hold is refused', (t) => {
   const { ranker, dispose } = open(banded, 'fp32');
   using cache = PagedRanker.cacheFor(ranker, { bytes: 100_000 });

@@ -145,6 +145,7 @@ function packSide<S extends Side>(
 }
 
 function join<T extends Int32Array | Float32Array>(parts: readonly T[], type: new (n: number) => T): T {
+  if (parts.length === 1) return parts[0]!;
   const all = new type(parts.reduce((n, p) => n + p.length, 0));
   let at = 0;
   for (const p of parts) {

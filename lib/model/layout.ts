@@ -136,7 +136,12 @@ export function layoutCandidates(config: ModelConfig, batch: CandidateBatch): Mo
 /** Ids of each multi-valued feature. */
 function idCounts(batch: CandidateBatch): Record<string, number> {
   const sizes: Record<string, number> = {};
-  for (const [name, column] of batch.columns) if (column instanceof Int32Array && batch.columns.has(`${name}.offsets`)) sizes[`${name}.ids`] = column.length;
+  for (const name of batch.columns.keys()) {
+    if (!name.endsWith('.offsets')) continue;
+    const feature = name.slice(0, -'.offsets'.length);
+    const ids = batch.columns.get(feature);
+    if (ids) sizes[`${feature}.ids`] = ids.length;
+  }
   return sizes;
 }
 

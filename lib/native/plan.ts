@@ -178,11 +178,15 @@ export class Plan implements Disposable {
   }
 
   #sizes(sizes: Readonly<Record<string, number>>): Float64Array {
-    return Float64Array.from(this.graph.symbols, (name) => {
+    const { symbols } = this.graph;
+    const bound = new Float64Array(symbols.length);
+    for (let i = 0; i < bound.length; ++i) {
+      const name = symbols[i]!;
       const n = sizes[name];
       if (n === undefined || !Number.isSafeInteger(n) || n < 0) throw new LongerError('ERR_SHAPE', `expected a size, got ${n}`, { place: name });
-      return n;
-    });
+      bound[i] = n;
+    }
+    return bound;
   }
 
   #bind(sizes: Readonly<Record<string, number>>): BoundSizes {

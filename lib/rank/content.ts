@@ -11,7 +11,7 @@ export interface Events {
 }
 
 /**
- * What of a request a model's history side reads, kept to be compared: views of the request's own arrays. Its events begin with the one before the
+ * What of a request a model's history side reads, to be compared: views of the request's own arrays. Its events begin with the one before the
  * first that the form keeps, where there is one.
  */
 export interface Content extends Events {
@@ -46,6 +46,22 @@ function rowsFrom(side: EncodedSide, from: number, numericCount: number): Encode
   return { ids, offsets, numeric: side.numeric.subarray(from * numericCount) };
 }
 
+/** The same for long: what is a part of larger arrays is copied, so that the rest of them can go. */
+export function kept(c: Content): Content {
+  const event = ownSide(c.event);
+  const [user, context, eventTime] = [ownSide(c.user), ownSide(c.context), own(c.eventTime)];
+  return event === c.event && user === c.user && context === c.context && eventTime === c.eventTime ? c : { ...c, event, user, context, eventTime };
+}
+
+function ownSide(side: EncodedSide): EncodedSide {
+  const all = [...side.ids.values(), ...side.offsets.values(), side.numeric];
+  if (all.every((a) => own(a) === a)) return side;
+  const each = (columns: EncodedSide['ids']): EncodedSide['ids'] => new Map([...columns].map(([name, a]) => [name, own(a)]));
+  return { ids: each(side.ids), offsets: each(side.offsets), numeric: own(side.numeric) };
+}
+
+const own = <T extends Numbers>(a: T): T => (a.byteLength < a.buffer.byteLength ? (a.slice() as T) : a);
+
 export function contentBytes(c: Content): number {
   let bytes = c.eventTime.byteLength;
   for (const side of [c.event, c.user, c.context]) for (const array of [...side.ids.values(), ...side.offsets.values(), side.numeric]) bytes += array.byteLength;
@@ -64,6 +80,7 @@ export function sameSide(a: EncodedSide, b: EncodedSide): boolean {
  */
 export function agreement(a: Events, b: Events, from: number): number {
   let rows = Math.min(a.end, b.end) - from;
+  if (a.event === b.event && a.eventTime === b.eventTime && a.start === b.start) return from + rows; // a stored history is encoded once
   const [i, j] = [from - a.start, from - b.start];
   if (a.eventTime.length > 0) rows = agreeing(a.eventTime, i, b.eventTime, j, rows, 1);
   for (const [name, column] of a.event.ids) {
@@ -100,6 +117,7 @@ const bytesOf = (a: Numbers): Buffer => Buffer.from(a.buffer, a.byteOffset, a.by
 /** Stored histories are encoded once: the same memory is often met again. */
 function sameBits(a: Numbers, b: Numbers): boolean {
   if (a.length !== b.length) return false;
+  if (a.length === 1) return Object.is(a[0], b[0]); // the features of a user
   return (a.buffer === b.buffer && a.byteOffset === b.byteOffset) || bytesOf(a).equals(bytesOf(b));
 }
 

@@ -4,7 +4,7 @@ import { sizeOf } from '../graph/dim.ts';
 import { lower } from '../graph/lower.ts';
 import { appendRefusal } from '../model/append.ts';
 import { groupCount, historyForm, type LongerConfig, queryCount } from '../model/config.ts';
-import { joinLayouts, layoutCandidates, layoutHistory } from '../model/layout.ts';
+import { layoutBeside, layoutCandidates, layoutHistory, type ModelInputs } from '../model/layout.ts';
 import { type CachePrecision, defaultPageBytes, keepsRows, PagedGraphs } from '../model/pages.ts';
 import { type CacheRows, type Chain, type Held, heldRows, layoutGrowth, layoutKeys, layoutRows, pagesOf, reuseOf, rowsOf } from '../model/pages_layout.ts';
 import { anchorCount, segmentsOf } from '../model/visibility.ts';
@@ -12,7 +12,7 @@ import { Plan, type RunArray } from '../native/plan.ts';
 import type { NumericArray } from '../native/types.ts';
 import { encodeCandidates, type EncodedCandidates, type EncodedRequest } from '../schema/encode.ts';
 import type { CandidatesOf, HistoryOf, RequestOf, SchemaSpec } from '../schema/schema.ts';
-import { agreement, type Content, sameSide } from './content.ts';
+import { agreement, type Content, kept, sameSide } from './content.ts';
 import { type Growth, grownPages } from './grown_pages.ts';
 import { type CachedHistory, Holding } from './holding.ts';
 import { type CacheItem, type HeldItem, PagedCache } from './paged_cache.ts';
@@ -60,6 +60,8 @@ export class PagedRanker<S extends SchemaSpec = SchemaSpec> implements Disposabl
   readonly #reads: { readonly user: boolean; readonly context: boolean; readonly time: boolean };
   /** Rows of the pool by symbol. */
   readonly #pools: Record<string, number>;
+  /** Of a cache that is scored by itself, again and again. */
+  readonly #keysAlone = new WeakMap<Chain, ModelInputs>();
 
   /**
    * @throws LongerError ERR_CONFIG for a budget of a cache that is shared, one that does not hold a full history, or rows that do not fit into the pages of a shared cache;
@@ -217,13 +219,14 @@ export class PagedRanker<S extends SchemaSpec = SchemaSpec> implements Disposabl
     const again = holdings.map((held) => this.cache.hold(held.item));
     try {
       const items = again.map((h) => h.item);
-      const keys = layoutKeys(this.#graphs.config, this.#graphs.paged, items.map((i) => i.chain));
-      const { sizes, arrays: given } = joinLayouts(this.#graphs.config, keys, layoutCandidates(this.#graphs.config, batch));
-      const arrays = new Map<string, RunArray>(given);
+      const keys = this.#keys(items.map((i) => i.chain));
+      const beside = layoutBeside(this.#graphs.config, keys, layoutCandidates(this.#graphs.config, batch));
+      const [sizes, arrays] = [beside.sizes, beside.arrays as Map<string, RunArray>];
       this.#addPools(sizes, arrays);
       for (const e of this.#graphs.single) arrays.set(`cache.${e.name}`, this.#joined(items, e));
       const logits = new Float32Array(batch.candidates * schema.tasks.length);
-      await this.#score.run(sizes, arrays, new Map([['logits', logits]]), { signal });
+      const get = (name: string): RunArray | undefined => arrays.get(name) ?? keys.arrays.get(name);
+      await this.#score.run(sizes, { get }, new Map([['logits', logits]]), { signal });
       return logits;
     } finally {
       for (const h of again) h.release();
@@ -244,6 +247,15 @@ export class PagedRanker<S extends SchemaSpec = SchemaSpec> implements Disposabl
     this.forget();
     if (this.#ownCache) this.cache.dispose();
     for (const plan of [this.#prefill, this.#score, this.#append]) plan?.dispose();
+  }
+
+  #keys(chains: readonly Chain[]): ModelInputs {
+    const { config, paged } = this.#graphs;
+    if (chains.length > 1 || config.kind !== 'longer') return layoutKeys(config, paged, chains);
+    const chain = chains[0]!;
+    let keys = this.#keysAlone.get(chain);
+    if (!keys) this.#keysAlone.set(chain, (keys = layoutKeys(config, paged, chains)));
+    return keys;
   }
 
   #addPools(sizes: Record<string, number>, arrays: Map<string, RunArray>): void {
@@ -359,7 +371,7 @@ export class PagedRanker<S extends SchemaSpec = SchemaSpec> implements Disposabl
       for (const e of paged) outputs.set(`pool.${e.name}`, pool[e.dtype]);
       await plan.run({ ...sizes, ...this.#pools }, arrays, outputs, { signal });
       return wanted.map((w, r) => this.cache.insert({
-        scope: w.scope, content: w.content, chain: chains[r]!,
+        scope: w.scope, content: kept(w.content), chain: chains[r]!,
         single: new Map(single.map((e) => [e.name, rows.get(e.name)!.slice(r * e.width, (r + 1) * e.width)])),
       }, w.hashes));
     } catch (error) {

@@ -92,7 +92,9 @@ function encodeOne(schema: Schema, side: 'user' | 'context', r: Record<string, u
   if (d.fields.length + d.numeric.length === 0) return emptySide;
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return fail(side, value === undefined || value === null ? 'is missing' : `expected an object, got ${show(value)}`);
   const row = value as Record<string, unknown>;
-  return encodeSide(d, Object.fromEntries([...d.fields, ...d.numeric].map((f) => [f.name, [row[f.name]]])), 1, side, schema, fail, true);
+  const columns: Record<string, ArrayLike<unknown>> = {};
+  for (const features of [d.fields, d.numeric]) for (const { name } of features) columns[name] = [row[name]];
+  return encodeSide(d, columns, 1, side, schema, fail, true);
 }
 
 /** The event side of a request. */
@@ -244,7 +246,9 @@ function columnsOf(value: unknown, side: SideDescription, time: boolean, at: str
       const row: unknown = rows[i];
       if (typeof row !== 'object' || row === null || Array.isArray(row)) fail(`${at}[${i}]`, `expected an object, got ${show(row)}`);
     }
-    return { columns: Object.fromEntries(names.map((n) => [n, rows.map((row) => row[n])])), rows: rows.length };
+    const columns: Record<string, ArrayLike<unknown>> = {};
+    for (const name of names) columns[name] = rows.map((row) => row[name]);
+    return { columns, rows: rows.length };
   }
   if (typeof value !== 'object' || value === null) return fail(at, 'expected a list of objects or an object of columns');
   const optional = new Set(features.filter((f) => f.optional).map((f) => f.name));

@@ -39,8 +39,13 @@ export function wantedTasks(schema: Schema, names: readonly string[] | undefined
  * @param logits [candidates, tasks]
  */
 export function ranked(logits: Float32Array, tasks: number, wanted: readonly WantedTask[], topK?: number): Pick<RankResult, 'index' | 'logits'> {
-  const index = order(logits, tasks, wanted[0]![1]).slice(0, topK);
-  return { index, logits: Object.fromEntries(wanted.map(([name, t]) => [name, Float32Array.from(index, (i) => logits[i * tasks + t]!)])) };
+  const index = order(logits, tasks, wanted[0]![1], topK);
+  const of: Record<string, Float32Array> = {};
+  for (const [name, t] of wanted) {
+    const column = (of[name] = new Float32Array(index.length));
+    for (let i = 0; i < column.length; ++i) column[i] = logits[index[i]! * tasks + t]!;
+  }
+  return { index, logits: of };
 }
 
 const float = new Float32Array(1);
@@ -48,7 +53,7 @@ const bits = new Int32Array(float.buffer);
 const places = 2 ** 21;
 
 /** Places by descending logit. A number that holds both sorts natively: 32 bits that order as the floats do, then the place. */
-function order(logits: Float32Array, tasks: number, by: number): Int32Array {
+function order(logits: Float32Array, tasks: number, by: number, topK = Infinity): Int32Array {
   const keys = new Float64Array(logits.length / tasks);
   if (keys.length > places) throw new LongerError('ERR_SHAPE', `${keys.length} candidates are more than the ${places} that can be ordered`);
   for (let i = 0; i < keys.length; ++i) {
@@ -56,5 +61,8 @@ function order(logits: Float32Array, tasks: number, by: number): Int32Array {
     const b = bits[0]!;
     keys[i] = (b < 0 ? ~b & 0x7fffffff : b + 2 ** 31) * places + i;
   }
-  return Int32Array.from(keys.sort(), (key) => key % places);
+  keys.sort();
+  const index = new Int32Array(Math.min(keys.length, topK));
+  for (let i = 0; i < index.length; ++i) index[i] = keys[i]! % places;
+  return index;
 }
