@@ -7,9 +7,12 @@ import { DeviceMemory } from '../lib/native/device_array.ts';
 import { State } from '../lib/native/plan.ts';
 import { Runtime } from '../lib/native/runtime.ts';
 import { Ranker } from '../lib/rank/ranker.ts';
+import { rankServer } from '../lib/serve/http_server.ts';
+import { RankService } from '../lib/serve/rank_service.ts';
 import { trainDefaults } from '../lib/train/options.ts';
 import { Trainer } from '../lib/train/trainer.ts';
 import { batchOf, requests, richSchema, tiny } from './helpers.ts';
+import { request } from './serve_helpers.ts';
 
 t.setTimeout(900_000); // the addon with the emulated GPU is built here
 
@@ -92,6 +95,23 @@ await t.test('a device that failed does nothing more, and says so in every call'
     using runtime = failing({ LONGER_EMULATED_LAUNCHES: '3' });
     using trainer = new Trainer(model, trainDefaults, runtime);
     await t.rejects(timedStep(trainer, batch), { code: 'ERR_DEVICE_LOST', message: /^node 3 '.+: the GPU can do nothing more/ }, 'a run that waits after every operation names it');
+  }
+  {
+    using runtime = failing({ LONGER_EMULATED_LAUNCHES: '200' });
+    const state = new State(model.layout.stores(), runtime);
+    model.initialise(state, 5);
+    await using service = new RankService(new Ranker(model, state, runtime, { owned: [state] }), 'served', { timeout: 600_000 });
+    await using app = await rankServer({ service });
+    const ready = async (): Promise<number> => (await app.inject('/readyz')).statusCode;
+    const rank = () => app.inject({ method: 'POST', url: '/v1/rank', body: request(1) });
+    t.equal(await ready(), 200);
+    let answer = await rank();
+    t.equal(answer.statusCode, 200);
+    while (answer.statusCode === 200) answer = await rank();
+    t.match([answer.statusCode, answer.json()], [503, { error: { code: 'ERR_DEVICE_LOST' } }], 'a service says so too');
+    t.match(await service.lost, { code: 'ERR_DEVICE_LOST' });
+    t.equal(await ready(), 503, 'and is not ready any more');
+    t.equal((await rank()).statusCode, 503);
   }
   using fresh = new Runtime({ threads: 1, device: 'emulated' });
   using trainer = new Trainer(model, trainDefaults, fresh);

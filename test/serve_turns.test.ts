@@ -1,6 +1,7 @@
 import t from 'tap';
 import { PagedRanker } from '../lib/rank/paged_ranker.ts';
 import { Pace } from '../lib/serve/pace.ts';
+import { readingShare } from '../lib/serve/admission.ts';
 import type { Call } from '../lib/serve/call.ts';
 import { type Request, request, saved, service } from './serve_helpers.ts';
 
@@ -36,7 +37,7 @@ await t.test('calls with a cache that never cease do not keep one waiting whose 
   await Promise.all(others);
 });
 
-await t.test('where time gets short, calls whose history must be read are refused before those with a cache', async (t) => {
+await t.test('where time gets short, calls whose history must be read are refused before those with a cache, some owners before others', async (t) => {
   const ranks = await service(t, await saved(t));
   t.intercept(PagedRanker.prototype, 'score', {
     value: async function (this: PagedRanker, ...call: Parameters<PagedRanker['score']>) {
@@ -44,14 +45,47 @@ await t.test('where time gets short, calls whose history must be read are refuse
       return score.apply(this, call);
     },
   });
+  // Shares of the time that 200 ms of waiting leave to those who are late in the line, now and in the next minute, and to those who are early.
+  const owner = (fits: (share: number) => boolean): string => Array.from({ length: 1000 }, (_, i) => `owner ${i}`).find((o) => [0, 60_000].every((later) => fits(readingShare(o, performance.now() + later))))!;
+  const of = (seed: number, user_id: string): Request => ({ ...request(seed), user: { ...request(seed).user!, user_id } });
   for (const seed of [1, 2, 1]) await ranks.rank(request(seed));
-  const first = ranks.rank(request(1));
-  while (ranks.stats().waitingCalls === 0) await new Promise((resolve) => setImmediate(resolve));
   const before = ranks.stats();
-  await t.rejects(ranks.rank(request(3), { timeout: 480 }), { code: 'ERR_OVERLOADED' });
-  t.equal((await ranks.rank(request(2), { timeout: 480 })).cache, 'hit');
-  await first;
+  const timeout = 550;
+  const beside = async (ask: () => Promise<unknown>): Promise<void> => {
+    const first = ranks.rank(request(1));
+    while (ranks.stats().waitingCalls === 0) await new Promise((resolve) => setImmediate(resolve));
+    await ask();
+    await first;
+  };
+  await beside(async () => {
+    await t.rejects(ranks.rank(of(3, owner((share) => share < 0.3)), { timeout }), { code: 'ERR_OVERLOADED' });
+    t.equal((await ranks.rank(request(2), { timeout })).cache, 'hit');
+  });
+  await beside(async () => { t.equal((await ranks.rank(of(4, owner((share) => share > 0.45)), { timeout })).cache, 'miss'); });
   t.match(ranks.stats(), { refused: before.refused + 1, waitingCalls: 0, waitingRows: 0 });
+});
+
+await t.test('the share of an owner stays for a minute, lies between a quarter and a half and is drawn evenly', (t) => {
+  const shares = Array.from({ length: 4000 }, (_, i) => readingShare(`u${i}`, 90_000));
+  t.same(shares.map((_, i) => readingShare(`u${i}`, 119_999)), shares);
+  const eighths = new Array<number>(8).fill(0);
+  for (const share of shares) eighths[Math.floor((share - 1 / 4) * 32)]!++;
+  t.ok(eighths.every((n) => n > 400 && n < 600), eighths.join(' '));
+  const next = shares.map((_, i) => readingShare(`u${i}`, 120_000));
+  const agree = shares.filter((share, i) => share > 3 / 8 === next[i]! > 3 / 8).length;
+  t.ok(agree > 1800 && agree < 2200, `${agree} of 4000 are on the same side a minute later`);
+  t.end();
+});
+
+await t.test('a batch cuts nobody short for want of room: the rest would wait another round', async (t) => {
+  const ranks = await service(t, await saved(t), { rows: 12, slice: 5 });
+  for (let seed = 1; seed <= 4; ++seed) await ranks.rank(request(seed));
+  await sleep(1);
+  const order: number[] = [];
+  const before = ranks.stats().batches;
+  await Promise.all([1, 2, 3, 4].map((seed) => ranks.rank(request(seed)).then(() => order.push(seed))));
+  t.same(order, [1, 2, 3, 4]);
+  t.equal(ranks.stats().batches - before, 2, 'two calls of five candidates each');
 });
 
 await t.test('the pace is learned apart for candidates and histories, and one long wait is not taken for the work', (t) => {

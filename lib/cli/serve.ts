@@ -76,7 +76,8 @@ export function serveCommand(): Command {
           if (failed) lines.write(`longer: the warm-up ended early: ${failed.message}\n`);
           warm = true;
         });
-        await stopped;
+        const failure = await Promise.race([stopped, service.lost]);
+        if (failure) throw failure; // whoever started the process starts another
       } finally {
         draining = true;
         const cut = setTimeout(() => { app.server.closeAllConnections(); }, options.drain * 1000);

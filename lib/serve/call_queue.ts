@@ -1,5 +1,6 @@
 import { LongerError } from '../errors.ts';
 import type { EncodedRequest } from '../schema/encode.ts';
+import { cachedShare, readingShare } from './admission.ts';
 import { type Call, closed, late, release } from './call.ts';
 import { explained, type WantedExplanations } from './explained.ts';
 import { pause } from './pause.ts';
@@ -26,11 +27,15 @@ export class CallQueue {
   readonly #pace = new Pace();
   #running = false;
   closed = false;
+  /** The device has failed: no call of this process succeeds any more. */
+  lost: LongerError | undefined;
+  readonly #onLost: (error: LongerError) => void;
   #idle: (() => void)[] = [];
   #counts = { calls: 0, refused: 0, late: 0, aborted: 0, failed: 0, batches: 0, rows: 0, prefills: 0, appends: 0, plain: 0 };
 
-  constructor(options: RankServiceOptions, shadow: Shadow) {
+  constructor(options: RankServiceOptions, shadow: Shadow, onLost: (error: LongerError) => void) {
     this.#options = options;
+    this.#onLost = onLost;
     this.#shadow = shadow;
   }
 
@@ -45,18 +50,17 @@ export class CallQueue {
   }
 
   /**
-   * A call whose wait would take more than half of its time is refused while that is cheap: the estimate may be wrong by a factor of two. One whose history
-   * must be read first goes at three eighths already, so that under overload visits which were let in go on from their caches and new ones are turned away:
-   * calls refused by chance leave each visit its prefill and take the hits after it.
+   * A call whose wait would take too much of its time is refused while that is cheap.
    * @param left milliseconds to its deadline
+   * @param share of them that its wait may take
    * @throws LongerError ERR_OVERLOADED
    */
-  admit(rows: number, left: number, cached = true): void {
+  admit(rows: number, left: number, share = cachedShare): void {
     const { maxCalls, maxRows } = this.#options;
     const wait = this.#pace.of(this.#waiting);
     const full = this.#waiting.length >= maxCalls ? `${maxCalls} calls are waiting already`
       : this.#waitingRows > 0 && this.#waitingRows + rows > maxRows ? `${maxRows} candidates are waiting already`
-        : wait > left * (cached ? 1 / 2 : 3 / 8) ? `those that wait will take some ${Math.ceil(wait)} ms` : undefined;
+        : wait > left * share ? `those that wait will take some ${Math.ceil(wait)} ms` : undefined;
     if (full === undefined) return;
     this.#counts.refused++;
     throw new LongerError('ERR_OVERLOADED', full, { remedy: 'Try again later, or spread the load over more processes' });
@@ -64,6 +68,7 @@ export class CallQueue {
 
   enqueue(model: ServedModel, request: EncodedRequest, owner: string, until: number, signal: AbortSignal | undefined, how: Pick<Call, 'plain' | 'explain'>): Promise<Call> {
     if (this.closed) throw closed();
+    if (this.lost) throw this.lost;
     const left = until - performance.now();
     if (left <= 0) {
       this.#counts.late++;
@@ -72,7 +77,7 @@ export class CallQueue {
     const leave = model.enter();
     const cache = model.pages.held(request, owner);
     try {
-      this.admit(request.candidates, left, cache !== undefined);
+      this.admit(request.candidates, left, cache ? cachedShare : readingShare(owner, performance.now()));
     } catch (error) {
       cache?.release();
       leave();
@@ -136,17 +141,18 @@ export class CallQueue {
       const taken: [Call, number][] = [];
       let room = rows;
       for (const call of ready) {
-        if (room <= 0) break;
-        const most = Math.min(room, this.#waiting.length === 1 ? rows : slice);
-        const to = Math.min(call.request.candidates, call.done + most);
+        const to = Math.min(call.request.candidates, call.done + (this.#waiting.length === 1 ? rows : slice));
+        if (taken.length > 0 && to - call.done > room) break; // cut short it would wait a whole round for the rest
         taken.push([call, to]);
         room -= to - call.done;
       }
       const calls = taken.map(([call]) => call);
       await this.#work(calls, () => this.#score(serving!, taken));
       // Who has had a slice stands behind who has not.
-      const served = new Set(calls);
-      this.#waiting = [...this.#waiting.filter((c) => !served.has(c)), ...this.#waiting.filter((c) => served.has(c))];
+      if (this.#waiting.length > 1) {
+        const served = new Set(calls);
+        this.#waiting = [...this.#waiting.filter((c) => !served.has(c)), ...this.#waiting.filter((c) => served.has(c))];
+      }
     }
     const first = this.#waiting.find((c) => !c.cache);
     if (!first) return;
@@ -215,6 +221,9 @@ export class CallQueue {
   #fail(call: Call, error: unknown): void {
     if (!call.settled) this.#counts.failed++;
     call.settle(error);
+    if (this.lost || !(error instanceof LongerError && error.code === 'ERR_DEVICE_LOST')) return;
+    this.lost = error;
+    this.#onLost(error);
   }
 
   async #scoreOnce(model: ServedModel, calls: readonly Call[]): Promise<void> {
@@ -244,7 +253,7 @@ export class CallQueue {
       const mine = logits.subarray(at, (at += scored * tasks.length));
       this.#counts.rows += scored;
       if (call.settled) continue;
-      if (mine.some((x) => !Number.isFinite(x))) {
+      if (!mine.every(Number.isFinite)) {
         this.#fail(call, new LongerError('ERR_NUMERIC', 'the model gave a score that is no finite number', { place: model.name, remedy: 'Its parameters are damaged: load another checkpoint' }));
         continue;
       }

@@ -12,7 +12,7 @@ export interface ErrorReply {
 }
 
 const statuses: Partial<Record<LongerErrorCode, number>> = {
-  ERR_DATA: 400, ERR_SHAPE: 400, ERR_SCHEMA: 422, ERR_CHECKPOINT: 422, ERR_CONFIG: 422, ERR_OVERLOADED: 503, ERR_UNAVAILABLE: 503, ERR_DISPOSED: 503, ERR_ABORTED: 499, ERR_DEADLINE: 504,
+  ERR_DATA: 400, ERR_SHAPE: 400, ERR_SCHEMA: 422, ERR_CHECKPOINT: 422, ERR_CONFIG: 422, ERR_OVERLOADED: 503, ERR_UNAVAILABLE: 503, ERR_DEVICE_LOST: 503, ERR_DISPOSED: 503, ERR_ABORTED: 499, ERR_DEADLINE: 504,
 };
 
 /** Status and body of an error; what nobody foresaw tells nothing of the inside. */

@@ -63,7 +63,10 @@ export async function rankPlugin(app: FastifyInstance, { service, token, models,
     historyRoutes(routes, service, catalog);
     modelRoutes(routes, service, models);
     routes.get('/healthz', () => ({ ok: true }));
-    routes.get('/readyz', (_, reply) => reply.status(ready() ? 200 : 503).send({ ready: ready(), model: service.model }));
+    routes.get('/readyz', (_, reply) => {
+      const now = ready() && service.serves;
+      return reply.status(now ? 200 : 503).send({ ready: now, model: service.model });
+    });
     routes.get('/metrics', async (_, reply) => reply.type(metrics.registry.contentType).send(await metrics.registry.metrics()));
     routes.get('/openapi.json', { schema: { hide: true } }, () => app.swagger());
   });

@@ -44,7 +44,7 @@ export interface RankServiceOptions {
 
 export const rankServiceDefaults: RankServiceOptions = {
   window: 0, rows: 512, slice: 256, events: 4096, maxCalls: 1024, maxRows: 65_536, maxCandidates: 5000, maxExplained: 100, maxEvents: 100_000, encodedEvents: 2 ** 20,
-  timeout: 1000, cacheBytes: 2 ** 28, cachePrecision: 'model', cacheTtl: 3600, warmup: 5000, crossover: 200, shadowShare: 1,
+  timeout: 1000, cacheBytes: 2 ** 28, cachePrecision: 'model', cacheTtl: 7 * 86_400, warmup: 5000, crossover: 200, shadowShare: 1,
 };
 
 /** Least value of each option, and whether it is allowed itself. */

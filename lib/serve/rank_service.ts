@@ -25,6 +25,8 @@ import { warmFromStore, type Warmth } from './store_warmth.ts';
  */
 export class RankService implements AsyncDisposable {
   readonly options: RankServiceOptions;
+  /** Resolves with what happened when the device has failed: this process serves no call any more, a new one will. */
+  readonly lost: Promise<LongerError>;
   readonly #histories: HistoryStore | undefined;
   readonly #ranked: RankedUsers;
   readonly #encoded: EncodedHistories;
@@ -40,7 +42,9 @@ export class RankService implements AsyncDisposable {
   constructor(ranker: Ranker, name: string, options: Partial<RankServiceOptions> = {}, parts: RankServiceParts = {}) {
     this.options = { ...rankServiceDefaults, ...options };
     checkRankServiceOptions(this.options);
-    this.#queue = new CallQueue(this.options, this.#shadow);
+    let lose!: (error: LongerError) => void;
+    this.lost = new Promise((resolve) => { lose = resolve; });
+    this.#queue = new CallQueue(this.options, this.#shadow, lose);
     this.#histories = parts.histories;
     this.#ranked = new RankedUsers(parts.histories);
     this.#open = parts.open ?? ((directory) => Ranker.open(directory));
@@ -74,6 +78,11 @@ export class RankService implements AsyncDisposable {
     }
   }
 
+  /** Whether a call may succeed: false once it is closed, or the device has failed. */
+  get serves(): boolean {
+    return !this.#queue.closed && !this.#queue.lost;
+  }
+
   get histories(): HistoryStore | undefined {
     return this.#histories;
   }
@@ -100,18 +109,16 @@ export class RankService implements AsyncDisposable {
     signal?.throwIfAborted();
     if (this.#queue.closed) throw closed();
     this.#queue.admit(1, timeout);
-    const { userId, topK, tasks, explain, reuse = true, ...rest } = request as unknown as RankRequest;
-    const stored = rest.history === undefined ? await this.#stored(userId) : undefined;
-    const history = stored ? stored.events : rest.history;
-    const given = { ...rest, history, historyStart: stored ? stored.dropped : rest.historyStart };
+    const { userId, topK, tasks, explain, reuse = true, history, candidates } = request as unknown as RankRequest;
+    const stored = history === undefined ? await this.#stored(userId) : undefined;
     signal?.throwIfAborted();
     const model = this.#model;
     const { schema } = model.ranker.model;
     const wanted = wantedTasks(schema, tasks);
     if (topK !== undefined && !(Number.isSafeInteger(topK) && topK >= 1)) throw new LongerError('ERR_DATA', `expected a whole number of at least 1, got ${show(topK)}`, { place: 'topK' });
-    this.#checkLength('history', history, this.options.maxEvents);
-    this.#checkLength('candidates', rest.candidates, this.options.maxCandidates);
-    const encoded = encodeRequest(schema, given as never, 'request', stored && this.#encoded.of(userId!, stored));
+    this.#checkLength('history', stored ? stored.events : history, this.options.maxEvents);
+    this.#checkLength('candidates', candidates, this.options.maxCandidates);
+    const encoded = encodeRequest(schema, request as never, 'request', stored && this.#encoded.of(userId!, stored));
     if (encoded.candidates > this.options.maxCandidates) throw tooMany('candidates', encoded.candidates, this.options.maxCandidates);
     if (encoded.events > this.options.maxEvents) throw tooMany('history', encoded.events, this.options.maxEvents);
     if (typeof reuse !== 'boolean') throw new LongerError('ERR_DATA', `expected true or false, got ${String(reuse)}`, { place: 'reuse' });
@@ -135,6 +142,7 @@ export class RankService implements AsyncDisposable {
     let model: ServedModel | undefined;
     try {
       model = new ServedModel(ranker, directory, this.#cacheFor(ranker), this.options.cachePrecision);
+      model.measuredAs(this.#model);
       await model.warm(inUse(() => this.#model), { share: 0.5, milliseconds: this.options.warmup, stopped: () => this.#queue.closed, calm: () => this.#queue.calm() });
       await this.#plainBelow(model);
       if (this.#queue.closed) throw closed();

@@ -39,6 +39,12 @@ export class ServedModel extends Retirable {
     this.version = `${++loaded}`;
   }
 
+  /** Takes over what was measured of a model of the same sizes: measuring takes time from the calls. */
+  measuredAs(other: ServedModel): void {
+    const [{ model: a, precision: p }, { model: b, precision: q }] = [this.ranker, other.ranker];
+    if (p === q && JSON.stringify(a.config) === JSON.stringify(b.config)) this.#plainBelow ??= other.#plainBelow;
+  }
+
   /** Candidates below which the plain forward pass is faster where no cache is of use; measured once. */
   plainBelow(milliseconds: number): Promise<number> {
     if (this.#plainBelow) return this.#plainBelow;
