@@ -1,7 +1,10 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+
+const root = dirname(createRequire(import.meta.url).resolve('#package'));
 
 /** `longer serve` in a process of its own. */
 export class Server implements AsyncDisposable {
@@ -16,7 +19,7 @@ export class Server implements AsyncDisposable {
   static async start(args: readonly string[]): Promise<Server> {
     const env = { ...process.env };
     delete env['LONGER_TOKEN'];
-    const child = spawn(process.execPath, [join(import.meta.dirname, '../../dist/cli/main.js'), 'serve', '--port', '0', '--log', 'silent', ...args], { env, stdio: ['ignore', 'pipe', 'inherit'] });
+    const child = spawn(process.execPath, [join(root, 'dist', 'cli', 'main.js'), 'serve', '--port', '0', '--log', 'silent', ...args], { env, stdio: ['ignore', 'pipe', 'inherit'] });
     let said = '';
     for await (const chunk of child.stdout!) {
       said += String(chunk);
