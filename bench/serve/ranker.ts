@@ -88,14 +88,13 @@ export async function* cacheTable({ ranker, runtime, events, record: of }: Subje
 /**
  * What a cached `rank` takes above its kernels, which are what its plan's run takes in the same call: calls in turns of 40, the first 5 of a turn left out.
  */
-export async function* overhead({ name, ranker, events, record: of }: Subject, seconds: number): AsyncIterable<BenchRecord> {
+export async function* overhead({ name, directory, ranker, runtime, events, record: of }: Subject, seconds: number): AsyncIterable<BenchRecord> {
   const { schema } = ranker.model;
   const traffic = new Traffic(schema);
   const { history, ...rest } = traffic.user(1, events);
   const store = new MemoryHistoryStore(schema, { maxEvents: Math.max(10_000, events) });
   await store.replace('u', history);
-  // The service disposes its ranker, which others still use here.
-  const service = new RankService(sharing(ranker), name, { timeout: 600_000 }, { histories: store });
+  const service = new RankService(await Ranker.open(directory, { runtime }), name, { timeout: 600_000 }, { histories: store });
   using clock = new PlanClock();
   for (const c of [1, 100]) {
     const rank = { ...rest, time: traffic.now, candidates: traffic.candidates(1, c) };
@@ -144,17 +143,6 @@ class PlanClock implements Disposable {
   [Symbol.dispose](): void {
     Object.defineProperty(Plan.prototype, 'run', this.#run);
   }
-}
-
-/** The ranker without its end. */
-function sharing(ranker: Ranker): Ranker {
-  return new Proxy(ranker, {
-    get(target, key) {
-      if (key === 'dispose' || key === Symbol.dispose) return () => undefined;
-      const value: unknown = Reflect.get(target, key, target);
-      return typeof value === 'function' ? (value.bind(target) as unknown) : value;
-    },
-  });
 }
 
 /** Bytes of keys and values of a user against the paper's 2 (n + N k) D numbers (spec section 6). */

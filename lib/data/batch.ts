@@ -99,7 +99,8 @@ export function packCandidates(schema: Schema, lists: readonly EncodedCandidates
   if (lists.length === 0) throw new LongerError('ERR_DATA', 'a batch needs at least one request');
   lists.forEach((list, r) => { expectEncodedBy(schema, list, `request ${r}`); });
   const columns: CandidateBatch['columns'] = new Map();
-  const candidateCounts = Int32Array.from(lists, (e) => e.candidates);
+  const candidateCounts = new Int32Array(lists.length);
+  for (let r = 0; r < lists.length; ++r) candidateCounts[r] = lists[r]!.candidates;
   const offsets = offsetsOf(candidateCounts);
   packSide(columns, schema, 'candidate', lists, null);
   columns.set('candidate.offsets', offsets);

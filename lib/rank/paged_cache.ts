@@ -113,20 +113,22 @@ export class PagedCache implements Disposable {
     this.#budgetBeside = besideBytes;
   }
 
-  /** Entries of the scope whose last whole group is one that these hashes have, or is their last, the longest first; those too old leave. */
-  *candidates(scope: string, hashes: GroupHashes, which: 'all' | 'last' = 'all'): Generator<CacheItem> {
+  /** Entries of the scope whose last whole group is one that these hashes have, the longest first, of those of a length the newest; those too old leave. */
+  *candidates(scope: string, hashes: GroupHashes): Generator<CacheItem> {
+    for (let group = hashes.last; group >= hashes.first && this.#places.has(scope); --group) yield* this.ending(scope, hashes.at(group));
+  }
+
+  /** Those that end at one hash, the newest first. */
+  ending(scope: string, hash: number): readonly CacheItem[] {
     this.#live();
-    const places = this.#places.get(scope);
-    if (!places) return;
-    const first = which === 'all' ? hashes.first : hashes.last;
-    for (let group = hashes.last; group >= first; --group)
-      for (const entry of [...(places.get(hashes.at(group)) ?? [])].reverse()) {
-        if (this.#now() - entry.since < this.#ttl) yield entry;
-        else {
-          this.#remove(entry);
-          this.#expired++;
-        }
-      }
+    const there = this.#places.get(scope)?.get(hash);
+    if (!there) return [];
+    const young = there.filter((entry) => this.#now() - entry.since < this.#ttl);
+    for (const entry of there.filter((e) => !young.includes(e))) {
+      this.#remove(entry);
+      this.#expired++;
+    }
+    return young.reverse();
   }
 
   /** Holds an entry that `candidates` gave. */

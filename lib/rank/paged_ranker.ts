@@ -60,6 +60,8 @@ export class PagedRanker<S extends SchemaSpec = SchemaSpec> implements Disposabl
   readonly #reads: { readonly user: boolean; readonly context: boolean; readonly time: boolean };
   /** Rows of the pool by symbol. */
   readonly #pools: Record<string, number>;
+  /** What every score reads of the pool. */
+  readonly #poolArrays: ReadonlyMap<string, RunArray>;
   /** Of a cache that is scored by itself, again and again. */
   readonly #keysAlone = new WeakMap<Chain, ModelInputs>();
 
@@ -83,6 +85,7 @@ export class PagedRanker<S extends SchemaSpec = SchemaSpec> implements Disposabl
     this.#ownCache = cache === undefined;
     this.cache = cache ?? PagedRanker.cacheFor(ranker, { bytes, cachePrecision, ...(ttl === undefined ? {} : { ttl }) });
     this.#pools = Object.fromEntries(this.#graphs.paged.map((e) => [`pool.${e.dtype}`, this.cache.pool.pages * e.pageRows]));
+    this.#poolArrays = new Map(this.#graphs.paged.map(({ dtype }) => [`pool.${dtype}`, this.cache.pool[dtype]]));
     const prefill = this.#graphs.prefill();
     const reads = [...prefill.inputs.keys()];
     this.#reads = { user: reads.some((n) => n.startsWith('user.')), context: reads.some((n) => n.startsWith('context.')), time: reads.includes('request.time') || reads.includes('part.time') };
@@ -222,10 +225,10 @@ export class PagedRanker<S extends SchemaSpec = SchemaSpec> implements Disposabl
       const keys = this.#keys(items.map((i) => i.chain));
       const beside = layoutBeside(this.#graphs.config, keys, layoutCandidates(this.#graphs.config, batch));
       const [sizes, arrays] = [beside.sizes, beside.arrays as Map<string, RunArray>];
-      this.#addPools(sizes, arrays);
+      Object.assign(sizes, this.#pools);
       for (const e of this.#graphs.single) arrays.set(`cache.${e.name}`, this.#joined(items, e));
       const logits = new Float32Array(batch.candidates * schema.tasks.length);
-      const get = (name: string): RunArray | undefined => arrays.get(name) ?? keys.arrays.get(name);
+      const get = (name: string): RunArray | undefined => arrays.get(name) ?? keys.arrays.get(name) ?? this.#poolArrays.get(name);
       await this.#score.run(sizes, { get }, new Map([['logits', logits]]), { signal });
       return logits;
     } finally {
@@ -258,11 +261,6 @@ export class PagedRanker<S extends SchemaSpec = SchemaSpec> implements Disposabl
     return keys;
   }
 
-  #addPools(sizes: Record<string, number>, arrays: Map<string, RunArray>): void {
-    Object.assign(sizes, this.#pools);
-    for (const { dtype } of this.#graphs.paged) arrays.set(`pool.${dtype}`, this.cache.pool[dtype]);
-  }
-
   /** What a cache holds, which must be pages of this ranker. */
   #own(cache: CachedHistory, i: number): HeldItem {
     const place = `request ${i}`;
@@ -278,7 +276,7 @@ export class PagedRanker<S extends SchemaSpec = SchemaSpec> implements Disposabl
 
   /** The request's own entry. */
   #there({ scope, hashes, content }: Wanted): CacheItem | undefined {
-    for (const item of this.cache.candidates(scope, hashes, 'last')) if (this.#equal(item.content, content)) return item;
+    for (const item of this.cache.ending(scope, hashes.at(hashes.last))) if (this.#equal(item.content, content)) return item;
     return undefined;
   }
 

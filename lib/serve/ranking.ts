@@ -48,18 +48,16 @@ export function ranked(logits: Float32Array, tasks: number, wanted: readonly Wan
   return { index, logits: of };
 }
 
-const float = new Float32Array(1);
-const bits = new Int32Array(float.buffer);
 const places = 2 ** 21;
 
 /** Places by descending logit. A number that holds both sorts natively: 32 bits that order as the floats do, then the place. */
 function order(logits: Float32Array, tasks: number, by: number, topK = Infinity): Int32Array {
   const keys = new Float64Array(logits.length / tasks);
   if (keys.length > places) throw new LongerError('ERR_SHAPE', `${keys.length} candidates are more than the ${places} that can be ordered`);
+  const bits = new Int32Array(logits.buffer, logits.byteOffset, logits.length);
   for (let i = 0; i < keys.length; ++i) {
-    float[0] = -logits[i * tasks + by]! + 0; // one zero
-    const b = bits[0]!;
-    keys[i] = (b < 0 ? ~b & 0x7fffffff : b + 2 ** 31) * places + i;
+    const b = bits[i * tasks + by]!;
+    keys[i] = (b < 0 ? b + 2 ** 32 : 2 ** 31 - b) * places + i; // one zero: both are 2 ** 31
   }
   keys.sort();
   const index = new Int32Array(Math.min(keys.length, topK));
