@@ -8,7 +8,8 @@ import { configSchema, datasetSchema, modelShape } from '../lib/cli/settings.ts'
 import { LongerError } from '../lib/errors.ts';
 import { presets } from '../lib/model/config.ts';
 import { schemaFromJSON } from '../lib/schema/schema.ts';
-import { checkTrainOptions, trainDefaults, type TrainOptions } from '../lib/train/options.ts';
+import { trainDefaults, type TrainOptions } from '../lib/train/options.ts';
+import { checkTrainOptions } from '../lib/train/shape.ts';
 import { trainShape } from '../lib/train/shape.ts';
 import { richSchema, variants } from './helpers.ts';
 

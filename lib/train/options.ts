@@ -3,7 +3,6 @@ import type { DenseOptimizer, SparseOptimizer } from '../graph/ops/optimizers.ts
 import type { Precision } from '../graph/passes/precision.ts';
 import type { RecomputePolicy } from '../graph/passes/recompute.ts';
 import type { ParameterGroup } from './groups.ts';
-import { trainShape } from './shape.ts';
 
 /** Learning rate over the run: linear warm-up, then constant or a half cosine down to `floor` of the rate. */
 export interface Schedule {
@@ -69,9 +68,4 @@ export function scheduleFactor(schedule: Schedule, step: number, total: number):
   if (schedule.kind === 'constant' || total <= schedule.warmup || step <= schedule.warmup) return warm;
   const progress = Math.min(1, (step - schedule.warmup) / (total - schedule.warmup));
   return warm * (schedule.floor + (1 - schedule.floor) * 0.5 * (1 + Math.cos(Math.PI * progress)));
-}
-
-/** @throws LongerError ERR_CONFIG that names the setting. */
-export function checkTrainOptions(options: TrainOptions): void {
-  trainShape.check(options, 'train', 'ERR_CONFIG');
 }

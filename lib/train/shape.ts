@@ -42,3 +42,8 @@ export const trainShape = object<TrainOptions>({
   shuffleWindow: count,
   onNonFinite: oneOf('stop', 'skip'),
 });
+
+/** @throws LongerError ERR_CONFIG that names the setting. */
+export function checkTrainOptions(options: TrainOptions): void {
+  trainShape.check(options, 'train', 'ERR_CONFIG');
+}

@@ -14,8 +14,9 @@ import type { EncodedRequest } from '../schema/encode.ts';
 import { numericError } from './diagnose.ts';
 import { MetricSet } from './metric_set.ts';
 import { sigmoid } from './metrics.ts';
-import { checkTrainOptions, scheduleFactor, type TrainOptions } from './options.ts';
+import { scheduleFactor, type TrainOptions } from './options.ts';
 import { withPolicyThatFits } from './out_of_memory.ts';
+import { checkTrainOptions } from './shape.ts';
 import { averageDecay, decayMask, gradientStep, passingStores, rateInputs, type StepOptions, type TableGradient, trainStep, type TrainStep, updateStep } from './step.ts';
 
 export interface StepReport {
