@@ -56,25 +56,48 @@ await t.test('the order sorts any floats and is stable', (t) => {
   t.end();
 });
 
-await t.test('HR and NDCG are means over all orders of tied candidates', (t) => {
+await t.test('HR and NDCG are means over all orders of tied candidates, and of requests alone that some order does worse on', (t) => {
   const permutations = (list: number[]): number[][] =>
     list.length === 0 ? [[]] : list.flatMap((x, i) => permutations(list.toSpliced(i, 1)).map((rest) => [x, ...rest]));
   fc.assert(fc.property(fc.array(sample, { minLength: 1, maxLength: 5 }), fc.integer({ min: 1, max: 6 }), (list, k) => {
     const got = rankingAtK(list.map((s) => s.p), list.map((s) => s.y), [k]);
     const total = list.reduce((a, s) => a + s.y, 0);
     if (total === 0) return got === null;
-    const orders = permutations([...list.keys()]).filter((o) => o.every((x, i) => i === 0 || list[o[i - 1]!]!.p >= list[x]!.p));
     let ideal = 0;
     for (let r = 0; r < Math.min(k, total); r++) ideal += 1 / Math.log2(r + 2);
-    let hit = 0;
-    let ndcg = 0;
-    for (const o of orders) {
-      const first = o.slice(0, k).map((x) => list[x]!.y);
-      hit += Math.max(...first);
-      ndcg += first.reduce((a, y, r) => a + y / Math.log2(r + 2), 0) / ideal;
-    }
-    return Math.abs(got![0]!.hit - hit / orders.length) < 1e-12 && Math.abs(got![0]!.ndcg - ndcg / orders.length) < 1e-12;
-  }));
+    const worths = (orders: number[][]): { hit: number[]; ndcg: number[] } => {
+      const first = orders.map((o) => o.slice(0, k).map((x) => list[x]!.y));
+      return { hit: first.map((y) => Math.max(...y)), ndcg: first.map((y) => y.reduce((a, x, r) => a + x / Math.log2(r + 2), 0) / ideal) };
+    };
+    const all = permutations([...list.keys()]);
+    const [any, own] = [worths(all), worths(all.filter((o) => o.every((x, i) => i === 0 || list[o[i - 1]!]!.p >= list[x]!.p)))];
+    return (['hit', 'ndcg'] as const).every((name) => {
+      const mean = own[name].reduce((a, b) => a + b) / own[name].length;
+      const decided = Math.max(...any[name]) - Math.min(...any[name]) < 1e-9;
+      return decided ? Number.isNaN(got![0]![name]) : Math.abs(got![0]![name] - mean) < 1e-12;
+    });
+  }), { numRuns: 300 });
+  t.end();
+});
+
+await t.test('requests that a ranking cannot fail are in no HR and NDCG, and the counts say how many are', (t) => {
+  const set = new MetricSet({ ks: [1, 2, 5] });
+  const add = (user: string, probabilities: number[], labels: number[]): void => { set.add([user], probabilities, labels, [0, labels.length]); };
+  add('a', [0.9], [1]); // one candidate
+  add('a', [0.9], [0]);
+  add('a', [0.5, 0.4], [1, 1]); // positives alone
+  add('b', [0.5, 0.4, 0.3], [0, 0, 0]); // no positive
+  add('b', [0.5, 0.4, 0.1], [1, NaN, NaN]); // one with a label
+  t.strictSame(set.result().rankedRequests, { 'hr@1': 0, 'ndcg@1': 0, 'hr@2': 0, 'ndcg@2': 0, 'hr@5': 0, 'ndcg@5': 0 });
+  t.ok(Object.entries(set.result().values).every(([name, v]) => !/@/.test(name) || Number.isNaN(v)), 'no request counts, no value');
+  t.notOk(Object.keys(set.result().intervals).some((name) => name.includes('@')));
+  add('a', [0.5, 0.4], [0, 1]); // one negative: HR@1 and NDCG
+  add('b', [0.5, 0.4, 0.3], [0, 0, 1]); // two: HR@2 as well
+  const { values, rankedRequests, intervals } = set.result();
+  t.strictSame(rankedRequests, { 'hr@1': 2, 'ndcg@1': 2, 'hr@2': 1, 'ndcg@2': 2, 'hr@5': 0, 'ndcg@5': 2 });
+  t.match(values, { 'hr@1': 0, 'ndcg@1': 0, 'hr@2': 0, 'ndcg@2': 1 / Math.log2(3) / 2 });
+  t.ok(Math.abs(values['ndcg@5']! - (1 / Math.log2(3) + 1 / 2) / 2) < 1e-12);
+  t.ok(Number.isNaN(values['hr@5']) && intervals['hr@5'] === undefined);
   t.end();
 });
 
@@ -83,7 +106,7 @@ await t.test('a set of metrics, by hand', (t) => {
   set.add(['a', 'b'], [0.75, 0.25, 0.5, 0.5], [1, 0, 1, 1], [0, 2, 4]);
   set.add(['a'], [0.5, 0.25], [NaN, 0], Float32Array.of(0, 2));
   const { values, intervals, ...counts } = set.result();
-  t.strictSame(counts, { samples: 5, positives: 3, users: 2, usersWithBothClasses: 1, rankedRequests: 2 });
+  t.strictSame(counts, { samples: 5, positives: 3, users: 2, usersWithBothClasses: 1, rankedRequests: { 'hr@1': 1, 'ndcg@1': 1 } });
   const loss = (-Math.log(0.75) * 3 - Math.log(0.5) * 2) / 5;
   t.equal(values.auc, 1);
   t.equal(values.gauc, 1, 'user b has one class');

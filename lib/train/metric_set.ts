@@ -4,14 +4,15 @@ import { areaUnderCurve, binaryEntropy, crossEntropy, rankingAtK, sortedOrder } 
 /** A metric's name: one of six, or `hr@k` / `ndcg@k` for the cut-offs asked for. */
 export type MetricName = 'auc' | 'gauc' | 'logLoss' | 'ne' | 'calibration' | 'baseRate' | `hr@${number}` | `ndcg@${number}`;
 
-/** Values of one task. A metric that is not defined (one class only, no samples) is NaN. */
+/** Values of one task. A metric that is not defined (one class only, no samples, no request that counts) is NaN. */
 export interface MetricResult {
-  /** Labelled impressions, the positive ones, users, users with both classes (those of GAUC), requests with a positive. */
+  /** Labelled impressions, the positive ones, users, users with both classes (those of GAUC). */
   readonly samples: number;
   readonly positives: number;
   readonly users: number;
   readonly usersWithBothClasses: number;
-  readonly rankedRequests: number;
+  /** Requests of which `hr@k` and `ndcg@k` are the means, those that a ranking can do well or badly on. */
+  readonly rankedRequests: Readonly<Partial<Record<MetricName, number>>>;
   /**
    * - `auc`: chance that a random positive scores above a random negative, ties one half.
    * - `gauc`: mean of the users' AUC weighted by each user's impressions; users with one class only are left out.
@@ -19,7 +20,8 @@ export interface MetricResult {
    * - `ne`: logLoss over the entropy of the base rate of the same samples (1 = no better than knowing the rate).
    * - `calibration`: mean prediction over mean label (1 = right on average).
    * - `baseRate`: mean label.
-   * - `hr@k`, `ndcg@k`: mean over requests with at least one positive; see `rankingAtK` for ties.
+   * - `hr@k`: mean over requests with a positive and at least k negatives, others having one among the first k in every order.
+   * - `ndcg@k`: mean over requests with a positive and a negative. See `rankingAtK` for ties.
    */
   readonly values: Readonly<Partial<Record<MetricName, number>>>;
   /** 95 % percentile bootstrap over users, [low, high]; empty when `replicates` is 0. */
@@ -36,7 +38,9 @@ export interface MetricOptions {
 }
 
 /** Sums of one user; a bootstrap replicate is a weighted sum of these. */
-const userColumns = ['samples', 'positives', 'loss', 'probability', 'gauc', 'gaucWeight', 'requests'] as const;
+const userColumns = ['samples', 'positives', 'loss', 'probability', 'gauc', 'gaucWeight'] as const;
+/** Sums of a user's requests for each cut-off, and how many there are of them. */
+const rankingColumns = ['hits', 'hitRequests', 'gains', 'gainRequests'] as const;
 
 /** Collects predictions of one task request by request, then gives exact metrics. Memory: 13 bytes a sample. */
 export class MetricSet {
@@ -48,7 +52,7 @@ export class MetricSet {
   #labels = new Uint8Array(1024);
   #userOf = new Int32Array(1024);
   readonly #users = new Map<string, number>();
-  /** A user's summed hits and gains, `ks.length * 2` numbers, and the count of ranked requests. */
+  /** A user's `rankingColumns`, one after another for each cut-off. */
   readonly #ranking: Float64Array[] = [];
 
   constructor(options: MetricOptions = {}) {
@@ -95,8 +99,14 @@ export class MetricSet {
       const ranking = rankingAtK(this.#scores.subarray(begin, this.#size), this.#labels.subarray(begin, this.#size), this.ks);
       if (ranking === null) continue;
       const sums = this.#ranking[user]!;
-      ranking.forEach((at, k) => { sums[2 * k]! += at.hit; sums[2 * k + 1]! += at.ndcg; });
-      sums[2 * this.ks.length]!++;
+      ranking.forEach(({ hit, ndcg }, at) => {
+        [hit, ndcg].forEach((value, i) => {
+          if (Number.isNaN(value)) return;
+          const to = at * rankingColumns.length + 2 * i;
+          sums[to]! += value;
+          sums[to + 1]!++;
+        });
+      });
     }
   }
 
@@ -118,7 +128,10 @@ export class MetricSet {
       positives: sum(table.positives, once),
       users,
       usersWithBothClasses: bothClasses,
-      rankedRequests: sum(table.requests, once),
+      rankedRequests: Object.fromEntries(this.ks.flatMap((k, at) => {
+        const { hitRequests, gainRequests } = this.#ranked(at, once);
+        return [[`hr@${k}`, hitRequests], [`ndcg@${k}`, gainRequests]];
+      })),
       values,
       intervals: this.replicates > 0 && n > 0 ? this.#bootstrap(table, scores, labels, userOf, order) : {},
     };
@@ -176,7 +189,6 @@ export class MetricSet {
     const byUser = new Uint32Array(n);
     for (let i = 0; i < n; i++) byUser[next[userOf[order[i]!]!]!++] = order[i]!;
     for (let u = 0; u < users; u++) {
-      table.requests[u] = this.#ranking[u]![2 * this.ks.length]!;
       const auc = areaUnderCurve(scores, labels, byUser.subarray(starts[u], starts[u + 1]));
       if (Number.isNaN(auc)) continue;
       table.gaucWeight[u] = table.samples[u]!;
@@ -190,7 +202,6 @@ export class MetricSet {
     const baseRate = sum(table.positives, weights) / samples;
     const logLoss = sum(table.loss, weights) / samples;
     const entropy = binaryEntropy(baseRate);
-    const requests = sum(table.requests, weights);
     const values: Partial<Record<MetricName, number>> = {
       auc,
       gauc: sum(table.gauc, weights) / sum(table.gaucWeight, weights),
@@ -200,16 +211,24 @@ export class MetricSet {
       baseRate,
     };
     this.ks.forEach((k, at) => {
-      let hits = 0;
-      let gains = 0;
-      for (let u = 0; u < weights.length; u++) {
-        hits += weights[u]! * this.#ranking[u]![2 * at]!;
-        gains += weights[u]! * this.#ranking[u]![2 * at + 1]!;
-      }
-      values[`hr@${k}`] = hits / requests;
-      values[`ndcg@${k}`] = gains / requests;
+      const { hits, hitRequests, gains, gainRequests } = this.#ranked(at, weights);
+      values[`hr@${k}`] = hits / hitRequests;
+      values[`ndcg@${k}`] = gains / gainRequests;
     });
     return values;
+  }
+
+  /** Weighted sums of the users' `rankingColumns` for one cut-off. */
+  #ranked(at: number, weights: Float64Array): Record<(typeof rankingColumns)[number], number> {
+    let [hits, hitRequests, gains, gainRequests] = [0, 0, 0, 0];
+    for (let u = 0, from = at * rankingColumns.length; u < weights.length; u++) {
+      const [w, sums] = [weights[u]!, this.#ranking[u]!];
+      hits += w * sums[from]!;
+      hitRequests += w * sums[from + 1]!;
+      gains += w * sums[from + 2]!;
+      gainRequests += w * sums[from + 3]!;
+    }
+    return { hits, hitRequests, gains, gainRequests };
   }
 
   #userIndex(key: string): number {
@@ -217,7 +236,7 @@ export class MetricSet {
     if (index === undefined) {
       index = this.#users.size;
       this.#users.set(key, index);
-      this.#ranking.push(new Float64Array(2 * this.ks.length + 1));
+      this.#ranking.push(new Float64Array(rankingColumns.length * this.ks.length));
     }
     return index;
   }

@@ -87,25 +87,26 @@ export function areaUnderCurve(
   return positives > 0 && negatives > 0 ? above / (positives * negatives) : NaN;
 }
 
-/** What a ranking of one request's candidates is worth at one cut-off k. */
+/** What a ranking of one request's candidates is worth at one cut-off k; NaN where every order is worth the same. */
 export interface RankingAtK {
-  /** Chance that at least one positive is among the first k. */
+  /** Chance that at least one positive is among the first k. NaN with fewer than k negatives: no order can miss. */
   readonly hit: number;
-  /** Expected DCG over ideal DCG, gain 1 for a positive, discount 1 / log2(1 + rank). */
+  /** Expected DCG over ideal DCG, gain 1 for a positive, discount 1 / log2(1 + rank). NaN without a negative: every order is ideal. */
   readonly ndcg: number;
 }
 
 /**
  * HR@k and NDCG@k of one request, as expected values over random orders of tied candidates.
- * A request without a positive has no ranking to judge: null. A request of at most k candidates always hits.
+ * A request without a positive has no ranking to judge: null. What a request can only do well says nothing of the ranking, and is NaN: one candidate
+ * always hits and is always ideal, and so is a request of positives alone.
  * @param scores,labels one entry a candidate; label 1 is positive, everything else is not.
  */
 export function rankingAtK(scores: ArrayLike<number>, labels: ArrayLike<number>, ks: readonly number[]): RankingAtK[] | null {
   const n = scores.length;
-  const order = Array.from({ length: n }, (_, i) => i).sort((a, b) => scores[b]! - scores[a]!);
   let total = 0;
   for (let i = 0; i < n; i++) if (labels[i] === 1) total++;
   if (total === 0) return null;
+  const order = Array.from({ length: n }, (_, i) => i).sort((a, b) => scores[b]! - scores[a]!);
   return ks.map((k) => {
     let missed = 1;
     let gain = 0;
@@ -125,6 +126,6 @@ export function rankingAtK(scores: ArrayLike<number>, labels: ArrayLike<number>,
     }
     let ideal = 0;
     for (let r = 0; r < Math.min(total, k); r++) ideal += 1 / Math.log2(r + 2);
-    return { hit: 1 - missed, ndcg: gain / ideal };
+    return { hit: n - total >= k ? 1 - missed : NaN, ndcg: n > total ? gain / ideal : NaN };
   });
 }
