@@ -128,10 +128,30 @@ await t.test('what a request lacks or should not have is named', async (t) => {
       [{ ...good, history: [{ ...event, how: odd }] }, 'x:1: history[0].how', /expected a text/],
       [{ ...good, candidates: [{ film: odd }] }, 'x:1: candidates[0].film', /expected a text/],
     ] as const),
+    [{ ...good, history: [event, { ...event, at: 4 }] }, 'x:1: history[1].at', /time goes backwards: 4 after 5/],
+    [{ ...good, history: [{ ...event, at: '1970-01-01 00:01:00' }] }, 'x:1: history[0].at', /the event is later than the request \("1970-01-01 00:01:00" > 9\)/],
+    [{ ...good, history: [event, { ...event, watched: 1e300 }] }, 'x:1: history[1].watched', /expected a number, got 1e\+300/],
     [[], 'x:1', /expected a request/],
   ] as const) t.throws(() => catalog.request(raw as never, 'x:1'), { code: 'ERR_DATA', place, message }, place);
   t.throws(() => catalog.events([event, 3]), { code: 'ERR_DATA', place: 'events[1]' });
+  t.throws(() => catalog.events([event, { ...event, at: 2 }]), { code: 'ERR_DATA', place: 'events[1].at', message: /2 after 5/ });
   t.throws(() => encodeRequest(schema, catalog.request({ time: 3, candidates: [] }) as never), { code: 'ERR_DATA', place: 'request: user' }, 'what the schema asks for');
+});
+
+await t.test('what the schema finds wrong is told in the terms of the log too', async (t) => {
+  const { schema, catalog } = await prepared(t.testdir());
+  const spec = schema.toJSON() as unknown as Record<string, Record<string, Record<string, unknown>>>;
+  const edited = schemaFromJSON({ ...spec, tables: { ...spec['tables'], item: { size: 2, width: 8 }, user: { size: 2, width: 8 } } } as never);
+  const event = { film: 'f1', at: 5, rating: 3, how: 'tv', watched: 1 };
+  const known = { user: 'u1', time: 9, history: [], candidates: ['never'] };
+  const request = (over: object): EncodedRequest => catalog.encode(edited, { ...known, ...over }, 'x.jsonl:7');
+  t.strictSame(catalog.encode(schema, known), encodeRequest(schema, catalog.request(known) as never), 'and what is right is the same');
+  t.throws(() => request({ user: 'nobody', history: [event] }), { code: 'ERR_DATA', place: 'x.jsonl:7: history[0].film', message: /id from 0 to 1, got/ });
+  t.throws(() => request({ user: 'nobody', candidates: ['f1'] }), { code: 'ERR_DATA', place: 'x.jsonl:7: candidates[0].film' });
+  t.throws(() => request({}), { code: 'ERR_DATA', place: 'x.jsonl:7: user.user' });
+  t.throws(() => request({ user: 'nobody', labels: { label: [2] } }), { code: 'ERR_DATA', place: 'x.jsonl:7: labels.label[0]' }, 'what no column stands behind keeps its name');
+  const other = new Error('of something else');
+  t.equal(catalog.named(other), other);
 });
 
 await t.test('codes of another catalog are refused, and so is half a catalog', async (t) => {
@@ -185,6 +205,39 @@ await t.test('longer score takes requests in the terms of the log', async (t) =>
   t.match(bad.stderr, /bad\.jsonl:1: candidates\[0\]\.film: is missing/);
 });
 
+await t.test('longer evaluate takes labelled requests in the terms of the log: the metrics of the prepared ones, bit for bit', async (t) => {
+  const dir = t.testdir();
+  const { out, schema } = await prepared(dir, { evaluationCandidates: 6 });
+  const model = await modelOf(dir, schema);
+  const rows: object[] = [];
+  for await (const row of new Dataset(join(out, 'test.parquet'), schema)) rows.push({ id: row.id, ...asked(row) });
+  const write = (name: string, list: readonly object[]): Promise<void> => writeFile(join(dir, name), list.map((r) => `${JSON.stringify(r)}\n`).join(''));
+  await write('raw.jsonl', rows);
+  const evaluate = (data: string, ...more: string[]) => longer('evaluate', '--model', model, '--data', data, ...more);
+  const [raw, fromParts] = [evaluate(join(dir, 'raw.jsonl'), '--catalog', out, '--json'), evaluate(join(out, 'test.parquet'), '--json')];
+  t.equal(raw.status, 0, raw.stderr);
+  t.equal(raw.stdout, fromParts.stdout);
+  const { tasks } = JSON.parse(raw.stdout) as { tasks: { label: { samples: number; users: number; rankedRequests: Record<string, number>; values: Record<string, number | null>; intervals: Record<string, number[]> } } };
+  t.equal(tasks.label.samples, rows.flatMap((r) => (r as { candidates: unknown[] }).candidates).length);
+  t.ok(tasks.label.users > 5 && tasks.label.values['auc']! > 0 && tasks.label.intervals['gauc']!.length === 2 && tasks.label.rankedRequests['ndcg@5']! > 5, raw.stdout);
+  t.strictSame([tasks.label.rankedRequests['hr@10'], tasks.label.values['hr@10']], [0, null], 'no request has ten negatives');
+  const table = evaluate(join(dir, 'raw.jsonl'), '--catalog', out).stdout;
+  t.match(table, new RegExp(`gauc .* \\d+ users with both classes\\n(.*\\n)*ndcg@5 .* ${tasks.label.rankedRequests['ndcg@5']} requests`));
+  t.match(table, /hr@10 +- +0 requests\n(.*\n)*no request counts for hr@10: HR@k is of those with a positive and at least k negatives/);
+  const refused = async (request: object, message: RegExp, ...more: string[]): Promise<void> => {
+    await write('bad.jsonl', [rows[0]!, request]);
+    const run = evaluate(join(dir, 'bad.jsonl'), '--catalog', out, ...more);
+    t.equal(run.status, 1);
+    t.match(run.stderr, message);
+  };
+  const { history } = rows.at(-1) as { history: { at: number }[] };
+  await refused({ ...rows.at(-1), history: history.toReversed() }, new RegExp(`bad\\.jsonl:2: history\\[1\\]\\.at: time goes backwards: ${history.at(-2)!.at} after ${history.at(-1)!.at}`));
+  await refused({ ...rows[1], labels: { label: [7] } }, /bad\.jsonl:2: labels\.label/);
+  await write('bad.jsonl', rows.map((r) => ({ ...r, labels: undefined })));
+  t.match(evaluate(join(dir, 'bad.jsonl'), '--catalog', out).stderr, /bad\.jsonl: no candidate has a label\. Give one a candidate, as in "labels": \{"label": \[1, 0\]\}/);
+  t.match(evaluate(join(out, 'test.parquet'), '--catalog', out).stderr, /needs no catalog/);
+});
+
 async function served(t: Test): Promise<{ url: string; service: RankService; out: string; schema: Schema; catalog: Catalog }> {
   const dir = t.testdir();
   const { out, schema, catalog } = await prepared(dir);
@@ -215,6 +268,10 @@ await t.test('the service takes requests and events in the terms of the log', as
   }
   t.match(await send('POST', '/v1/rank', { user: 'u1', time: 5, history: [], candidates: ['f1', { film: 3, yaer: 4 }] }), { status: 400, body: { error: { code: 'ERR_DATA', field: 'candidates[1].yaer' } } });
   t.match(await send('POST', '/v1/histories/u1', { events: [{ at: 5 }] }), { status: 400, body: { error: { field: 'events[0].film' } } });
+  const late = { film: 'f1', at: 1e6, rating: 3, how: 'tv', watched: 1 };
+  t.match(await send('POST', '/v1/rank', { user: 'u1', time: 5, history: [late], candidates: ['f1'] }), { status: 400, body: { error: { field: 'history[0].at', message: /later than the request \(1000000 > 5\)/ } } });
+  t.equal((await send('POST', '/v1/histories/u1', { events: [late] })).status, 200);
+  t.match(await send('POST', '/v1/histories/u1', { events: [{ ...late, at: 6 }] }), { status: 400, body: { error: { field: 'events[0].at', message: /time goes backwards: 6 after 1000000/ } } });
   const api = JSON.stringify(await (await fetch(`${url}/openapi.json`)).json());
   for (const column of ['film', 'kinds', 'watched', 'town']) t.ok(api.includes(`"${column}"`), column);
   const bare = Object.fromEntries(Object.entries(schema.toJSON()).filter(([key]) => key !== 'catalog'));

@@ -1,16 +1,19 @@
 import { Command } from 'commander';
 import { batches } from '../data/batches.ts';
+import { Catalog } from '../data/catalog.ts';
 import { Dataset } from '../data/reader.ts';
+import { LongerError } from '../errors.ts';
 import { historyForm } from '../model/config.ts';
 import { fullPlan } from '../model/model.ts';
 import { addPredictions } from '../train/trainer.ts';
-import { MetricSet, type MetricResult } from '../train/metric_set.ts';
+import { type MetricName, MetricSet, type MetricResult } from '../train/metric_set.ts';
 import { Ranker } from '../rank/ranker.ts';
 import { deviceOption, type Machine, machineOf, print, table, threadsOption } from './files.ts';
 
 interface Options extends Machine {
   readonly model: string;
   readonly data: string;
+  readonly catalog?: string;
   readonly skipBad?: boolean;
   readonly json?: boolean;
 }
@@ -22,12 +25,14 @@ export function evaluateCommand(): Command {
     .requiredOption('--data <file>', 'labelled requests (.parquet, .arrow or .jsonl)')
     .addOption(threadsOption())
     .addOption(deviceOption())
+    .option('--catalog <dir>', "what 'longer prepare' made: the requests (.jsonl) have the ids, columns and values of its log")
     .option('--skip-bad', 'count bad rows and go on instead of stopping')
     .option('--json', 'as JSON')
     .action(async (options: Options) => {
       using ranker = await Ranker.open(options.model, machineOf(options));
       const { model } = ranker;
-      const data = new Dataset(options.data, model.schema, { skipBad: options.skipBad ?? false });
+      const catalog = options.catalog === undefined ? {} : { catalog: await Catalog.open(options.catalog) };
+      const data = new Dataset(options.data, model.schema, { skipBad: options.skipBad ?? false, ...catalog });
       const plan = fullPlan(model, ranker.state, ranker.runtime, ranker.precision);
       const tasks = model.schema.tasks;
       const sets = tasks.map(() => new MetricSet());
@@ -38,21 +43,29 @@ export function evaluateCommand(): Command {
         sets.forEach((set, t) => { addPredictions(set, batch, logits, tasks.length, t); });
       }
       plan.dispose();
+      if (sets.every((set) => set.samples === 0))
+        throw new LongerError('ERR_DATA', 'no candidate has a label', { place: options.data, remedy: `Give one a candidate, as in "labels": {${JSON.stringify(tasks[0]!.name)}: [1, 0]}` });
       const results: Record<string, MetricResult> = Object.fromEntries(tasks.map((task, t) => [task.name, sets[t]!.result()]));
-      print(options.json, { model: model.config.kind, tasks: results, badRows: data.badCount }, () =>
-        Object.entries(results)
-          .map(([task, r]) =>
-            [
-              `${task}: ${r.samples} impressions, ${r.positives} positive, ${r.users} users`,
-              table([['metric', 'value', '95 % over users'], ...Object.entries(r.values).map(([name, v]) => [name, (v ?? NaN).toFixed(5), interval(r, name)])]),
-            ].join('\n'),
-          )
-          .join('\n\n'),
-      );
+      print(options.json, { model: model.config.kind, tasks: results, badRows: data.badCount }, () => Object.entries(results).map(([task, r]) => shown(task, r)).join('\n\n'));
     });
 }
 
-function interval(r: MetricResult, name: string): string {
-  const i = (r.intervals as Record<string, readonly [number, number] | undefined>)[name];
-  return i ? `${i[0].toFixed(5)} .. ${i[1].toFixed(5)}` : '';
+function shown(task: string, r: MetricResult): string {
+  const names = Object.keys(r.values) as MetricName[];
+  const number = (x: number | undefined): string => (x === undefined || Number.isNaN(x) ? '-' : x.toFixed(5));
+  const unranked = names.filter((name) => r.rankedRequests[name] === 0);
+  return [
+    `${task}: ${counted(r.samples, 'impression')}, ${r.positives} positive, ${counted(r.users, 'user')}`,
+    table([['metric', 'value', '95 % over users', 'over'], ...names.map((name) => [name, number(r.values[name]), r.intervals[name]?.map(number).join(' .. ') ?? '', over(name, r)])], ['left', 'right', 'right', 'left']),
+    ...(unranked.length > 0 ? [`no request counts for ${unranked.join(', ')}: HR@k is of those with a positive and at least k negatives, NDCG@k of those with a positive and a negative`] : []),
+  ].join('\n');
+}
+
+const counted = (n: number, what: string): string => `${n} ${what}${n === 1 ? '' : 's'}`;
+
+/** What a metric is a mean over. */
+function over(name: MetricName, r: MetricResult): string {
+  const requests = r.rankedRequests[name];
+  if (requests !== undefined) return counted(requests, 'request');
+  return name === 'gauc' ? `${counted(r.usersWithBothClasses, 'user')} with both classes` : counted(r.samples, 'impression');
 }

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { LongerError } from '../errors.ts';
-import { type Fail, failAt, show } from '../schema/encode.ts';
+import { encodeRequest, type EncodedRequest, expectInOrder, expectNoneLater, type Fail, failAt, show, type WrittenTime } from '../schema/encode.ts';
 import type { Schema } from '../schema/schema.ts';
 import { nearest } from '../schema/suggest.ts';
 import { type CatalogFile, type CellEncoding, isCatalogFile, isVocabulary, shortened } from './catalog_file.ts';
@@ -121,7 +121,7 @@ export class Catalog {
       request['userKey'] ??= row.key;
     }
     if (time !== undefined) request['time'] = this.#seconds(time, 'time', fail);
-    if (history !== undefined) request['history'] = list('history', history).map((e, i) => this.#event(e, `history[${i}]`, fail));
+    if (history !== undefined) request['history'] = this.#events(list('history', history), 'history', fail, time === undefined ? undefined : { seconds: request['time'] as number, written: time });
     if (candidates !== undefined) request['candidates'] = list('candidates', candidates).map((c, i) => this.#row(this.#sides.item, c, `candidates[${i}]`, fail).features);
     return request;
   }
@@ -131,8 +131,49 @@ export class Catalog {
     const fail: Fail = (place, message, remedy) => {
       throw new LongerError('ERR_DATA', message, { place, ...(remedy === undefined ? {} : { remedy }) });
     };
-    if (!Array.isArray(raw)) return fail('events', 'expected a list of events');
-    return raw.map((e, i) => this.#event(e, `events[${i}]`, fail));
+    return Array.isArray(raw) ? this.#events(raw, 'events', fail) : fail('events', 'expected a list of events');
+  }
+
+  /**
+   * A request in the log's terms, checked and encoded.
+   * @throws LongerError ERR_DATA naming the place and what the request has there, in its own terms
+   */
+  encode(schema: Schema, raw: CatalogRequest, place = 'request'): EncodedRequest {
+    try {
+      return encodeRequest(schema, this.request(raw, place) as never, place);
+    } catch (error) {
+      throw this.named(error);
+    }
+  }
+
+  /** An error about a converted request or event as one about what it was made of: `history[0].time` is the log's column of times, and so on. Others as they are. */
+  named(error: unknown): unknown {
+    if (!(error instanceof LongerError) || error.place === undefined) return error;
+    const [, before, side, feature, after] = /^((?:.*: )?(user|history|events|candidates)(?:\[\d+\])?\.)([^.[]+)(.*)$/s.exec(error.place) ?? [];
+    const column = side === undefined ? undefined : this.#columnOf(side, feature!);
+    if (column === undefined || column === feature) return error;
+    return new LongerError(error.code, error.reason, { place: `${before}${column}${after}`, ...(error.remedy === undefined ? {} : { remedy: error.remedy }), cause: error.cause });
+  }
+
+  /** The column that a feature of a side was made of. */
+  #columnOf(side: string, feature: string): string | undefined {
+    const { columns, user, item, event } = this.#file;
+    if (side === 'user') return feature === 'user' ? columns.user : user.find((e) => e.feature === feature)?.column;
+    if (feature === 'item') return columns.item;
+    if (feature === 'time' && side !== 'candidates') return columns.time ?? undefined;
+    return (side === 'candidates' ? item : [...event, ...item]).find((e) => e.feature === feature)?.column;
+  }
+
+  /** @param request its time, which no event may pass */
+  #events(raw: readonly unknown[], list: string, fail: Fail, request?: { readonly seconds: number; readonly written: unknown }): Record<string, unknown>[] {
+    const events = raw.map((e, i) => this.#event(e, `${list}[${i}]`, fail));
+    const { time } = this.#file.columns;
+    if (time === null) return events;
+    const written: WrittenTime = { at: (i) => `${list}[${i}].${time}`, value: (_, i) => show((raw[i] as Cells)[time]) };
+    const times = Float64Array.from(events, (e) => e['time'] as number);
+    expectInOrder(times, fail, written);
+    if (request) expectNoneLater(times, request.seconds, fail, written, show(request.written));
+    return events;
   }
 
   #event(raw: unknown, at: string, fail: Fail): Record<string, unknown> {
@@ -179,16 +220,16 @@ export class Catalog {
   /** As `encode` of prepare does it in SQL. */
   #cell(e: CellEncoding, value: unknown, at: string, fail: Fail): unknown {
     const missing = value === undefined || value === null || value === '';
-    const number = (): number => {
+    const number = (fits: (n: number) => boolean): number => {
       const n = typeof value === 'boolean' || typeof value === 'object' ? NaN : Number(value);
-      return Number.isNaN(n) ? fail(at, `expected a number, got ${show(value)}`) : n;
+      return fits(n) ? n : fail(at, `expected a number, got ${show(value)}`);
     };
     switch (e.kind) {
       case 'number':
-        return Math.fround(missing ? e.mean : number());
+        return Math.fround(missing ? e.mean : number((n) => Number.isFinite(Math.fround(n))));
       case 'bucket': {
         if (missing) return 0;
-        const n = number();
+        const n = number((x) => !Number.isNaN(x));
         return 1 + e.boundaries.filter((b) => n >= b).length;
       }
       case 'category':

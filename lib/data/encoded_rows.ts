@@ -42,7 +42,7 @@ export async function* encodedRows(path: string, schema: Schema): AsyncGenerator
 
 /** The same of requests in a catalog's terms, one a JSON line. */
 export async function* catalogRows(path: string, schema: Schema, catalog: Catalog): AsyncGenerator<EncodedRow> {
-  for await (const { row, place } of jsonlRows(path)) yield { row: row instanceof LongerError ? row : attempt(() => encodeRequest(schema, catalog.request(row as CatalogRequest, place) as never, place)), count: 1 };
+  for await (const { row, place } of jsonlRows(path)) yield { row: row instanceof LongerError ? row : attempt(() => catalog.encode(schema, row as CatalogRequest, place)), count: 1 };
 }
 
 function encoded(schema: Schema, row: unknown, place: string): EncodedRequest | LongerError {

@@ -77,7 +77,7 @@ export function encodeRequest<S extends SchemaSpec>(schema: Schema<S>, request: 
   const r = request as unknown as Record<string, unknown>;
   const time = schema.time ? seconds(r['time'], 'time', fail) : 0;
   if (typeof r['id'] === 'object' && r['id'] !== null) fail('id', `expected a text or a number, got ${show(r['id'])}`);
-  if (events && events.eventTime.length > 0 && events.eventTime.at(-1)! > time) tooLate(events.eventTime, time, fail);
+  if (events) expectNoneLater(events.eventTime, time, fail);
   return {
     id: r['id'] === undefined || r['id'] === null ? undefined : String(r['id']),
     user: encodeOne(schema, 'user', r, fail), context: encodeOne(schema, 'context', r, fail), ...(events ?? encodeEvents(schema, r, time, fail)),
@@ -107,19 +107,33 @@ function encodeEvents(schema: Schema, r: Record<string, unknown>, time: number, 
   let eventTime = new Float64Array(0);
   if (schema.time) {
     eventTime = Float64Array.from({ length: history.rows }, (_, i) => seconds(cell(history.columns['time']!, i), `history[${i}].time`, fail));
-    let last = after;
-    for (const [i, t] of eventTime.entries()) {
-      if (t < last) fail(`history[${i}].time`, `time goes backwards: ${t} after ${last}`, 'Histories are given oldest first');
-      if (t > time) tooLate(eventTime, time, fail);
-      last = t;
-    }
+    expectInOrder(eventTime, fail, historyTime, after);
+    expectNoneLater(eventTime, time, fail);
   }
   return { event, events: history.rows, historyStart: startOf(r['historyStart'], history.rows, fail), eventTime };
 }
 
-function tooLate(eventTime: Float64Array, time: number, fail: Fail): never {
-  const i = eventTime.findIndex((t) => t > time);
-  return fail(`history[${i}].time`, `the event is later than the request (${eventTime[i]} > ${time})`, 'A history ends before its request');
+/** How an error speaks of the time of an event: its place, and its value as the caller wrote it. */
+export interface WrittenTime {
+  readonly at: (i: number) => string;
+  readonly value: (seconds: number, i: number) => unknown;
+}
+
+const historyTime: WrittenTime = { at: (i) => `history[${i}].time`, value: (t) => t };
+
+/** @param after time of an event that stands in front of the first */
+export function expectInOrder(times: Float64Array, fail: Fail, { at, value }: WrittenTime, after = -Infinity): void {
+  times.forEach((t, i) => {
+    const last = i === 0 ? after : times[i - 1]!;
+    if (t < last) fail(at(i), `time goes backwards: ${value(t, i)} after ${i === 0 ? last : value(last, i - 1)}`, 'Histories are given oldest first');
+  });
+}
+
+/** @param request the request's time as the caller wrote it */
+export function expectNoneLater(times: Float64Array, time: number, fail: Fail, { at, value }: WrittenTime = historyTime, request: unknown = time): void {
+  if (times.length === 0 || times.at(-1)! <= time) return;
+  const i = times.findIndex((t) => t > time);
+  fail(at(i), `the event is later than the request (${value(times[i]!, i)} > ${request})`, 'A history ends before its request');
 }
 
 /**

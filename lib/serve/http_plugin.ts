@@ -94,7 +94,9 @@ function rankRoute(app: FastifyInstance, service: RankService, catalog: Catalog 
     if (body['userId'] !== undefined && typeof body['userId'] !== 'string') throw new LongerError('ERR_DATA', 'expected a text', { place: 'userId' });
     if (body['explain'] !== undefined && request.headers.accept === arrowType) throw new LongerError('ERR_DATA', 'explanations are given as JSON', { place: 'explain', remedy: 'Accept application/json' });
     const timeout = deadline(request);
-    const result = await service.rank((catalog && !arrow ? catalog.request(body) : body) as unknown as RankRequest, { signal: gone(reply), ...(timeout === undefined ? {} : { timeout }) });
+    const terms = arrow ? undefined : catalog;
+    const options = { signal: gone(reply), ...(timeout === undefined ? {} : { timeout }) };
+    const result = await service.rank((terms?.request(body) ?? body) as unknown as RankRequest, options).catch(inTerms(terms));
     if (request.headers.accept === arrowType) return reply.type(arrowType).send(await arrowReply(result));
     const by = (value: (x: number) => number): object => Object.fromEntries(Object.entries(result.logits).map(([task, list]) => [task, Array.from(list, value)]));
     const explanations = result.explanations?.map(({ events, mass, rest }) => ({ events: [...events], mass: [...mass], rest }));
@@ -111,10 +113,15 @@ function historyRoutes(app: FastifyInstance, service: RankService, catalog: Cata
     const { events } = objectOf(request.body, 'body');
     return catalog ? catalog.events(events) : (events as readonly StoredEvent[]);
   };
-  app.post('/v1/histories/:user', { schema: { summary: 'Append events', ...schema } }, async (request) => ({ events: await store.append(userOf(request), eventsOf(request)) }));
-  app.put('/v1/histories/:user', { schema: { summary: 'Replace a history', ...schema } }, async (request) => ({ events: await store.replace(userOf(request), eventsOf(request)) }));
+  app.post('/v1/histories/:user', { schema: { summary: 'Append events', ...schema } }, async (request) => ({ events: await store.append(userOf(request), eventsOf(request)).catch(inTerms(catalog)) }));
+  app.put('/v1/histories/:user', { schema: { summary: 'Replace a history', ...schema } }, async (request) => ({ events: await store.replace(userOf(request), eventsOf(request)).catch(inTerms(catalog)) }));
   app.delete('/v1/histories/:user', { schema: { summary: 'Forget a user', params: schema.params } }, async (request) => ({ deleted: await store.delete(userOf(request)) }));
 }
+
+/** Throws an error about what a catalog made of a body as one about the body. */
+const inTerms = (catalog: Catalog | undefined) => (error: unknown): never => {
+  throw catalog ? catalog.named(error) : error;
+};
 
 function modelRoutes(app: FastifyInstance, service: RankService, root: string | undefined): void {
   app.get('/v1/models', { schema: { summary: 'The model that is served, and those that can be' } }, async () => ({
