@@ -40,7 +40,7 @@ const bytesOf = (folder: string): number => readdirSync(folder, { withFileTypes:
 async function run(folder: string): Promise<Run> {
   const from = performance.now();
   const stats = await prepare({
-    events: join(folder, 'log.csv'), output: join(folder, 'data'), columns: { user: 'user', item: 'item', time: 'time', value: 'value' }, label: { kind: 'value', atLeast: 4 },
+    events: join(folder, 'log.csv'), output: join(folder, 'data'), columns: { user: 'user', item: 'item', time: 'time', value: 'value' }, labels: { label: { kind: 'value', atLeast: 4 } },
     split: { kind: 'time', fractions: [0.8, 0.1, 0.1] }, historyLength: Number(o.history), memoryLimit: o.memory, threads: Number(o.threads),
   });
   return { seconds: (performance.now() - from) / 1000, rss: process.resourceUsage().maxRSS * 1024, stats };

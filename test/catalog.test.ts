@@ -34,7 +34,7 @@ async function prepared(dir: string, over: Partial<PrepareOptions> = {}): Promis
   await prepare({
     events: join(dir, 'log.csv'), users: join(dir, 'people.csv'), items: join(dir, 'films.csv'), itemFeatures: ['kinds', 'year', 'length'], output: out,
     columns: { user: 'user', item: 'film', time: 'at', value: 'rating', action: 'how' }, eventFeatures: ['watched'],
-    label: { kind: 'value', atLeast: 4 }, split: { kind: 'time', fractions: [0.8, 0, 0.2] }, candidates: 3, historyLength: 30, overwrite: true, ...over,
+    labels: { label: { kind: 'value', atLeast: 4 } }, split: { kind: 'time', fractions: [0.8, 0, 0.2] }, candidates: 3, historyLength: 30, overwrite: true, ...over,
   });
   return { out, schema: schemaFromJSON(JSON.parse(await readFile(join(out, 'schema.json'), 'utf8')) as never), catalog: await Catalog.open(out) };
 }
@@ -88,9 +88,9 @@ await t.test('times in milliseconds are told, and asked for where nobody told', 
   const columns = { user: 'user', item: 'film', time: 'at', value: 'rating' };
   const { out, schema } = await prepared(dir, { columns, eventFeatures: [] });
   const bigLog = log.map((e) => ({ ...e, at: 1_700_000_000_000 + e.at * 1000 }));
-  const options = { events: join(dir, 'big.csv'), columns, label: { kind: 'value', atLeast: 4 }, split: { kind: 'time', fractions: [0.8, 0, 0.2] }, candidates: 3, historyLength: 30 } as const;
+  const options = { events: join(dir, 'big.csv'), columns, labels: { label: { kind: 'value', atLeast: 4 } }, split: { kind: 'time', fractions: [0.8, 0, 0.2] }, candidates: 3, historyLength: 30 } as const;
   await writeFile(options.events, csv(bigLog));
-  await t.rejects(prepare({ ...options, output: join(dir, 'no') }), { code: 'ERR_DATA', message: /past the year 5000.*--time-unit ms/ });
+  await t.rejects(prepare({ ...options, output: join(dir, 'no') }), { code: 'ERR_DATA', message: /past the year 5000.*timeUnit ms/ });
   await t.rejects(prepare({ ...options, output: join(dir, 'no'), timeUnit: 'minutes' as never }), { code: 'ERR_CONFIG', place: 'timeUnit' });
   await prepare({ ...options, output: join(dir, 'big'), timeUnit: 'ms' });
   const times = async (path: string): Promise<number[]> => {

@@ -43,7 +43,7 @@ await t.test('histories hold exactly the newest events of strictly earlier time,
       const path = join(dir, `${run}.csv`);
       const output = join(dir, `out-${run++}`);
       await writeFile(path, csv(events, clock));
-      const options: PrepareOptions = { events: path, output, columns, label: { kind: 'value', atLeast: 4 }, split: rule, grouping, candidates, historyLength, threads: 1, ...(atLeast === undefined ? {} : { history: { kind: 'value', atLeast } }) };
+      const options: PrepareOptions = { events: path, output, columns, labels: { label: { kind: 'value', atLeast: 4 } }, split: rule, grouping, candidates, historyLength, threads: 1, ...(atLeast === undefined ? {} : { history: { kind: 'value', atLeast } }) };
       try {
         await prepare(options);
       } catch (error) {
@@ -88,7 +88,7 @@ await t.test('the files are the same whatever is held in memory at a time', asyn
   const path = join(dir, 'log.csv');
   await writeFile(path, csv(events));
   const write = async (output: string, pieces?: Pieces): Promise<void> => {
-    await prepare({ events: path, output: join(dir, output), columns, label: { kind: 'value', atLeast: 4 }, split: { kind: 'leave-last-fraction', valid: 0.1, test: 0.25 }, candidates: 1, historyLength: 20 }, pieces);
+    await prepare({ events: path, output: join(dir, output), columns, labels: { label: { kind: 'value', atLeast: 4 } }, split: { kind: 'leave-last-fraction', valid: 0.1, test: 0.25 }, candidates: 1, historyLength: 20 }, pieces);
   };
   await write('whole');
   await write('pieces', { shareEvents: 1000, historyNumbers: 1 });
@@ -108,7 +108,7 @@ await t.test('a history that was cut is counted like the whole one, and like tha
   for (const rule of [{ kind: 'time', fractions: [0.8, 0, 0.2] }, { kind: 'leave-last-n', valid: 0, test: 9 }] as const) {
     const written = async (historyLength: number): Promise<{ schema: Schema; rows: EncodedRequest[] }> => {
       const output = join(dir, `${rule.kind}-${historyLength}`);
-      await prepare({ events: join(dir, 'log.csv'), output, columns, label: { kind: 'value', atLeast: 4 }, split: rule, candidates: 4, historyLength, threads: 1 });
+      await prepare({ events: join(dir, 'log.csv'), output, columns, labels: { label: { kind: 'value', atLeast: 4 } }, split: rule, candidates: 4, historyLength, threads: 1 });
       const schema = schemaFromJSON(JSON.parse(await readFile(join(output, 'schema.json'), 'utf8')) as never);
       const rows: EncodedRequest[] = [];
       for (const part of ['train', 'test']) for await (const row of new Dataset(join(output, `${part}.parquet`), schema)) rows.push(row);
@@ -143,7 +143,7 @@ await t.test('sampled negatives: seeded, as many as asked, never of the request'
   const events = Array.from({ length: 400 }, (_, i) => ({ user: `u${i % 5}`, item: `i${(i * i) % 37}`, time: i, value: 1 }));
   const dir = t.testdir({ 'log.csv.gz': gzipSync(csv(events)) });
   const options = {
-    events: join(dir, 'log.csv.gz'), columns, label: { kind: 'all' }, split: { kind: 'leave-last-n', valid: 0, test: 4 }, candidates: 2,
+    events: join(dir, 'log.csv.gz'), columns, labels: { label: { kind: 'all' } }, split: { kind: 'leave-last-n', valid: 0, test: 4 }, candidates: 2,
     negatives: { kind: 'popularity', perPositive: 3 },
   } as const;
   const stats = await prepare({ ...options, output: join(dir, 'a') });
@@ -152,7 +152,7 @@ await t.test('sampled negatives: seeded, as many as asked, never of the request'
   const [a, b, c] = await Promise.all(['a', 'b', 'c'].map((n) => read(join(dir, n, 'test.parquet'))));
   t.strictSame(a, b, 'the same for any number of threads');
   t.notSame(a, c, 'another seed');
-  t.equal(stats.parts.train!.positives, 380);
+  t.strictSame(stats.parts.train!.tasks, { label: { labelled: 380 * 4, positive: 380 } });
   for (const row of a!) {
     const items = row['candidates.item'] as number[];
     const labels = row['labels.label'] as number[];
@@ -166,13 +166,13 @@ await t.test('sampled negatives: seeded, as many as asked, never of the request'
 await t.test('side tables, actions and bad rows', async (t) => {
   const dir = t.testdir({
     'log.csv': 'who,what,when,did\n1,10,2020-01-01 00:00:00,view\n1,11,2020-01-01 00:01:00,click\n2,10,2020-01-01 00:00:30,view\n1,12,2020-01-01 00:02:00,view\n',
-    'bad.csv': 'who,what,when,did\n1,10,5,view\n,11,6,view\n1,12,soon,view\n1,12,9,view\n',
+    'bad.csv': 'who,what,when,did\n1,10,5,click\n,11,6,view\n1,12,soon,view\n1,12,9,view\n',
     'items.csv': 'what,kinds,price\n10,x|y,1.5\n11,y,2\n12,,3\n',
     'users.csv': 'who,age\n1,30\n',
   });
   const options: PrepareOptions = {
     events: join(dir, 'log.csv'), output: join(dir, 'out'), columns: { user: 'who', item: 'what', time: 'when', action: 'did' },
-    items: join(dir, 'items.csv'), users: join(dir, 'users.csv'), label: { kind: 'action', positive: ['click'] }, task: 'click',
+    items: join(dir, 'items.csv'), users: join(dir, 'users.csv'), labels: { click: { kind: 'action', positive: ['click'] } },
     split: { kind: 'time', testFrom: Date.parse('2020-01-01T00:02:00Z') / 1000 }, candidates: 1,
   };
   await prepare(options);
@@ -191,7 +191,7 @@ await t.test('side tables, actions and bad rows', async (t) => {
   t.equal((await prepare({ ...bad, skipBad: true })).badRows, 2);
   await t.rejects(prepare({ ...bad, columns: { ...options.columns, item: 'nope' } }), { code: 'ERR_DATA' });
   await t.rejects(prepare({ ...bad, events: join(dir, 'none.csv') }), { code: 'ERR_DATA' });
-  await t.rejects(prepare({ ...bad, label: { kind: 'value', atLeast: 3 } }), { code: 'ERR_CONFIG', place: 'label' });
+  await t.rejects(prepare({ ...bad, labels: { label: { kind: 'value', atLeast: 3 } } }), { code: 'ERR_CONFIG', place: 'labels.label' });
   await t.rejects(prepare({ ...bad, history: { kind: 'value', atLeast: 3 } }), { code: 'ERR_CONFIG', place: 'history' });
   await prepare({ ...options, overwrite: true, history: { kind: 'action', positive: ['click'] } });
   t.strictSame((await read(join(dir, 'out', 'test.parquet')))[0]!['history.item'], [2], 'clicks alone are the past');

@@ -22,8 +22,8 @@ t.test('--keep-best keeps the epoch of the best validation AUC, --patience stops
   const printed = t.capture(process.stdout, 'write', () => true);
   await trainCommand().parseAsync([...train, '--out', path('model'), '--valid', path('valid.jsonl'), '--keep-best', '--patience', '3'], { from: 'user' });
 
-  const log = (await readFile(path('model/metrics.jsonl'), 'utf8')).trim().split('\n').map((l) => JSON.parse(l) as { step: number; epoch: number; valid?: { auc: number } });
-  const epochs = log.filter((l) => l.valid).map((l) => ({ epoch: l.epoch, step: l.step, auc: l.valid!.auc }));
+  const log = (await readFile(path('model/metrics.jsonl'), 'utf8')).trim().split('\n').map((l) => JSON.parse(l) as { step: number; epoch: number; valid?: { click: { auc: number } } });
+  const epochs = log.filter((l) => l.valid).map((l) => ({ epoch: l.epoch, step: l.step, auc: l.valid!.click.auc }));
   const best = epochs.reduce((a, b) => (b.auc > a.auc ? b : a));
   t.equal(epochs.at(-1)!.epoch, best.epoch + 3, 'three epochs without a better one end the run');
   t.ok(epochs.length < 30);

@@ -1,8 +1,10 @@
 import { join } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { prepare } from '../data/prepare.ts';
-import { partNames, perSecond, type PrepareOptions, type PrepareStats, type TimeUnit } from '../data/prepare_options.ts';
+import { type OptionNames, partNames, perSecond, type PrepareOptions, type PrepareStats, type TaskStats, type TimeUnit } from '../data/prepare_options.ts';
+import { LongerError } from '../errors.ts';
 import { positiveNumber, print, table, wholeNumber } from './files.ts';
+import { addLabel, type Labels, numberOf, valuesOf } from './label_rules.ts';
 
 interface Options {
   readonly events: string;
@@ -17,8 +19,9 @@ interface Options {
   readonly eventFeatures?: string;
   readonly users?: string;
   readonly items?: string;
+  readonly label?: Labels;
   readonly labelThreshold?: number;
-  readonly labelActions?: string;
+  readonly labelActions?: readonly string[];
   readonly task?: string;
   readonly split: 'time' | 'leave-last-n' | 'leave-last-fraction';
   readonly testSize: number;
@@ -29,7 +32,7 @@ interface Options {
   readonly negatives?: number;
   readonly historyLength: number;
   readonly historyThreshold?: number;
-  readonly historyActions?: string;
+  readonly historyActions?: readonly string[];
   readonly skipBad?: boolean;
   readonly overwrite?: boolean;
   readonly seed: number;
@@ -60,9 +63,10 @@ export function prepareCommand(): Command {
     .option('--event-features <columns>', 'more columns of history events, comma separated')
     .option('--users <file>', 'user side table')
     .option('--items <file>', 'item side table')
-    .option('--label-threshold <x>', 'label 1 where value >= x', Number)
-    .option('--label-actions <list>', 'label 1 for these actions, comma separated')
-    .option('--task <name>', 'name of the label')
+    .option('--label <task=rule>', "a task, once each: like=action:like,share 'long=watch_ms>=30000' (>=, >, <=, < or a list of values of any column), seen=all (with --negatives)", (text, before: Labels | undefined) => addLabel(text, before))
+    .option('--label-threshold <x>', 'one task: 1 where --value >= x', (text) => numberOf(text))
+    .option('--label-actions <list>', 'one task: 1 for these of --action, comma separated', valuesOf)
+    .option('--task <name>', 'name of that one task (default: label)')
     .addOption(new Option('--split <rule>', 'global time, or the last events of each user').choices(['time', 'leave-last-n', 'leave-last-fraction']).default('leave-last-fraction'))
     .option('--test-size <x>', 'fraction (time, leave-last-fraction) or events of each user (leave-last-n)', positiveNumber, 0.1)
     .option('--valid-size <x>', 'the same for a validation part before the test part', positiveNumber)
@@ -71,16 +75,17 @@ export function prepareCommand(): Command {
     .option('--evaluation-candidates <n>', 'the same for valid and test; 1 keeps histories freshest', wholeNumber)
     .option('--negatives <n>', 'items sampled by popularity as negatives for each positive', positiveNumber)
     .option('--history-length <n>', 'newest events kept in a history', wholeNumber, 2000)
-    .option('--history-threshold <x>', 'only events with value >= x enter histories (clicks of a log of impressions); all are candidates', Number)
-    .option('--history-actions <list>', 'only events of these actions enter histories, comma separated')
-    .option('--skip-bad', 'leave out rows without user, item, time or value')
+    .option('--history-threshold <x>', 'only events with value >= x enter histories (clicks of a log of impressions); all are candidates', (text) => numberOf(text))
+    .option('--history-actions <list>', 'only events of these actions enter histories, comma separated', valuesOf)
+    .option('--skip-bad', 'leave out rows without user, item or time, without any label, or with a text where a number is due')
     .option('--overwrite', 'replace an output directory that is there')
     .option('--seed <n>', 'seed of sampling and order', wholeNumber, 1)
     .option('--memory-limit <size>', 'memory of the work, as 4GB; what needs more goes to disk beside --out (default: 80 % of the machine)', memorySize)
     .option('--threads <n>', 'threads (default: all CPUs)', wholeNumber)
     .option('--json', 'print the statistics as JSON')
     .action(async (o: Options) => {
-      const stats = await prepare(toOptions(o));
+      const stats = await prepare(toOptions(o), {}, flagNames(o));
+      for (const warning of stats.warnings) process.stderr.write(`longer: warning: ${warning}\n`);
       print(o.json, stats, () => summary(stats, o.out));
     });
 }
@@ -89,20 +94,50 @@ function summary({ events, users, items, clock, badRows, parts, leftOut }: Prepa
   const n = (x: number): string => x.toLocaleString('en', { maximumFractionDigits: 0 });
   const rows = partNames.flatMap((name) => {
     const p = parts[name];
-    return p ? [[name, n(p.requests), n(p.candidates), n(p.positives), n(p.users), n(p.history.mean), n(p.history.median), n(p.history.max), `${(100 * p.unknownItems).toFixed(2)} %`]] : [];
+    return p ? [[name, n(p.requests), n(p.candidates), n(p.users), n(p.history.mean), n(p.history.median), n(p.history.max), `${(100 * p.unknownItems).toFixed(2)} %`]] : [];
   });
+  const there = partNames.filter((name) => parts[name]);
+  const share = ({ labelled, positive }: TaskStats): string => (labelled === 0 ? 'no label' : `${n(positive)} of ${n(labelled)} (${((100 * positive) / labelled).toFixed(1)} %)`);
+  const positives = Object.keys(parts.train!.tasks).map((task) => [task, ...there.map((name) => share(parts[name]!.tasks[task]!))]);
   return [
-    `${n(events)} events of ${n(users)} users and ${n(items)} items, ${clock === 'seconds' ? 'with times' : 'in order, without times'}${badRows > 0 ? `; ${n(badRows)} bad rows left out` : ''}`,
+    `${n(events)} events of ${n(users)} users and ${n(items)} items, ${clock === 'seconds' ? 'with times' : 'in order, without times'}${badRows > 0 ? `; ${n(badRows)} bad row${badRows === 1 ? '' : 's'} left out` : ''}`,
     ...(leftOut.length > 0 ? [`columns left out, as nearly every row has a text of its own: ${leftOut.join(', ')}`] : []),
-    '', table([['', 'requests', 'candidates', 'positives', 'users', 'history mean', 'median', 'longest', 'items not in train'], ...rows]), '',
+    '', table([['', 'requests', 'candidates', 'users', 'history mean', 'median', 'longest', 'items not in train'], ...rows]),
+    '', table([['positives', ...there], ...positives]), '',
     `written to ${out}; next: longer train --data ${join(out, 'train.parquet')} --schema ${join(out, 'schema.json')} --out model${parts.valid ? ` --valid ${join(out, 'valid.parquet')} --keep-best` : ''}`,
   ].join('\n');
 }
 
-function eventRule(threshold: number | undefined, actions: string | undefined): PrepareOptions['history'] {
+/** Of a threshold on --value or actions of --action. */
+function eventRule(threshold: number | undefined, actions: readonly string[] | undefined, kind: 'label' | 'history'): PrepareOptions['history'] {
+  if (threshold !== undefined && actions !== undefined)
+    throw new LongerError('ERR_CONFIG', 'only one of them can decide', { place: `--${kind}-threshold, --${kind}-actions`, remedy: kind === 'label' ? 'Leave one out, or name two tasks (--label)' : 'Leave one out' });
   if (threshold !== undefined) return { kind: 'value', atLeast: threshold };
-  const positive = list(actions);
-  return positive && { kind: 'action', positive };
+  return actions && { kind: 'action', positive: actions };
+}
+
+function labelsOf(o: Options): Labels {
+  const single = [['--label-threshold', o.labelThreshold], ['--label-actions', o.labelActions], ['--task', o.task]].flatMap(([flag, value]) => (value === undefined ? [] : [flag]));
+  if (o.label && single.length > 0)
+    throw new LongerError('ERR_CONFIG', `--label names its tasks and rules itself and cannot stand beside ${single.join(' and ')}`, { remedy: "Give every task a --label, as --label like=action:like --label 'long=watch_ms>=30000'" });
+  return o.label ?? { [o.task ?? 'label']: eventRule(o.labelThreshold, o.labelActions, 'label') ?? { kind: 'all' } };
+}
+
+const kebab = (name: string): string => `--${name.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)}`;
+
+/** The flags of options, as errors name them. */
+function flagNames(o: Options): OptionNames {
+  const flags: Readonly<Record<string, string>> = {
+    labels: '--label', history: o.historyThreshold === undefined ? '--history-actions' : '--history-threshold', output: '--out',
+    split: '--split, --test-size, --valid-size', 'split.fractions': '--test-size, --valid-size', 'negatives.perPositive': '--negatives',
+  };
+  const single = o.labelThreshold === undefined ? (o.labelActions === undefined ? '--label' : '--label-actions') : '--label-threshold';
+  return (option) => {
+    const [, column] = /^columns\.(.*)$/.exec(option) ?? [];
+    const [, task] = /^labels\.(.*)$/s.exec(option) ?? [];
+    if (task !== undefined) return o.label ? `--label ${task}` : single;
+    return flags[option] ?? kebab(column ?? option);
+  };
 }
 
 function splitRule(o: Options): PrepareOptions['split'] {
@@ -125,9 +160,8 @@ function toOptions(o: Options): PrepareOptions {
     eventFeatures: list(o.eventFeatures),
     users: o.users,
     items: o.items,
-    label: eventRule(o.labelThreshold, o.labelActions) ?? { kind: 'all' },
-    history: eventRule(o.historyThreshold, o.historyActions),
-    task: o.task,
+    labels: labelsOf(o),
+    history: eventRule(o.historyThreshold, o.historyActions, 'history'),
     split: splitRule(o),
     grouping: o.grouping,
     candidates: o.candidates,

@@ -39,7 +39,7 @@ export function trainCommand(): Command {
     .requiredOption('--schema <file>', 'schema.json of the data')
     .requiredOption('--out <dir>', 'directory of checkpoints and metrics.jsonl')
     .option('--valid <file>', 'requests to evaluate on after every epoch')
-    .option('--keep-best', 'keep the checkpoint of the best validation AUC in --out/best')
+    .option('--keep-best', 'keep the checkpoint of the best validation AUC (the mean of the tasks) in --out/best')
     .option('--patience <epochs>', 'stop after so many epochs without a better validation AUC', wholeNumber)
     .option('--model <name>', 'longer, transformer, base, sum-pooling, din or din-recent50')
     .option('--config <file>', 'JSON with "model" and "train" settings')
@@ -54,7 +54,7 @@ export function trainCommand(): Command {
     .action(train);
 }
 
-/** The epoch whose validation AUC is the best so far. */
+/** The epoch whose validation AUC, the mean of the tasks', is the best so far. */
 interface Best {
   readonly epoch: number;
   readonly step: number;
@@ -118,12 +118,13 @@ async function train(options: Options): Promise<void> {
           return;
         }
         const valid = new Dataset(options.valid, schema, { skipBad: options.skipBad ?? false });
-        const result = (await trainer.evaluate(batches(schema, valid, { ...settings.batch, ...historyForm(run.model) }))).result();
-        log.write({ step: trainer.step, epoch, valid: result.values });
-        board?.scalars(trainer.step, Object.fromEntries(Object.entries(result.values).map(([name, v]) => [`valid/${name}`, v ?? NaN])));
-        last = { ...last, valid: result.values };
-        progress.update(trainer.step, `valid auc ${result.values.auc?.toFixed(4)} gauc ${result.values.gauc?.toFixed(4)}`);
-        const auc = result.values.auc ?? NaN;
+        const sets = await trainer.evaluateTasks(batches(schema, valid, { ...settings.batch, ...historyForm(run.model) }));
+        const tasks = [...sets].map(([task, set]) => [task, set.result().values] as const);
+        log.write({ step: trainer.step, epoch, valid: Object.fromEntries(tasks) });
+        board?.scalars(trainer.step, Object.fromEntries(tasks.flatMap(([task, values]) => Object.entries(values).map(([name, v]) => [`valid/${task}/${name}`, v ?? NaN]))));
+        last = { ...last, valid: Object.fromEntries(tasks) };
+        progress.update(trainer.step, `valid ${tasks.map(([task, { auc: a, gauc }]) => `${task} auc ${a?.toFixed(4)} gauc ${gauc?.toFixed(4)}`).join(', ')}`);
+        const auc = meanAuc(tasks.map(([, values]) => values.auc ?? NaN));
         const better = best === null || auc > best.auc;
         if (better) best = { epoch, step: trainer.step, auc };
         await save();
@@ -147,6 +148,12 @@ async function train(options: Options): Promise<void> {
   }
   const summary = { steps: position, ...last, best, parameters: model.layout.count(), out: options.out, badRows: data.badCount, firstBad: data.bad.slice(0, 10) };
   print(options.json, summary, () => `${run.model.kind}: ${model.layout.count()} parameters, last loss ${last.loss.toFixed(4)}, saved in ${options.out}${bestLine(best, options)}${data.badCount > 0 ? `\n${data.badCount} bad rows were left out; the first: ${data.bad[0]}` : ''}`);
+}
+
+/** Over the tasks that have one: those with both kinds of label. */
+function meanAuc(all: readonly number[]): number {
+  const defined = all.filter((auc) => !Number.isNaN(auc));
+  return defined.reduce((a, b) => a + b, 0) / defined.length;
 }
 
 function bestLine(best: Best | null, options: Options): string {

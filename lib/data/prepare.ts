@@ -8,12 +8,16 @@ import { DuckDBInstance, type DuckDBConnection } from '@duckdb/node-api';
 import { LongerError } from '../errors.ts';
 import { cellEncoding, type CellEncoding, type CatalogFile, shortened } from './catalog_file.ts';
 import { describe, encode, encodeSide, joined, profile, profileValue, rows, tableName, tableSize, type Encoding } from './prepare_features.ts';
-import { partNames, perSecond, type PartName, type PartStats, type PrepareOptions, type PrepareStats, type SplitRule } from './prepare_options.ts';
+import { countBadRows, faults, faultSql } from './prepare_bad_rows.ts';
+import { checkPrepareOptions } from './prepare_check.ts';
+import { type ColumnRule, expectActions, historyRule, labelRules, labelWarnings, noNumberSql, ruleSql } from './prepare_labels.ts';
+import { type OptionNames, partNames, perSecond, type PartName, type PartStats, type PrepareOptions, type PrepareStats, type SplitRule } from './prepare_options.ts';
 import * as sql from './prepare_sql.ts';
 import type { Feature } from '../schema/features.ts';
 import { schemaFromJSON, type TableSpec } from '../schema/schema.ts';
+import { nearest } from '../schema/suggest.ts';
 
-export type { PrepareOptions, PrepareStats } from './prepare_options.ts';
+export type { EventRule, LabelRule, PrepareOptions, PrepareStats } from './prepare_options.ts';
 
 /** What is held in memory at a time: events of a share of the users, and numbers in the histories of requests that are sorted. The files are the same for any. */
 export interface Pieces {
@@ -32,14 +36,17 @@ export interface Pieces {
  * time is the rank of seq (or of the row) within the user. Ids and categories become codes 1, 2, …; user and item codes
  * are made from the training part alone, 0 is whatever it lacks.
  *
+ * A candidate has a label a task, as `labels` says; with sampled negatives an event is a candidate where it is positive for some task.
+ *
+ * @param named what options are called in errors, where they did not come as an object
  * @throws LongerError ERR_CONFIG for options that do not fit together, ERR_DATA for a file or row that cannot be used, ERR_MEMORY where the memory limit
  *   does not do.
  */
-export async function prepare(options: PrepareOptions, pieces: Pieces = {}): Promise<PrepareStats> {
-  check(options);
+export async function prepare(options: PrepareOptions, pieces: Pieces = {}, named: OptionNames = (option) => option): Promise<PrepareStats> {
+  checkPrepareOptions(options, named);
   const output = resolve(options.output);
   if (options.overwrite !== true && (await readdir(output).catch(() => [])).length > 0)
-    throw new LongerError('ERR_CONFIG', 'the output directory is not empty', { place: output, remedy: 'Choose another one, or overwrite' });
+    throw new LongerError('ERR_CONFIG', 'the output directory is not empty', { place: output, remedy: `Choose another one, or replace it (${named('overwrite')})` });
   const working = join(dirname(output), `.preparing-${process.pid}-${basename(output)}`);
   await rm(working, { recursive: true, force: true });
   await mkdir(join(working, 'dataset'), { recursive: true });
@@ -52,7 +59,7 @@ export async function prepare(options: PrepareOptions, pieces: Pieces = {}): Pro
     const connection = await instance.connect();
     let stats: PrepareStats;
     try {
-      stats = await new Preparation(connection, options, join(working, 'dataset'), pieces).run();
+      stats = await new Preparation(connection, options, join(working, 'dataset'), pieces, named).run();
     } finally {
       connection.closeSync();
       instance.closeSync();
@@ -64,7 +71,7 @@ export async function prepare(options: PrepareOptions, pieces: Pieces = {}): Pro
     if (cause instanceof LongerError) throw cause;
     const [said] = (cause as Error).message.split('\n');
     if (/^Out of Memory Error/.test(said!))
-      throw new LongerError('ERR_MEMORY', said!, { place: options.events, remedy: 'Raise the memory limit, or prepare with fewer threads or shorter histories', cause });
+      throw new LongerError('ERR_MEMORY', said!, { place: options.events, remedy: `Raise the limit (${named('memoryLimit')}), or prepare with fewer threads (${named('threads')}) or shorter histories (${named('historyLength')})`, cause });
     throw new LongerError('ERR_DATA', said!, { place: options.events, cause });
   } finally {
     await rm(working, { recursive: true, force: true });
@@ -77,42 +84,21 @@ const latestTime = 1e11;
 /** A raw column and how it becomes numbers. */
 type Encoded = readonly [string, Encoding];
 
-function check(options: PrepareOptions): void {
-  const fail = (place: string, message: string, remedy?: string): never => {
-    throw new LongerError('ERR_CONFIG', message, { place, ...(remedy === undefined ? {} : { remedy }) });
-  };
-  for (const [place, value, low] of [
-    ['candidates', options.candidates ?? 16, 1], ['evaluationCandidates', options.evaluationCandidates ?? 1, 1],
-    ['historyLength', options.historyLength ?? 1, 1], ['minHistory', options.minHistory ?? 0, 0], ['seed', options.seed ?? 1, 0],
-  ] as const) if (!Number.isSafeInteger(value) || value < low) fail(place, `expected a whole number of at least ${low}, got ${value}`);
-  const { split, label, columns, negatives, timeUnit = 's' } = options;
-  if (!(timeUnit in perSecond)) fail('timeUnit', `expected ${Object.keys(perSecond).join(', ')}, got ${String(timeUnit)}`);
-  if (split.kind === 'time' && columns.time === undefined) fail('split', 'a split by time needs a time column', 'Name it (--time, columns.time), or split by leave-last-fraction where the log has only an order');
-  if (split.kind === 'time' && 'fractions' in split && (split.fractions.some((f) => !(f >= 0)) || Math.abs(split.fractions.reduce((a, b) => a + b) - 1) > 1e-6))
-    fail('split.fractions', 'expected three parts that add up to 1');
-  if (split.kind === 'time' && !('fractions' in split) && !(split.testFrom >= (split.validFrom ?? -Infinity))) fail('split.validFrom', 'valid must begin before test');
-  if (split.kind !== 'time' && (!(split.valid >= 0) || !(split.test >= 0) || (split.kind === 'leave-last-fraction' && split.valid + split.test >= 1)))
-    fail('split', 'valid and test must be positive and leave something to train on');
-  for (const [name, rule] of [['label', label], ['history', options.history]] as const) {
-    const what = name === 'label' ? 'a label' : 'a history';
-    if (rule?.kind === 'value' && (columns.value === undefined || !Number.isFinite(rule.atLeast))) fail(name, `${what} by value needs a value column and a finite threshold`, 'Name the column (--value, columns.value)');
-    if (rule?.kind === 'action' && columns.action === undefined) fail(name, `${what} by action needs an action column`, 'Name it (--action, columns.action)');
-  }
-  if (label.kind === 'all' && negatives?.kind !== 'popularity') fail('label', 'with every event positive, negatives must be sampled', 'Sample them (--negatives), or say what is positive (--label-threshold, --label-actions)');
-  if (negatives?.kind === 'popularity' && (!Number.isSafeInteger(negatives.perPositive) || negatives.perPositive < 1)) fail('negatives.perPositive', 'expected a whole number of at least 1');
-}
-
 /** One run over one DuckDB connection. */
 class Preparation {
   readonly #db: DuckDBConnection;
   readonly #options: PrepareOptions;
   readonly #directory: string;
   readonly #pieces: Required<Pieces>;
+  readonly #named: OptionNames;
+  readonly #labels: readonly ColumnRule[];
   readonly #leftOut: string[] = [];
   /** Names of the vocabulary tables. */
   readonly #vocabularies: string[] = [];
 
-  constructor(connection: DuckDBConnection, options: PrepareOptions, directory: string, { shareEvents = 2_000_000, historyNumbers = 64_000_000 }: Pieces) {
+  constructor(connection: DuckDBConnection, options: PrepareOptions, directory: string, { shareEvents = 2_000_000, historyNumbers = 64_000_000 }: Pieces, named: OptionNames) {
+    this.#named = named;
+    this.#labels = labelRules(options);
     this.#pieces = { shareEvents, historyNumbers };
     this.#db = connection;
     this.#options = options;
@@ -121,6 +107,7 @@ class Preparation {
 
   async run(): Promise<PrepareStats> {
     const o = this.#options;
+    const labels = this.#labels.map(({ name }) => name);
     const { clock, badRows } = await this.#load();
     const part = sql.partSql(o.split, o.split.kind === 'time' ? await this.#bounds(o.split) : null);
     await this.#db.run(`CREATE VIEW training AS SELECT * FROM (SELECT *, ${part} AS part FROM ordered) WHERE part = 0`);
@@ -135,22 +122,22 @@ class Preparation {
     const encoded = event.map(([x, e], i) => ({ name: e.name, ...encode('o', x, 'ordered', e, `ev${i}`) }));
     const historyColumns: sql.TokenColumn[] = [...itemColumns, ...encoded];
     const duplicate = historyColumns.map((c) => c.name).find((n, i, all) => n === 'time' || all.indexOf(n) !== i);
-    if (duplicate !== undefined) throw new LongerError('ERR_CONFIG', `two event features are called ${JSON.stringify(duplicate)}`, { place: 'eventFeatures' });
+    if (duplicate !== undefined) throw new LongerError('ERR_CONFIG', `two event features are called ${JSON.stringify(duplicate)}`, { place: this.#named('eventFeatures') });
     const sampled = o.negatives?.kind === 'popularity';
-    await this.#db.run(sql.createTokens(historyColumns, `${itemJoins} ${encoded.map((c) => c.join).join(' ')}`, part));
+    await this.#db.run(sql.createTokens(historyColumns, labels, `${itemJoins} ${encoded.map((c) => c.join).join(' ')}`, part));
     const [{ n: events }] = (await rows(this.#db, 'SELECT count(*) AS n FROM tokens')) as [{ n: number }];
     const count = Math.max(1, Math.ceil(events / this.#pieces.shareEvents));
     const shares = Array.from({ length: count }, (_, index): sql.Share => ({ index, count }));
     for (const share of shares) await this.#db.run(sql.addHistories(historyColumns, share, o.history !== undefined));
     const size = o.candidates ?? 16;
-    await this.#db.run(sql.createPicked(o.grouping ?? 'run', size, o.evaluationCandidates ?? size, sampled));
-    if (o.negatives?.kind === 'popularity') for (const step of sql.sampleNegatives(o.negatives, o.seed ?? 1)) await this.#db.run(step);
-    for (const share of shares) await this.#db.run(sql.addRequests(itemColumns, itemJoins, o.seed ?? 1, sampled, o.minHistory ?? 0, share));
+    await this.#db.run(sql.createPicked(labels, o.grouping ?? 'run', size, o.evaluationCandidates ?? size, sampled));
+    if (o.negatives?.kind === 'popularity') for (const step of sql.sampleNegatives(o.negatives, labels, o.seed ?? 1)) await this.#db.run(step);
+    for (const share of shares) await this.#db.run(sql.addRequests(itemColumns, labels, itemJoins, o.seed ?? 1, sampled, o.minHistory ?? 0, share));
     const length = o.historyLength ?? 2000;
     const output: sql.OutputColumns = {
       user: [{ name: 'user', sql: 'coalesce(uc.code, 0)' }, ...user.map(([c, e]) => joined('su', c, e))],
       userJoins: `LEFT JOIN codes_user uc ON r.u = uc.key ${user.length > 0 ? 'LEFT JOIN side_user su ON r.u = su.key' : ''}`,
-      history: historyColumns, candidate: itemColumns, task: o.task ?? 'label',
+      history: historyColumns, candidate: itemColumns, labels: Object.keys(o.labels).map((task, i) => ({ task, name: labels[i]! })),
     };
     const parts: Partial<Record<PartName, PartStats>> = {};
     for (const [index, name] of partNames.entries()) {
@@ -160,13 +147,13 @@ class Preparation {
       await this.#db.run(sql.createPlaces(index));
       await this.#write(join(this.#directory, `${name}.parquet`), found, length, output);
     }
-    if (parts.train === undefined) throw new LongerError('ERR_DATA', 'no request is left to train on', { place: o.events, remedy: 'Look at the split and at minHistory' });
+    if (parts.train === undefined) throw new LongerError('ERR_DATA', 'no request is left to train on', { place: o.events, remedy: `Look at the split (${this.#named('split')}) and at what makes a request${o.minHistory === undefined ? '' : ` (${this.#named('minHistory')})`}` });
     const catalog = await this.#writeCatalog(clock, user, item, event);
     await this.#writeJson('schema.json', await this.#schema(clock, user, item, event, catalog));
     const [counted] = await rows(this.#db, 'SELECT count(DISTINCT u) AS users, count(DISTINCT i) AS items FROM tokens');
     const stats: PrepareStats = {
       events, users: counted!['users'] as number, items: counted!['items'] as number,
-      clock: clock ? 'seconds' : 'order', badRows, parts, leftOut: this.#leftOut,
+      clock: clock ? 'seconds' : 'order', badRows, parts, leftOut: this.#leftOut, warnings: labelWarnings(parts.train, this.#named),
     };
     await this.#writeJson('stats.json', stats);
     return stats;
@@ -203,40 +190,50 @@ class Preparation {
     };
     return schemaFromJSON({
       version: 1, tables, user: features('user', user), event: { ...features('item', item), ...features(null, event) },
-      candidate: features('item', item), labels: { [this.#options.task ?? 'label']: { weight: 1 } }, time: clock, catalog,
+      candidate: features('item', item), labels: Object.fromEntries(Object.keys(this.#options.labels).map((task) => [task, { weight: 1 }])), time: clock, catalog,
     });
   }
 
   /** Reads the log into raw and ordered. */
   async #load(): Promise<{ clock: boolean; badRows: number }> {
-    const { events, columns, eventFeatures = [], label, history, skipBad = false } = this.#options;
+    const { events, columns, eventFeatures = [] } = this.#options;
+    const history = historyRule(this.#options);
+    const rules = history ? [...this.#labels, history] : this.#labels;
     const types = await this.#columnTypes(events);
-    for (const name of [...Object.values(columns), ...eventFeatures])
-      if (!types.has(name)) throw new LongerError('ERR_DATA', `has no column ${JSON.stringify(name)}; its columns are ${[...types.keys()].join(', ')}`, { place: events });
+    const uses: (readonly [option: string, column: string])[] = [
+      ...Object.entries(columns).map(([name, column]) => [`columns.${name}`, column] as const), ...eventFeatures.map((column) => ['eventFeatures', column] as const),
+      ...rules.flatMap(({ option, column }) => (column === null ? [] : [[option, column] as const])),
+    ];
+    for (const [option, column] of uses) this.#expectColumn(types, column, events, option);
     const number = (name: string | undefined): string => (name === undefined ? 'NULL' : `TRY_CAST(${sql.identifier(name)} AS DOUBLE)`);
     await this.#db.run(sql.createRaw(events, {
       user: columns.user, item: columns.item, features: eventFeatures,
       time: columns.time === undefined ? 'NULL' : sql.seconds(columns.time, types.get(columns.time)!, perSecond[this.#options.timeUnit ?? 's']),
       seq: number(columns.seq), value: number(columns.value),
       action: columns.action === undefined ? 'NULL' : sql.identifier(columns.action),
+      rules: rules.map((rule) => ({ name: rule.name, sql: ruleSql(rule) })), noNumber: noNumberSql(rules),
     }));
+    await expectActions(this.#db, events, rules, this.#named);
     const written = columns.time === undefined ? 'false' : 'true';
     const [filled] = await rows(this.#db, `SELECT count(*) AS n, ${written} AND count(t) > 0 AS clock FROM raw`);
     const clock = filled!['clock'] as boolean;
     if (!clock && this.#options.split.kind === 'time')
-      throw new LongerError('ERR_DATA', 'no row has a time, so it cannot be split by time', { place: events, remedy: 'Split by leave-last-fraction or leave-last-n' });
+      throw new LongerError('ERR_DATA', `no row has a time in the column ${JSON.stringify(columns.time)}, so it cannot be split by time`, { place: events, remedy: `Split by leave-last-fraction or leave-last-n (${this.#named('split')})` });
     const [late] = clock ? await rows(this.#db, `SELECT max(t) AS last FROM raw WHERE isfinite(t)`) : [];
     if (late !== undefined && (late['last'] as number) > latestTime)
-      throw new LongerError('ERR_DATA', `the last time, ${String(late['last'])} s, lies past the year 5000`, { place: events, remedy: 'Say what its numbers count, as milliseconds (--time-unit ms, timeUnit)' });
-    const bad = sql.badReason(clock, !clock && columns.seq !== undefined, label.kind === 'value' || history?.kind === 'value');
-    const [first] = await rows(this.#db, `SELECT count(*) AS n, min(line) AS line, arg_min(${bad}, line) AS reason FROM raw WHERE (${bad}) IS NOT NULL`);
-    const badRows = first!['n'] as number;
-    if (badRows > 0 && !skipBad)
-      throw new LongerError('ERR_DATA', `${badRows} rows cannot be used, the first for want of a ${String(first!['reason'])}`, {
-        place: `${events}, row ${String(first!['line'])}`, remedy: 'Mend the rows, or skip them (skipBad)',
-      });
-    await this.#db.run(sql.createOrdered(clock, columns.seq !== undefined, label, history, bad));
+      throw new LongerError('ERR_DATA', `the last time, ${String(late['last'])} s, lies past the year 5000`, { place: events, remedy: `Say what its numbers count, as milliseconds (${this.#named('timeUnit')} ms)` });
+    const list = faults(this.#options, clock, this.#labels, history);
+    const badRows = await countBadRows(this.#db, this.#options, list, this.#named);
+    await this.#db.run(sql.createOrdered(clock, columns.seq !== undefined, this.#labels.map(({ name }) => name), history !== undefined, faultSql(list)));
     return { clock, badRows };
+  }
+
+  /** @throws LongerError ERR_DATA naming the column that was meant, where one is near */
+  #expectColumn(types: ReadonlyMap<string, string>, column: string, path: string, option: string): void {
+    if (types.has(column)) return;
+    const names = [...types.keys()];
+    const guess = nearest(column, names);
+    throw new LongerError('ERR_DATA', `has no column ${JSON.stringify(column)} (${this.#named(option)})${guess === undefined ? '' : `; did you mean ${JSON.stringify(guess)}?`}`, { place: path, remedy: `Its columns are ${names.join(', ')}` });
   }
 
   async #columnTypes(path: string): Promise<Map<string, string>> {
@@ -265,8 +262,8 @@ class Preparation {
   async #side(side: 'user' | 'item', path: string | undefined, key: string, asked: readonly string[] | undefined): Promise<(readonly [string, Encoding])[]> {
     if (path === undefined) return [];
     const types = await this.#columnTypes(path);
-    for (const name of [key, ...(asked ?? [])])
-      if (!types.has(name)) throw new LongerError('ERR_DATA', `has no column ${JSON.stringify(name)}; its columns are ${[...types.keys()].join(', ')}`, { place: path });
+    this.#expectColumn(types, key, path, `columns.${side}`);
+    for (const name of asked ?? []) this.#expectColumn(types, name, path, `${side}Features`);
     await this.#db.run(`CREATE TABLE raw_${side} AS SELECT COLUMNS(*)::VARCHAR FROM ${sql.source(path)}`);
     const encodings: [string, Encoding][] = [];
     for (const column of asked ?? [...types.keys()].filter((c) => c !== key)) {
@@ -301,10 +298,11 @@ class Preparation {
   }
 
   async #partStats(part: number, length: number): Promise<PartStats | null> {
-    const [s] = (await rows(this.#db, sql.partStatsSql(part, length))) as Record<string, number>[];
+    const [s] = (await rows(this.#db, sql.partStatsSql(part, length, this.#labels.map(({ name }) => name)))) as Record<string, number>[];
     if (s!['requests'] === 0) return null;
     return {
-      requests: s!['requests']!, candidates: s!['candidates']!, positives: s!['positives']!, users: s!['users']!,
+      requests: s!['requests']!, candidates: s!['candidates']!, users: s!['users']!,
+      tasks: Object.fromEntries(Object.keys(this.#options.labels).map((task, i) => [task, { labelled: s![`l${i}_labelled`]!, positive: s![`l${i}_positive`]! }])),
       history: { mean: s!['mean']!, median: s!['median']!, max: s!['most']! }, unknownItems: s!['unknown']! / s!['candidates']!,
     };
   }

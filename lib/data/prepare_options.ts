@@ -1,11 +1,16 @@
-/** Events by their value or action. */
-export type EventRule = Exclude<LabelRule, { readonly kind: 'all' }>;
+/** A bound that a number is held to. */
+export type Bound = { readonly atLeast: number } | { readonly above: number } | { readonly atMost: number } | { readonly below: number };
+
+/**
+ * Events by a column of the log: `value` by its number (default: `columns.value`), `action` by its text (default: `columns.action`). An empty number is
+ * neither, an empty text is none of the actions.
+ */
+export type EventRule =
+  | ({ readonly kind: 'value'; readonly column?: string } & Bound)
+  | { readonly kind: 'action'; readonly column?: string; readonly positive: readonly string[] };
 
 /** What counts as a positive. `all`: every event (for sampled negatives). */
-export type LabelRule =
-  | { readonly kind: 'value'; readonly atLeast: number }
-  | { readonly kind: 'action'; readonly positive: readonly string[] }
-  | { readonly kind: 'all' };
+export type LabelRule = EventRule | { readonly kind: 'all' };
 
 /**
  * Which events are learned from and which are judged.
@@ -19,7 +24,7 @@ export type SplitRule =
   | { readonly kind: 'leave-last-n' | 'leave-last-fraction'; readonly valid: number; readonly test: number };
 
 /**
- * `given`: every event is an impression with its label. `popularity`: candidates are the positive events and, for each,
+ * `given`: every event is an impression with its labels. `popularity`: candidates are the events that are positive for some task and, for each,
  * `perPositive` items drawn with probability proportional to (training count) ^ exponent, each once a
  * request and never one of its positives.
  */
@@ -55,9 +60,11 @@ export interface PrepareOptions {
   /** Columns of the side tables to use; all that are not free text by default. */
   readonly userFeatures?: readonly string[];
   readonly itemFeatures?: readonly string[];
-  readonly label: LabelRule;
-  /** Name of the label. Default `label`. */
-  readonly task?: string;
+  /**
+   * Tasks by name, and what is positive for each. An event whose number is empty has no label for that task; one that has a label for none cannot be used. Columns
+   * of labels are no features of history events unless `columns` or `eventFeatures` names them too, and never of candidates.
+   */
+  readonly labels: Readonly<Record<string, LabelRule>>;
   readonly split: SplitRule;
   /** `run`: consecutive events of a user make one request; `time`: events of one user and one time. Default `run`. */
   readonly grouping?: 'run' | 'time';
@@ -72,7 +79,7 @@ export interface PrepareOptions {
   readonly historyLength?: number;
   /** Requests with fewer events before them are left out. Default 0. */
   readonly minHistory?: number;
-  /** Leaves out rows without user, item, time or value instead of failing. */
+  /** Leaves out rows that cannot be used instead of failing: without user, item or time, without any label, or with a text where a number is due. */
   readonly skipBad?: boolean;
   /** Seed of the sampling and of the order of train.parquet. Default 1. */
   readonly seed?: number;
@@ -86,10 +93,16 @@ export interface PrepareOptions {
 export type PartName = 'train' | 'valid' | 'test';
 export const partNames: readonly PartName[] = ['train', 'valid', 'test'];
 
+/** Candidates with a label for a task, and the positive ones among them. */
+export interface TaskStats {
+  readonly labelled: number;
+  readonly positive: number;
+}
+
 export interface PartStats {
   readonly requests: number;
   readonly candidates: number;
-  readonly positives: number;
+  readonly tasks: Readonly<Record<string, TaskStats>>;
   readonly users: number;
   readonly history: { readonly mean: number; readonly median: number; readonly max: number };
   /** Share of candidates whose item was never seen in training (code 0). */
@@ -106,4 +119,9 @@ export interface PrepareStats {
   readonly parts: Readonly<Partial<Record<PartName, PartStats>>>;
   /** Side columns left out because nearly every row has a text of its own. */
   readonly leftOut: readonly string[];
+  /** What is likely not meant: a task with one kind of label alone to train on. */
+  readonly warnings: readonly string[];
 }
+
+/** How the caller names an option: by its path in a program (`columns.time`, `labels.like`), by its flag in a shell. */
+export type OptionNames = (option: string) => string;
