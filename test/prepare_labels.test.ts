@@ -93,7 +93,7 @@ await t.test('with sampled negatives, events that are positive for some task are
 const log = csv(Array.from({ length: 40 }, (_, i) => ({ user: `u${i % 3}`, item: `i${i % 7}`, at: i, did: i % 2 ? 'like' : 'view', watched: i * 1000, rating: '' })));
 
 await t.test('a rule that cannot be right is refused with its place and the remedy', async (t) => {
-  const dir = t.testdir({ 'log.csv': log });
+  const dir = t.testdir({ 'log.csv': log, 'none.csv': log.split('\n')[0]! });
   const path = join(dir, 'log.csv');
   const options: PrepareOptions = { events: path, output: join(dir, 'out'), columns, labels: {}, split };
   const like = { kind: 'action', column: 'did', positive: ['like'] } as const;
@@ -116,8 +116,11 @@ await t.test('a rule that cannot be right is refused with its place and the reme
     [{ labels: { like: { ...like, positive: ['liek'] } } }, 'ERR_DATA', `${path}: labels.like`, /did you mean "like"\?/],
     [{ labels: { like: { ...like, column: 'rating' } } }, 'ERR_DATA', `${path}: labels.like`, /"like" never occurs in the column "rating"\. The column is empty/],
     [{ labels: { like }, history: { ...like, positive: ['click'] } }, 'ERR_DATA', `${path}: history`, /"click" never occurs/],
-    [{ labels: { poor: { kind: 'value', column: 'rating', below: 3 } } }, 'ERR_DATA', `${path}, row 1`, /the column "rating" is empty; expected a number, which makes the label\. 40 rows cannot be used\. Mend them, or leave them out \(skipBad\)/],
-    [{ labels: { like, what: { kind: 'value', column: 'did', below: 3 } } }, 'ERR_DATA', `${path}, row 1`, /the column "did" has "view"; expected a number\. 40 rows/],
+    [{ labels: { poor: { kind: 'value', column: 'rating', below: 3 } } }, 'ERR_DATA', `${path}, row 1`, /the column "rating" \(labels\.poor\) is empty; expected a number, which makes the label\. No row can be used\. Look at what/],
+    [{ labels: { poor: { kind: 'value', column: 'rating', below: 3 } }, skipBad: true }, 'ERR_DATA', `${path}, row 1`, /No row can be used/],
+    [{ labels: { like }, events: join(dir, 'none.csv') }, 'ERR_DATA', join(dir, 'none.csv'), /it has no rows/],
+    [{ labels: { like: { ...like, column: 'item', positive: ['i9'] } } }, 'ERR_DATA', `${path}: labels.like`, /"i9" never occurs in the column "item"\. It has i0/],
+    [{ labels: { like, what: { kind: 'value', column: 'did', below: 3 } } }, 'ERR_DATA', `${path}, row 1`, /the column "did" \(labels\.what\) has "view"; expected a number\. No row/],
   ];
   for (const [over, code, place, message] of cases) await t.rejects(prepare({ ...options, ...over }), { code, place, message }, JSON.stringify(over));
 });
@@ -132,16 +135,16 @@ await t.test('bad rows are told with what they hold, one as one', async (t) => {
     events: join(dir, `${name}.csv`), output: join(dir, 'out'), columns, labels: { like: { kind: 'action', column: 'did', positive: ['like'] }, long: { kind: 'value', column: 'watched', atLeast: 3 } }, split, overwrite: true, ...over,
   });
   for (const [name, row, message] of [
-    ['time', 6, /row 6: the column "at" has "soon"; expected a number or a timestamp\. Mend the row, or leave it out \(skipBad\)$/],
-    ['two', 6, /row 6: the column "item" is empty; expected an item\. 2 rows cannot be used\. Mend them/],
-    ['number', 6, /row 6: the column "watched" has "x{57}\.\.\."; expected a number\. 2 rows/],
+    ['time', 6, /row 6: the column "at" \(columns\.time\) has "soon"; expected a number or a timestamp\. Mend the row, or leave it out \(skipBad\)$/],
+    ['two', 6, /row 6: the column "item" \(columns\.item\) is empty; expected an item\. 2 rows cannot be used\. Mend them/],
+    ['number', 6, /row 6: the column "watched" \(labels\.long\) has "x{57}\.\.\."; expected a number\. 2 rows/],
   ] as const) {
     await t.rejects(prepare(options(name)), { code: 'ERR_DATA', place: `${join(dir, `${name}.csv`)}, row ${row}`, message });
     t.equal((await prepare(options(name, { skipBad: true }))).badRows, name === 'time' ? 1 : 2);
   }
   const two = { events: join(dir, 'time.csv'), labels: { long: { kind: 'value', column: 'watched', atLeast: 3 }, five: { kind: 'value', column: 'watched', above: 5 } } } as const;
-  await t.rejects(prepare(options('time', two)), { place: `${join(dir, 'time.csv')}, row 2`, message: /the column "watched" is empty; expected a number, which makes the label\. 2 rows/ }, 'no label for any task');
-  await t.rejects(prepare(options('time', { history: { kind: 'value', column: 'watched', above: 1 } })), { place: `${join(dir, 'time.csv')}, row 2`, message: /"watched" is empty; expected a number/ });
+  await t.rejects(prepare(options('time', two)), { place: `${join(dir, 'time.csv')}, row 2`, message: /the column "watched" \(labels\.long\) is empty, the column "watched" \(labels\.five\) is empty; expected a number, which makes the label\. 2 rows/ }, 'no label for any task');
+  await t.rejects(prepare(options('time', { history: { kind: 'value', column: 'watched', above: 1 } })), { place: `${join(dir, 'time.csv')}, row 2`, message: /"watched" \(history\) is empty; expected a number/ });
 });
 
 const prepareHere = (...args: string[]) => longerHere(prepareCommand(), ...args);
@@ -162,7 +165,7 @@ await t.test('--label names the tasks, and errors name flags', async (t) => {
   t.strictSame((JSON.parse(same.out) as PrepareStats).parts.test!.tasks, { long: { labelled: 6, positive: 6 } }, 'the short form of one task');
 
   const bad = [...base, '--events', join(dir, 'bad.csv'), '--label', 'like=did:like'];
-  t.match((await prepareHere(...bad)).said, /bad\.csv, row 41: the column "at" has "never"; expected a number or a timestamp\. Mend the row, or leave it out \(--skip-bad\)$/);
+  t.match((await prepareHere(...bad)).said, /bad\.csv, row 41: the column "at" \(--time\) has "never"; expected a number or a timestamp\. Mend the row, or leave it out \(--skip-bad\)$/);
   t.match((await prepareHere(...bad, '--skip-bad')).out, /; 1 bad row left out\n/);
   for (const [args, message] of [
     [['--label', 'like'], /--label <task=rule>.*'like' is invalid\. expected NAME=COLUMN:VALUE,VALUE or 'NAME=COLUMN>=NUMBER'/],

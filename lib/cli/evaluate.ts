@@ -51,6 +51,7 @@ export function evaluateCommand(): Command {
 }
 
 function shown(task: string, r: MetricResult): string {
+  if (r.samples === 0) return `${task}: no candidate has a label`;
   const names = Object.keys(r.values) as MetricName[];
   const number = (x: number | undefined): string => (x === undefined || Number.isNaN(x) ? '-' : x.toFixed(5));
   const unranked = names.filter((name) => r.rankedRequests[name] === 0);

@@ -213,9 +213,10 @@ class Preparation {
       action: columns.action === undefined ? 'NULL' : sql.identifier(columns.action),
       rules: rules.map((rule) => ({ name: rule.name, sql: ruleSql(rule) })), noNumber: noNumberSql(rules),
     }));
-    await expectActions(this.#db, events, rules, this.#named);
     const written = columns.time === undefined ? 'false' : 'true';
     const [filled] = await rows(this.#db, `SELECT count(*) AS n, ${written} AND count(t) > 0 AS clock FROM raw`);
+    if (filled!['n'] === 0) throw new LongerError('ERR_DATA', 'it has no rows', { place: events });
+    await expectActions(this.#db, events, rules, this.#named);
     const clock = filled!['clock'] as boolean;
     if (!clock && this.#options.split.kind === 'time')
       throw new LongerError('ERR_DATA', `no row has a time in the column ${JSON.stringify(columns.time)}, so it cannot be split by time`, { place: events, remedy: `Split by leave-last-fraction or leave-last-n (${this.#named('split')})` });

@@ -61,7 +61,7 @@ export async function expectActions(connection: DuckDBConnection, path: string, 
     const missing = rule.positive.find((_, i) => !found.has(i + 1));
     if (missing === undefined) continue;
     const there = (await rows(connection, `SELECT ${text(column!)} AS action FROM ${source(path)} WHERE ${identifier(column!)} IS NOT NULL GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT 1000`)).map((r) => String(r['action']));
-    const guess = nearest(missing, there);
+    const guess = missing.length > 2 ? nearest(missing, there) : undefined; // any two numbers of one digit are near
     throw new LongerError('ERR_DATA', `${JSON.stringify(missing)} never occurs in the column ${JSON.stringify(column)}${guess === undefined ? '' : `; did you mean ${JSON.stringify(guess)}?`}`, {
       place: `${path}: ${named(option)}`, remedy: there.length === 0 ? 'The column is empty' : `It has ${there.slice(0, 20).join(', ')}${there.length > 20 ? ', ...' : ''}`,
     });
