@@ -233,8 +233,14 @@ await t.test('longer evaluate takes labelled requests in the terms of the log: t
   const { history } = rows.at(-1) as { history: { at: number }[] };
   await refused({ ...rows.at(-1), history: history.toReversed() }, new RegExp(`bad\\.jsonl:2: history\\[1\\]\\.at: time goes backwards: ${history.at(-2)!.at} after ${history.at(-1)!.at}`));
   await refused({ ...rows[1], labels: { label: [7] } }, /bad\.jsonl:2: labels\.label/);
+  await refused({ ...rows[1], labels: undefined, label: { label: [1] } }, /bad\.jsonl:2: label: unknown key; did you mean 'labels'\?/);
+  await refused({ ...rows[1], candidates: undefined }, /bad\.jsonl:2: candidates: is missing/);
   await write('bad.jsonl', rows.map((r) => ({ ...r, labels: undefined })));
   t.match(evaluate(join(dir, 'bad.jsonl'), '--catalog', out).stderr, /bad\.jsonl: no candidate has a label\. Give one a candidate, as in "labels": \{"label": \[1, 0\]\}/);
+  await write('bad.jsonl', []);
+  t.match(evaluate(join(dir, 'bad.jsonl'), '--catalog', out).stderr, /bad\.jsonl: it holds no request/);
+  await write('bad.jsonl', [{}]);
+  t.match(evaluate(join(dir, 'bad.jsonl'), '--catalog', out, '--skip-bad').stderr, /no request is good; bad ones: 1, the first: .*bad\.jsonl:1: history: is missing/);
   t.match(evaluate(join(out, 'test.parquet'), '--catalog', out).stderr, /needs no catalog/);
 });
 

@@ -36,13 +36,16 @@ export function evaluateCommand(): Command {
       const plan = fullPlan(model, ranker.state, ranker.runtime, ranker.precision);
       const tasks = model.schema.tasks;
       const sets = tasks.map(() => new MetricSet());
+      let requests = 0;
       for await (const batch of batches(model.schema, data, { ...historyForm(model.config), maxEvents: 32_768, maxRequests: 128, maxCandidates: 8192 })) {
+        requests += batch.requests;
         const { sizes, arrays } = model.inputs(batch);
         const logits = new Float32Array(batch.candidates * tasks.length);
         await plan.run(sizes, arrays, new Map([['logits', logits]]));
         sets.forEach((set, t) => { addPredictions(set, batch, logits, tasks.length, t); });
       }
       plan.dispose();
+      if (requests === 0) throw new LongerError('ERR_DATA', data.badCount > 0 ? `no request is good; bad ones: ${data.badCount}, the first: ${data.bad[0]}` : 'it holds no request', { place: options.data });
       if (sets.every((set) => set.samples === 0))
         throw new LongerError('ERR_DATA', 'no candidate has a label', { place: options.data, remedy: `Give one a candidate, as in "labels": {${JSON.stringify(tasks[0]!.name)}: [1, 0]}` });
       const results: Record<string, MetricResult> = Object.fromEntries(tasks.map((task, t) => [task.name, sets[t]!.result()]));

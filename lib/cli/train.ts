@@ -147,7 +147,7 @@ async function train(options: Options): Promise<void> {
     runtime.dispose();
   }
   const summary = { steps: position, ...last, best, parameters: model.layout.count(), out: options.out, badRows: data.badCount, firstBad: data.bad.slice(0, 10) };
-  print(options.json, summary, () => `${run.model.kind}: ${model.layout.count()} parameters, last loss ${last.loss.toFixed(4)}, saved in ${options.out}${bestLine(best, options)}${data.badCount > 0 ? `\n${data.badCount} bad rows were left out; the first: ${data.bad[0]}` : ''}`);
+  print(options.json, summary, () => `${run.model.kind}: ${model.layout.count()} parameters, last loss ${last.loss.toFixed(4)}, saved in ${options.out}${bestLine(best, options, schema.tasks.length)}${data.badCount > 0 ? `\n${data.badCount} bad rows were left out; the first: ${data.bad[0]}` : ''}`);
 }
 
 /** Over the tasks that have one: those with both kinds of label. */
@@ -156,7 +156,7 @@ function meanAuc(all: readonly number[]): number {
   return defined.reduce((a, b) => a + b, 0) / defined.length;
 }
 
-function bestLine(best: Best | null, options: Options): string {
+function bestLine(best: Best | null, options: Options, tasks: number): string {
   if (best === null) return '';
-  return `\nbest validation AUC ${best.auc.toFixed(4)} after epoch ${best.epoch + 1}${options.keepBest ? `, kept in ${join(options.out, 'best')}` : ''}`;
+  return `\nbest validation AUC ${best.auc.toFixed(4)}${tasks > 1 ? ` (the mean of ${tasks} tasks)` : ''} after epoch ${best.epoch + 1}${options.keepBest ? `, kept in ${join(options.out, 'best')}` : ''}`;
 }

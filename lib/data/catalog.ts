@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { LongerError } from '../errors.ts';
-import { encodeRequest, type EncodedRequest, expectInOrder, expectNoneLater, type Fail, failAt, show, type WrittenTime } from '../schema/encode.ts';
+import { encodeRequest, type EncodedRequest, expectInOrder, type Fail, failAt, show } from '../schema/encode.ts';
 import type { Schema } from '../schema/schema.ts';
 import { nearest } from '../schema/suggest.ts';
 import { type CatalogFile, type CellEncoding, isCatalogFile, isVocabulary, shortened } from './catalog_file.ts';
@@ -140,7 +140,9 @@ export class Catalog {
    */
   encode(schema: Schema, raw: CatalogRequest, place = 'request'): EncodedRequest {
     try {
-      return encodeRequest(schema, this.request(raw, place) as never, place);
+      const request = this.request(raw, place);
+      for (const name of ['history', 'candidates']) if (request[name] === undefined) failAt(place)(name, 'is missing', 'Give a list; it may be empty');
+      return encodeRequest(schema, request as never, place);
     } catch (error) {
       throw this.named(error);
     }
@@ -169,10 +171,8 @@ export class Catalog {
     const events = raw.map((e, i) => this.#event(e, `${list}[${i}]`, fail));
     const { time } = this.#file.columns;
     if (time === null) return events;
-    const written: WrittenTime = { at: (i) => `${list}[${i}].${time}`, value: (_, i) => show((raw[i] as Cells)[time]) };
     const times = Float64Array.from(events, (e) => e['time'] as number);
-    expectInOrder(times, fail, written);
-    if (request) expectNoneLater(times, request.seconds, fail, written, show(request.written));
+    expectInOrder(times, -Infinity, request?.seconds ?? Infinity, fail, { at: (i) => `${list}[${i}].${time}`, value: (_, i) => show((raw[i] as Cells)[time]), request: show(request?.written) });
     return events;
   }
 

@@ -77,13 +77,21 @@ export function encodeRequest<S extends SchemaSpec>(schema: Schema<S>, request: 
   const r = request as unknown as Record<string, unknown>;
   const time = schema.time ? seconds(r['time'], 'time', fail) : 0;
   if (typeof r['id'] === 'object' && r['id'] !== null) fail('id', `expected a text or a number, got ${show(r['id'])}`);
-  if (events) expectNoneLater(events.eventTime, time, fail);
+  if (r['labels'] === undefined) expectNoneNear('labels', r, fail);
+  // They are in order among themselves.
+  if (events && events.eventTime.length > 0 && events.eventTime.at(-1)! > time) expectInOrder(events.eventTime, -Infinity, time, fail);
   return {
     id: r['id'] === undefined || r['id'] === null ? undefined : String(r['id']),
     user: encodeOne(schema, 'user', r, fail), context: encodeOne(schema, 'context', r, fail), ...(events ?? encodeEvents(schema, r, time, fail)),
     userKey: userKeyOf(r, schema), time,
     ...encodeCandidates(schema, r['candidates'] as RequestOf<S>['candidates'], r['labels'] as RequestOf<S>['labels'], place),
   };
+}
+
+/** What may be left out and is misspelt would not be missed. */
+function expectNoneNear(key: string, r: Record<string, unknown>, fail: Fail): void {
+  const meant = nearest(key, Object.keys(r));
+  if (meant !== undefined) fail(meant, `unknown key; did you mean '${key}'?`);
 }
 
 function encodeOne(schema: Schema, side: 'user' | 'context', r: Record<string, unknown>, fail: Fail): EncodedSide {
@@ -107,33 +115,30 @@ function encodeEvents(schema: Schema, r: Record<string, unknown>, time: number, 
   let eventTime = new Float64Array(0);
   if (schema.time) {
     eventTime = Float64Array.from({ length: history.rows }, (_, i) => seconds(cell(history.columns['time']!, i), `history[${i}].time`, fail));
-    expectInOrder(eventTime, fail, historyTime, after);
-    expectNoneLater(eventTime, time, fail);
+    expectInOrder(eventTime, after, time, fail);
   }
   return { event, events: history.rows, historyStart: startOf(r['historyStart'], history.rows, fail), eventTime };
 }
 
-/** How an error speaks of the time of an event: its place, and its value as the caller wrote it. */
-export interface WrittenTime {
+/** How an error speaks of the times of events: the place of one, and its value as the caller wrote it. */
+export interface WrittenTimes {
   readonly at: (i: number) => string;
   readonly value: (seconds: number, i: number) => unknown;
+  /** The request's, where it is not the number of seconds. */
+  readonly request?: unknown;
 }
 
-const historyTime: WrittenTime = { at: (i) => `history[${i}].time`, value: (t) => t };
-
-/** @param after time of an event that stands in front of the first */
-export function expectInOrder(times: Float64Array, fail: Fail, { at, value }: WrittenTime, after = -Infinity): void {
+/**
+ * Holds times of events, oldest first, to their order and their request's time.
+ * @param after time of an event that stands in front of the first @param until the request's; Infinity for events without a request
+ */
+export function expectInOrder(times: Float64Array, after: number, until: number, fail: Fail, written: Partial<WrittenTimes> = {}): void {
+  const { at = (i) => `history[${i}].time`, value = (t) => t, request = until } = written;
   times.forEach((t, i) => {
     const last = i === 0 ? after : times[i - 1]!;
     if (t < last) fail(at(i), `time goes backwards: ${value(t, i)} after ${i === 0 ? last : value(last, i - 1)}`, 'Histories are given oldest first');
+    if (t > until) fail(at(i), `the event is later than the request (${value(t, i)} > ${request})`, 'A history ends before its request');
   });
-}
-
-/** @param request the request's time as the caller wrote it */
-export function expectNoneLater(times: Float64Array, time: number, fail: Fail, { at, value }: WrittenTime = historyTime, request: unknown = time): void {
-  if (times.length === 0 || times.at(-1)! <= time) return;
-  const i = times.findIndex((t) => t > time);
-  fail(at(i), `the event is later than the request (${value(times[i]!, i)} > ${request})`, 'A history ends before its request');
 }
 
 /**
