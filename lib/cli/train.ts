@@ -125,7 +125,7 @@ async function train(options: Options): Promise<void> {
         last = { ...last, valid: Object.fromEntries(tasks) };
         progress.update(trainer.step, `valid ${tasks.map(([task, { auc: a, gauc }]) => `${task} auc ${a?.toFixed(4)} gauc ${gauc?.toFixed(4)}`).join(', ')}`);
         const auc = meanAuc(tasks.map(([, values]) => values.auc ?? NaN));
-        const better = best === null || auc > best.auc;
+        const better = best === null || auc > best.auc || Number.isNaN(best.auc); // of one class there is none
         if (better) best = { epoch, step: trainer.step, auc };
         await save();
         if (better && options.keepBest) await trainer.save(join(options.out, 'best'), { ...position, best: { ...best! } }, 1);
