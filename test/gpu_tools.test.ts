@@ -34,7 +34,7 @@ await t.test('on the emulated device: tests, then figures, in one file; what was
   passed(tested);
   t.match(tested.stdout, /7 passed, 0 failed, 3 not run on emulated/);
   const { tests } = read();
-  t.equal(tests.filter((r) => r.result === 'passed').length, 7);
+  t.equal(tests.filter((r) => r.result === 'passed').length, 8);
   for (const { text } of tests) t.ok(text, 'each says what it found, or why it did not run');
 
   const cut = run('bench.cjs', ['--emulated', '--seconds', '6'], { LONGER_GPU_RESULTS });
@@ -48,7 +48,7 @@ await t.test('on the emulated device: tests, then figures, in one file; what was
   passed(whole);
   t.match(whole.stdout, /PyTorch has no emulated device; figures stand beside their roofs alone/);
   const names = read().figures.filter((f) => f.value !== undefined).map((f) => f.name).join('\n');
-  for (const row of ['attention forward', 'attention backward', 'causal attention of length 4096', 'linear, bias and GELU', 'InnerTransformer', 'embedding backward', 'training step, samples [P',
+  for (const row of ['attention forward', 'attention backward', 'causal attention of length 4096', 'linear, bias and GELU', 'linear by mma.sync', 'InnerTransformer', 'embedding backward', 'training step, samples [P',
     'training step, samples [X', 'scoring call', 'scoring, candidates', 'bf16 to fp32', 'recompute selective, arena', 'recompute selective, time'])
     t.ok(names.includes(row), row);
   t.notOk(read().figures.some((f) => f.failed !== undefined || f.missing !== undefined));

@@ -11,6 +11,8 @@ interface KernelRow {
   readonly roof?: Bound;
   /** TFLOP/s that others published. */
   readonly published?: { readonly name: string; readonly tflops: readonly number[]; readonly share: Bound };
+  /** Another case of ours: its time divided by this one's. */
+  readonly other?: { readonly name: string; readonly of: (config: string) => string };
   /** PyTorch's time divided by ours. */
   readonly peer?: Readonly<Record<string, Bound>>;
 }
@@ -27,6 +29,10 @@ const rows: readonly KernelRow[] = [
     figure: 'attention-4096', name: 'causal attention of length 4096', cases: ['attention-4096-64', 'attention-4096-128'], peer: { sdpa: atLeast(1) },
     published: { name: 'FlashAttention-3 published TFLOP/s', tflops: [395, 600], share: atLeast(0.6) },
   },
+  {
+    figure: 'linear-mma', name: 'linear by mma.sync, the same', cases: ['linear-256-mma', 'linear-512-mma', 'linear-1024-mma'],
+    other: { name: 'as this GPU does it, us', of: (config) => config.replace('-mma', '') },
+  },
 ];
 
 async function* measure(row: KernelRow, { kernel, torch, tiny, copyRate }: GpuContext): ReturnType<GpuFigure['run']> {
@@ -41,6 +47,10 @@ async function* measure(row: KernelRow, { kernel, torch, tiny, copyRate }: GpuCo
     if (row.published) {
       const published = row.published.tflops[i]!;
       yield { ...base, against: { name: row.published.name, value: published }, ratio: 1e-12 * flops / seconds / published, bar: row.published.share, note };
+    }
+    if (row.other) {
+      const other = (await kernel(row.other.of(config))).seconds;
+      yield { ...base, against: { name: row.other.name, value: 1e6 * other }, ratio: other / seconds, note };
     }
     if (!row.peer) continue;
     if (typeof torch === 'string') yield { ...base, against: { name: 'PyTorch', value: NaN }, note: `${note}; ${torch}` };

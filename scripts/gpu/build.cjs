@@ -6,7 +6,7 @@ const { availableParallelism } = require('node:os');
 const { dirname, join } = require('node:path');
 const { output, root } = require('./host.cjs');
 
-const tests = ['ops_test', 'norm_test', 'sort_test', 'device_plan_test', 'device_runs_test'];
+const tests = ['ops_test', 'wgmma_gemm_test', 'norm_test', 'sort_test', 'device_plan_test', 'device_runs_test'];
 const has = (command) => output(command, ['--version']) !== undefined;
 
 function run(command, args) {

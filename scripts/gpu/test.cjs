@@ -40,6 +40,7 @@ const cli = join(root, 'dist', 'cli', 'main.js');
 const record = report.path.replace(/\.json$/, '-conformance.json');
 test('wrappers, against the emulator', programs.conformance, device.emulated ? [] : [record, report.content.commit]);
 test('operations', programs.ops_test, []);
+test('products by wgmma', programs.wgmma_gemm_test, []);
 test('norms', programs.norm_test, []);
 test('sort', programs.sort_test, []);
 test('training steps and scorer, compiled plans', programs.device_plan_test, []);

@@ -126,6 +126,20 @@ __global__ void copies(Given g) {
   ptx::store_global_16(g.out + 12 * t + 8, make_uint4(v.x, v.y, v.z, ptx::shared_address(shared.words[row]) - ptx::shared_address(shared.words[0])));
 }
 
+// Pairs to where the input says, quadruples from there.
+__global__ void shared_vectors(Given g) {
+  Rows& shared = shared_memory<Rows>();
+  const int t = threadIdx.x;
+  float* words = reinterpret_cast<float*>(shared.words);
+  for (int i = 0; i < 2; ++i) {
+    const int pair = 2 * ((32 * i + t) ^ static_cast<int>(g.in[128] % 64));  // each is named once
+    ptx::store_shared_2(words + pair, __uint_as_float(g.in[64 * i + 2 * t]), __uint_as_float(g.in[64 * i + 2 * t + 1]));
+  }
+  __syncwarp();
+  const float4 v = ptx::load_shared_4(words + 4 * (g.in[128 + t] % 32));
+  ptx::store_global_16(g.out + 4 * t, make_uint4(__float_as_uint(v.x), __float_as_uint(v.y), __float_as_uint(v.z), __float_as_uint(v.w)));
+}
+
 // Four blocks take tickets; the last one sees what the others left. Block 0 sends a word to block 1.
 __global__ void order(Given g) {
   int* tickets = reinterpret_cast<int*>(g.out) + 8;
@@ -166,7 +180,7 @@ __global__ void barriers(Given g) {
 constexpr int kMapRows = 64, kMapColumns = 128;  // of 2 bytes
 
 struct Boxes {
-  alignas(1024) uint16_t a[64 * 64], b[128 * 64];
+  alignas(1024) uint16_t a[64 * 64], b[256 * 64];
   uint64_t barrier;
 };
 
@@ -283,6 +297,7 @@ const Entry kEntries[] = {
     {{"mma_tf32", Fill::numbers, Compare::sum, 320, 128, 80}, run_plain<product<Kind::tf32>, 1, 32>},
     {{"shuffles and votes", Fill::bits, Compare::bits, 67, 256, 80}, run_plain<warp, 1, 32>},
     {{"copy_async, 16-byte loads and stores", Fill::bits, Compare::bits, 352, 384, 80}, run_plain<copies, 1, 32>},
+    {{"shared memory, 8- and 16-byte vectors", Fill::bits, Compare::bits, 160, 128, 80}, run_plain<shared_vectors, 1, 32>},
     {{"acquire, release, tickets", Fill::bits, Compare::bits, 7, 10, 80}, run_plain<order, 4, 32>},
     {{"named barriers", Fill::bits, Compare::bits, 64, 64, 80}, run_plain<barriers, 1, 128>},
     {{"TMA, no swizzle", Fill::bits, Compare::bits, 4 + 4096, 32 + 4096, 90}, run_box<8>},
@@ -293,6 +308,10 @@ const Entry kEntries[] = {
     {{"wgmma_bf16 64, transposed, exact", Fill::whole_bf16, Compare::bits, 4096, 4096, 900}, run_warpgroup<64, true, true, false>},
     {{"wgmma_bf16 128, exact", Fill::whole_bf16, Compare::bits, 6144, 8192, 900}, run_warpgroup<128, false, false, false>},
     {{"wgmma_bf16 128, b transposed", Fill::halves, Compare::sum, 6144, 8192, 900}, run_warpgroup<128, false, true, false>},
+    {{"wgmma_bf16 256, exact", Fill::whole_bf16, Compare::bits, 10240, 16384, 900}, run_warpgroup<256, false, false, false>},
+    {{"wgmma_bf16 256, b transposed, exact", Fill::whole_bf16, Compare::bits, 10240, 16384, 900}, run_warpgroup<256, false, true, false>},
+    {{"wgmma_bf16 128, both transposed, exact", Fill::whole_bf16, Compare::bits, 6144, 8192, 900}, run_warpgroup<128, true, true, false>},
+    {{"wgmma_f16 256, b transposed", Fill::halves, Compare::sum, 10240, 16384, 900}, run_warpgroup<256, false, true, true>},
     {{"wgmma_f16 64, exact", Fill::whole_f16, Compare::bits, 4096, 4096, 900}, run_warpgroup<64, false, false, true>},
     {{"wgmma_f16 128, a transposed", Fill::halves, Compare::sum, 6144, 8192, 900}, run_warpgroup<128, true, false, true>},
 };

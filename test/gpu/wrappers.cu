@@ -42,7 +42,9 @@ __global__ void memory(uint4* out, const uint4* in, int* flags) {
   ptx::copy_async_wait<0>();
   ptx::barrier_arrive(1, 64);
   ptx::barrier_sync(2, 32);
+  ptx::store_shared_2(reinterpret_cast<float*>(mine), 1.f, 2.f);
   uint4 v = ptx::load_global_16(in + threadIdx.x);
+  v.z ^= __float_as_uint(ptx::load_shared_4(reinterpret_cast<const float*>(mine)).w);
   v.x ^= mine[0] ^ ptx::shared_address(mine);
   v.y ^= static_cast<uint32_t>(ptx::load_acquire(flags) + ptx::add_acquire_release(flags + 1, 1));
   ptx::store_release(flags + 2, 1);
@@ -83,6 +85,7 @@ __device__ void multiply(float* out, uint64_t a, uint64_t b) {
   ptx::wgmma_f16<kTransposeA, kTransposeB>(d, a, b, true);
   ptx::wgmma_commit();
   ptx::wgmma_wait<0>();
+  ptx::wgmma_keep(d);
   for (int i = 0; i < kColumns / 2; ++i) out[threadIdx.x * kColumns / 2 + i] = d[i];
 #endif
 }
@@ -98,6 +101,8 @@ __global__ void __launch_bounds__(128, 1) warpgroups(float* out, uint64_t a, uin
   multiply<128, true, false>(out, a, b);
 }
 
+__global__ void __launch_bounds__(128, 1) wide_warpgroup(float* out, uint64_t a, uint64_t b) { multiply<256, false, true>(out, a, b); }
+
 }  // namespace
 
 // What keeps the kernels in the file.
@@ -108,6 +113,7 @@ void launch_wrappers(Stream stream, TensorMap map, float* numbers_in, uint32_t* 
          reinterpret_cast<int*>(words));
   launch(stream, "hopper", hopper, dim3(1), dim3(32), sizeof(Smem), map, words);
   launch(stream, "warpgroups", warpgroups, dim3(1), dim3(128), 0, numbers_in, uint64_t{0}, uint64_t{0});
+  launch(stream, "wide warpgroup", wide_warpgroup, dim3(1), dim3(128), 0, numbers_in, uint64_t{0}, uint64_t{0});
 }
 
 }  // namespace longer

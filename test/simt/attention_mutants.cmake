@@ -1,30 +1,10 @@
-# The attention kernels with one mistake each, for planted_attention_test: copies of their sources in which one text is
-# another. A mutant whose text is not there does not compile: it follows its kernel or says that it cannot.
-# MUTANTS: their names. MUTANT_TYPE_<name>: what they multiply. Their copies come before csrc in the search for headers.
-set(MUTANTS "")
-set(MUTANT_FOLDER ${CMAKE_CURRENT_BINARY_DIR}/mutants)
-
-# edit(FILE TEXT OTHER): of the last mutant.
-function(edit file from to)
-  list(GET MUTANTS -1 name)
-  if(NOT DEFINED TEXT_${name}_${file})
-    set(source ${CMAKE_SOURCE_DIR}/csrc/kernels/cuda/${file})
-    set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${source})
-    file(READ ${source} TEXT_${name}_${file})
-    set(FILES_${name} ${FILES_${name}} ${file} PARENT_SCOPE)
-  endif()
-  string(FIND "${TEXT_${name}_${file}}" "${from}" at)
-  if(at LESS 0)
-    set(text "#error test/simt/attention_mutants.cmake: ${name} edits a text that ${file} no longer has\n")
-  else()
-    string(REPLACE "${from}" "${to}" text "${TEXT_${name}_${file}}")
-  endif()
-  set(TEXT_${name}_${file} "${text}" PARENT_SCOPE)
-endfunction()
+# The attention kernels with one mistake each (mutants.cmake), for planted_attention_test.
+# MUTANT_TYPE_<name>: what they multiply.
+begin_mutants(ATTENTION_MUTANTS)
 
 # mutant(NAME TYPE): heads are 32 wide and of one type, so that it is a few kernels and not dozens.
 macro(mutant name type)
-  list(APPEND MUTANTS ${name})
+  add_mutant(${name})
   set(MUTANT_TYPE_${name} ${type})
   edit(flash.cuh [[if (t.head_width <= 16) run(type, std::integral_constant<int, 16>());]] [[run(MUTANT_TYPE{}, std::integral_constant<int, 32>());]])
   edit(flash.cuh [[  with_type(t.q, [&](auto type) {]] [[  [&](int) {]])
@@ -103,8 +83,4 @@ edit(flash_backward.cu [[struct Workspace {]] [[__global__ void zero_kernel(floa
 
 struct Workspace {]])
 
-foreach(name ${MUTANTS})
-  foreach(file ${FILES_${name}})
-    file(CONFIGURE OUTPUT ${MUTANT_FOLDER}/${name}/kernels/cuda/${file} CONTENT "${TEXT_${name}_${file}}" @ONLY)
-  endforeach()
-endforeach()
+end_mutants()

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/cuda/gpu.h"
 #include "kernels/cuda/probe.h"
 #include "runtime/error.h"
 #include "simt/machine.h"
@@ -176,7 +177,7 @@ class EmulatedDevice : public longer::Device {
     launches_left = asked_for("LONGER_EMULATED_LAUNCHES", INT64_MAX);
   }
 
-  longer::DeviceInfo info() const override { return {"emulated on the CPU", 4, 90, capacity_, 227 * 1024}; }
+  longer::DeviceInfo info() const override { return {"emulated on the CPU", longer::current_gpu().processors, longer::current_gpu().architecture, capacity_, 227 * 1024}; }
   int64_t available() const override {
     const Hold hold(machine);
     check_context();
@@ -341,6 +342,11 @@ std::unique_ptr<longer::Device> open_emulated_device() { return std::make_unique
 }  // namespace simt
 
 namespace longer {
+
+Gpu current_gpu() {
+  const int architecture = std::min(simt::options().architecture, asked_architecture());
+  return {architecture, 4, architecture == 90};
+}
 
 // LONGER_EMULATED_CUDA: what CUDA is to have said of the machine, 'driver,runtime[,architecture of its GPU]', as '0,13000' where no driver is.
 CudaState cuda_state() {

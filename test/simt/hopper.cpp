@@ -1,4 +1,5 @@
 // Hopper's asynchronous machinery: mbarriers, tensor memory accelerator, warpgroup matrix multiply.
+#include <algorithm>
 #include <deque>
 #include <map>
 #include <vector>
@@ -63,8 +64,15 @@ struct WarpProduct {
 };
 
 struct WarpGroups {
+  bool fenced = false;  // since the last wait
   std::vector<WarpProduct> open;
   std::deque<std::vector<WarpProduct>> committed;
+  std::map<const float*, std::vector<float>> sums;  // of accumulators that a later product is still to add to: the registers hold nothing yet
+
+  bool pending(const float* d) const {
+    const auto among = [d](const std::vector<WarpProduct>& group) { return std::any_of(group.begin(), group.end(), [d](const WarpProduct& p) { return p.d[0] == d; }); };
+    return among(open) || std::any_of(committed.begin(), committed.end(), among);
+  }
 };
 
 struct Store {
@@ -143,6 +151,12 @@ void move_box(const EmulatedMap& map, uint32_t at, int col, int row, bool load) 
     }
 }
 
+// Of the matrix: what a box has outside costs no traffic.
+int64_t bytes_inside(const EmulatedMap& map, int col, int row) {
+  const auto overlap = [](int64_t first, int64_t box, int64_t size) { return std::max<int64_t>(0, std::min(first + box, size) - std::max<int64_t>(first, 0)); };
+  return overlap(row, map.box_rows, map.rows) * overlap(col, map.box_cols, map.cols) * 2;
+}
+
 EmulatedMap open_map(const longer::TensorMap* map, Site site) {
   EmulatedMap made;
   std::memcpy(&made, map, sizeof made);
@@ -183,27 +197,42 @@ void read_operand(uint64_t descriptor, bool transposed, int first, int rows, Pro
     }
 }
 
-void run_product(const WarpProduct& p) {
+// Into `result`, [lane][register]; `sums`: what a chained one begins with.
+void run_product(const WarpProduct& p, const std::vector<float>& sums, std::vector<float>& result) {
   std::vector<float> a, b;
   read_operand(p.a, p.transpose_a, 16 * (p.warp % 4), 16, p.kind, a);
   read_operand(p.b, p.transpose_b, 0, p.columns, p.kind, b);
   const int registers = p.columns / 2;
+  result.resize(32 * static_cast<size_t>(registers));
   for (int lane = 0; lane < 32; ++lane)
     for (int i = 0; i < registers; ++i) {
       const float* row = &a[(lane / 4 + (i & 2 ? 8 : 0)) * 16];
       const float* column = &b[(i / 4 * 8 + 2 * (lane % 4) + (i & 1)) * 16];
-      double sum = !p.add ? 0 : p.chained ? p.d[lane][i] : p.old[lane * registers + i];
+      double sum = !p.add ? 0 : p.chained ? sums[lane * registers + i] : p.old[lane * registers + i];
       for (int k = 0; k < 16; ++k) sum += static_cast<double>(row[k]) * column[k];
-      p.d[lane][i] = static_cast<float>(sum);
+      result[lane * registers + i] = static_cast<float>(sum);
     }
   counters().mma_flops += 2 * 16 * 16 * p.columns;
+}
+
+// The i-th of a group that is no longer among the committed ones.
+void run_next(WarpGroups& groups, const std::vector<WarpProduct>& group, size_t i) {
+  const WarpProduct& p = group[i];
+  std::vector<float> result, begin;
+  const auto held = groups.sums.find(p.d[0]);
+  if (held != groups.sums.end()) begin = std::move(held->second), groups.sums.erase(held);
+  run_product(p, begin, result);
+  const bool more = groups.pending(p.d[0]) || std::any_of(group.begin() + static_cast<std::ptrdiff_t>(i) + 1, group.end(), [&p](const WarpProduct& q) { return q.d[0] == p.d[0]; });
+  if (more) groups.sums[p.d[0]] = std::move(result);
+  else
+    for (int lane = 0; lane < 32; ++lane) std::memcpy(p.d[lane], &result[static_cast<size_t>(lane) * p.columns / 2], sizeof(float) * p.columns / 2);
 }
 
 struct ProductLane {
   float* d;
   int columns;
   uint64_t a, b;
-  bool add, transpose_a, transpose_b, agree;
+  bool add, transpose_a, transpose_b, agree, fenced;
   Product kind;
 };
 
@@ -251,7 +280,7 @@ void tma_load(void* shared, const longer::TensorMap* map, uint64_t* barrier, int
   const EmulatedMap made = open_map(map, site);
   const uint32_t at = shared_offset(shared);
   const int bytes = made.box_rows * made.box_cols * 2;
-  counters().global_read_bytes += bytes;
+  counters().global_read_bytes += bytes_inside(made, col, row);
   void* issued = block_order();
   order::release(issued);
   enqueue_engine([=] {
@@ -274,7 +303,7 @@ void tma_store(const longer::TensorMap* map, const void* shared, int col, int ro
   const order::Quiet quiet;
   check_aligned(shared, 128, site);
   const EmulatedMap made = open_map(map, site);
-  counters().global_write_bytes += made.box_rows * made.box_cols * 2;
+  counters().global_write_bytes += bytes_inside(made, col, row);
   extra().open_stores[current->linear].push_back({made, shared_offset(shared), col, row});
 }
 
@@ -296,7 +325,7 @@ void tma_store_wait(int left) {
 
 void wgmma(float* d, int columns, uint64_t a, uint64_t b, bool add, bool transpose_a, bool transpose_b, Product kind, Site site) {
   if (current->block_size.size() % 128) fail("wgmma needs whole groups of four warps", site);
-  ProductLane mine{d, columns, a, b, add, transpose_a, transpose_b, true, kind};
+  ProductLane mine{d, columns, a, b, add, transpose_a, transpose_b, true, false, kind};
   meet_warp(0xffffffffu, site, &mine, [](void* const* of_lane, uint32_t) {
     const order::Quiet quiet;
     auto* first = static_cast<ProductLane*>(of_lane[0]);
@@ -308,19 +337,22 @@ void wgmma(float* d, int columns, uint64_t a, uint64_t b, bool add, bool transpo
       product.old.insert(product.old.end(), one->d, one->d + one->columns / 2);
     }
     WarpGroups& groups = extra().warps[current->warp];
-    const auto look = [&product](const std::vector<WarpProduct>& group) {
-      for (const WarpProduct& earlier : group) product.chained = product.chained || earlier.d[0] == product.d[0];
-    };
-    look(groups.open);
-    for (const auto& group : groups.committed) look(group);
+    product.chained = groups.pending(product.d[0]);
     for (int lane = 0; lane < 32; ++lane) std::memset(product.d[lane], 0xff, sizeof(float) * first->columns / 2);
     groups.open.push_back(std::move(product));
-    for (int lane = 0; lane < 32; ++lane) static_cast<ProductLane*>(of_lane[lane])->agree = first->agree;
+    for (int lane = 0; lane < 32; ++lane) static_cast<ProductLane*>(of_lane[lane])->agree = first->agree, static_cast<ProductLane*>(of_lane[lane])->fenced = groups.fenced;
   }, false);
+  if (!mine.fenced) fail("no wgmma.fence orders the accumulators since the last wait", site);
   if (!mine.agree) fail("the lanes of a warp give different descriptors", site);
 }
 
-void wgmma_fence(Site site) { meet_warp(0xffffffffu, site, nullptr, nullptr, false); }
+// The ISA wants a fence before registers that anything else may have touched are accumulators: after every wait, here.
+void wgmma_fence(Site site) {
+  meet_warp(0xffffffffu, site, nullptr, [](void* const*, uint32_t) {
+    const order::Quiet quiet;
+    extra().warps[current->warp].fenced = true;
+  }, false);
+}
 
 void wgmma_commit(Site site) {
   meet_warp(0xffffffffu, site, nullptr, [](void* const*, uint32_t) {
@@ -333,11 +365,19 @@ void wgmma_commit(Site site) {
 
 void wgmma_wait(int left, Site site) {
   meet_warp(0xffffffffu, site, &left, [](void* const* of_lane, uint32_t) {
-    auto& committed = extra().warps[current->warp].committed;
-    while (committed.size() > static_cast<size_t>(*static_cast<int*>(of_lane[0]))) {
-      for (const WarpProduct& product : committed.front()) run_product(product);
+    WarpGroups& groups = extra().warps[current->warp];
+    {
       const order::Quiet quiet;
-      committed.pop_front();
+      groups.fenced = false;
+    }
+    while (groups.committed.size() > static_cast<size_t>(*static_cast<int*>(of_lane[0]))) {
+      std::vector<WarpProduct> group;
+      {
+        const order::Quiet quiet;
+        group = std::move(groups.committed.front());
+        groups.committed.pop_front();
+      }
+      for (size_t i = 0; i < group.size(); ++i) run_next(groups, group, i);
     }
   }, true);
 }

@@ -69,6 +69,7 @@ void warpgroup_product() {
   for (int i = 0; i < kColumns * kDepth; ++i) b[i] = static_cast<uint16_t>(encode(fb[i] = small(), type));
   const int b_rows = kTransposeB ? kDepth : kColumns, b_cols = kTransposeB ? kColumns : kDepth;
   const TensorMap map_a = tensor_map_2d(a, 64, kDepth, kDepth * 2, 64, 64, Swizzle::b128);
+  simt::counters() = {};
   const TensorMap map_b = tensor_map_2d(b, b_rows, b_cols, b_cols * 2, b_rows, 64, Swizzle::b128);
   struct Smem {
     alignas(1024) uint16_t a[64 * 64];
@@ -131,6 +132,8 @@ int main() {
     warpgroup_product<128, false, false>();
     warpgroup_product<128, true, false>();
     warpgroup_product<64, true, true>();
+    warpgroup_product<256, false, false>();
+    warpgroup_product<256, true, true>();
   }
   return simt::report("hopper_test " SIMT_TIER);
 }

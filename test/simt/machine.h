@@ -33,6 +33,7 @@ enum class Schedule {
 struct Options {
   Schedule schedule = Schedule::forward;
   uint64_t seed = 1;
+  int architecture = 90;  // what the GPU is said to be: 80 has no TMA and no wgmma
 };
 Options& options();
 

@@ -1,4 +1,4 @@
-// A variant of the attention kernels (attention_mutants.cmake), compiled under a namespace of its own.
+// A variant of a kernel (mutants.cmake), compiled under a namespace of its own.
 #pragma once
 #include <map>
 #include <string>
@@ -13,7 +13,7 @@ struct Mutant {
     void (*run)(const longer::Call& call, longer::Stream stream);
     int64_t (*workspace)(const longer::Call& call);
   };
-  Op forward, backward;  // candidate_attention and candidate_attention_dx
+  Op forward, backward;  // candidate_attention and candidate_attention_dx; or linear and nothing
 };
 
 inline std::map<std::string, Mutant>& mutants() {

@@ -32,7 +32,7 @@ inline int trial(const std::function<bool()>& run, Schedule schedule, uint64_t s
   const pid_t child = fork();
   if (child == 0) {
     if (!std::getenv("SIMT_SHOW")) (void)!std::freopen("/dev/null", "w", stderr);
-    options() = {schedule, seed};
+    options().schedule = schedule, options().seed = seed;
     int code = 0;
     try {
       code = run() ? 0 : 1;

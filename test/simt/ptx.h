@@ -98,6 +98,19 @@ inline void store_global_16(void* address, uint4 v, SIMT_HERE) {
   simt::count_global(address, 16, true, file, line);
 }
 
+inline void store_shared_2(float* address, float first, float second, SIMT_HERE) {
+  simt::check_aligned(address, 8, {"st.shared.v2", file, line});
+  simt::shared_offset(address + 1);
+  address[0] = first, address[1] = second;
+  simt::count_shared(address, 8, file, line);
+}
+inline float4 load_shared_4(const float* address, SIMT_HERE) {
+  simt::check_aligned(address, 16, {"ld.shared.v4", file, line});
+  simt::shared_offset(address + 3);
+  simt::count_shared(address, 16, file, line);
+  return {address[0], address[1], address[2], address[3]};
+}
+
 inline void copy_async_16(void* shared, const void* global, bool valid = true, SIMT_HERE) {
   simt::check_aligned(shared, 16, {"cp.async", file, line});
   simt::check_aligned(global, 16, {"cp.async", file, line});
@@ -164,14 +177,16 @@ inline void wgmma_fence(SIMT_HERE) { simt::wgmma_fence({"wgmma.fence", file, lin
 inline void wgmma_commit(SIMT_HERE) { simt::wgmma_commit({"wgmma.commit", file, line}); }
 template <int kLeft>
 inline void wgmma_wait(SIMT_HERE) { simt::wgmma_wait(kLeft, {"wgmma.wait", file, line}); }
+template <int kCount>
+inline void wgmma_keep(float (&)[kCount]) {}
 template <bool kTransposeA, bool kTransposeB, int kRegisters>
 inline void wgmma_bf16(float (&d)[kRegisters], uint64_t a, uint64_t b, bool add, SIMT_HERE) {
-  static_assert(kRegisters == 32 || kRegisters == 64, "64 or 128 columns");
+  static_assert(kRegisters == 32 || kRegisters == 64 || kRegisters == 128, "64, 128 or 256 columns");
   simt::wgmma(d, 2 * kRegisters, a, b, add, kTransposeA, kTransposeB, simt::Product::bf16, {"wgmma.bf16", file, line});
 }
 template <bool kTransposeA, bool kTransposeB, int kRegisters>
 inline void wgmma_f16(float (&d)[kRegisters], uint64_t a, uint64_t b, bool add, SIMT_HERE) {
-  static_assert(kRegisters == 32 || kRegisters == 64, "64 or 128 columns");
+  static_assert(kRegisters == 32 || kRegisters == 64 || kRegisters == 128, "64, 128 or 256 columns");
   simt::wgmma(d, 2 * kRegisters, a, b, add, kTransposeA, kTransposeB, simt::Product::f16, {"wgmma.f16", file, line});
 }
 

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <map>
@@ -167,6 +168,12 @@ Measured linear(int64_t rows, int64_t inner, int64_t columns, bool tiny) {
                  2.0 * static_cast<double>(rows * (inner + columns) + inner * columns), tiny, [&] { run(); });
 }
 
+// The same by the kernel that every GPU since sm_80 has, whatever this one is.
+Measured linear_by_mma(int64_t rows, int64_t inner, int64_t columns, bool tiny) {
+  setenv("LONGER_GPU_ARCHITECTURE", "80", 1);  // read once, when the first product is queued
+  return linear(rows, inner, columns, tiny);
+}
+
 // One block of the InnerTransformer, forward, operation by operation: `tokens` of width 32 in groups of 8.
 Measured inner_forward(int64_t tokens, bool tiny) {
   constexpr int64_t d = 32, group = 8, heads = 4;
@@ -213,9 +220,12 @@ const std::map<std::string, std::function<Measured(bool)>>& cases() {
       {"attention-p-backward", [](bool t) { return t ? attention(2, 12, 25, 2, 16, true, t) : attention(1024, 108, 250, 4, 64, true, t); }},
       {"attention-4096-64", [](bool t) { return t ? attention(1, 70, 70, 1, 64, false, t) : attention(4, 4096, 4096, 16, 64, false, t); }},
       {"attention-4096-128", [](bool t) { return t ? attention(1, 70, 70, 1, 128, false, t) : attention(4, 4096, 4096, 16, 128, false, t); }},
-      {"linear-256", [](bool t) { return t ? linear(40, 16, 16, t) : linear(262144, 256, 256, t); }},
-      {"linear-512", [](bool t) { return t ? linear(40, 32, 32, t) : linear(262144, 512, 512, t); }},
-      {"linear-1024", [](bool t) { return t ? linear(40, 48, 48, t) : linear(262144, 1024, 1024, t); }},
+      {"linear-256", [](bool t) { return t ? linear(40, 64, 64, t) : linear(262144, 256, 256, t); }},
+      {"linear-512", [](bool t) { return t ? linear(40, 64, 128, t) : linear(262144, 512, 512, t); }},
+      {"linear-1024", [](bool t) { return t ? linear(40, 64, 256, t) : linear(262144, 1024, 1024, t); }},
+      {"linear-256-mma", [](bool t) { return t ? linear_by_mma(40, 64, 64, t) : linear_by_mma(262144, 256, 256, t); }},
+      {"linear-512-mma", [](bool t) { return t ? linear_by_mma(40, 64, 128, t) : linear_by_mma(262144, 512, 512, t); }},
+      {"linear-1024-mma", [](bool t) { return t ? linear_by_mma(40, 64, 256, t) : linear_by_mma(262144, 1024, 1024, t); }},
       {"inner-forward", [](bool t) { return inner_forward(t ? 24 : 2048000, t); }},
       {"embedding-backward", [](bool t) { return t ? embedding_backward(50, 20, t) : embedding_backward(2048000, 1000000, t); }},
   };

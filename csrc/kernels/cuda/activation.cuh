@@ -1,5 +1,7 @@
 // The activations of kernels/activation.h and their slopes.
 #pragma once
+#include <type_traits>
+
 #include "kernels/activation_kind.h"
 #include "kernels/cuda/launch.cuh"
 
@@ -38,6 +40,19 @@ __device__ __forceinline__ float activation_slope(Activation kind, float x) {
     }
   }
   return 1.f;
+}
+
+// run(kind as a constant): one branch for many numbers.
+template <class Run>
+__device__ __forceinline__ void with_activation(Activation kind, Run&& run) {
+  switch (kind) {
+    case Activation::none: return run(std::integral_constant<Activation, Activation::none>());
+    case Activation::gelu: return run(std::integral_constant<Activation, Activation::gelu>());
+    case Activation::relu: return run(std::integral_constant<Activation, Activation::relu>());
+    case Activation::silu: return run(std::integral_constant<Activation, Activation::silu>());
+    case Activation::tanh: return run(std::integral_constant<Activation, Activation::tanh>());
+    case Activation::sigmoid: return run(std::integral_constant<Activation, Activation::sigmoid>());
+  }
 }
 
 }  // namespace longer::cuda

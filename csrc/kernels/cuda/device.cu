@@ -2,11 +2,13 @@
 
 #include <cuda_runtime.h>
 
+#include <algorithm>
 #include <map>
 #include <mutex>
 #include <string>
 
 #include "kernels/cuda/cuda_error.h"
+#include "kernels/cuda/gpu.h"
 #include "kernels/cuda/probe.h"
 #include "runtime/error.h"
 
@@ -160,6 +162,20 @@ class CudaDevice : public Device {
 };
 
 }  // namespace
+
+Gpu current_gpu() {
+  int index = 0, major = 0, minor = 0, processors = 0;
+  check(cudaGetDevice(&index), "asking for the current GPU");
+  check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, index), "asking the GPU for its architecture");
+  check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, index), "asking the GPU for its architecture");
+  check(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, index), "asking the GPU for its processors");
+  const int architecture = std::min(10 * major + minor, asked_architecture());
+#ifdef LONGER_SM_90A
+  return {architecture, processors, architecture == 90};
+#else
+  return {architecture, processors, false};
+#endif
+}
 
 std::unique_ptr<Device> open_device(const std::string& name) {
   check_context();

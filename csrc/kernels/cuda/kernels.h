@@ -44,6 +44,8 @@ void gate(const Call& call, const Queue& queue);
 void gate_dx(const Call& call, const Queue& queue);
 void dropout(const Call& call, const Queue& queue);
 void cast(const Call& call, const Queue& queue);
+int64_t linear_workspace(const Call& call);
+int64_t linear_dx_workspace(const Call& call);
 int64_t linear_dw_workspace(const Call& call);
 int64_t norm_dx_workspace(const Call& call);
 

@@ -1,48 +1,14 @@
 // linear, linear_dx, linear_dw (kernels/linear.h), with what follows the product in the same kernel.
 #include "kernels/linear.h"
 
-#include "kernels/cuda/activation.cuh"
 #include "kernels/cuda/gemm.cuh"
+#include "kernels/cuda/linear_end.cuh"
+#include "kernels/cuda/linear_wgmma.h"
 #include "kernels/cuda/row_sum.cuh"
 
 namespace longer::cuda {
 
 namespace {
-
-struct Forward {
-  const float* bias;
-  Values residual, pre, y;
-  int columns;
-  Activation activation;
-  __device__ void operator()(int64_t row, int column, float value) const {
-    const int64_t at = row * columns + column;
-    if (bias) value += bias[column];
-    if (pre.data) put(pre, at, value);
-    value = activate(activation, value);
-    if (residual.data) value += get(residual, at);
-    put(y, at, value);
-  }
-};
-
-struct Backward {
-  Values pre, add, dx;
-  int columns;
-  Activation activation;
-  __device__ void operator()(int64_t row, int column, float value) const {
-    const int64_t at = row * columns + column;
-    if (pre.data) value *= activation_slope(activation, get(pre, at));
-    if (add.data) value += get(add, at);
-    put(dx, at, value);
-  }
-};
-
-// The part of dw by one chunk of rows.
-struct Partial {
-  float* to;  // [chunks][ins * outs]
-  int64_t size;
-  int outs;
-  __device__ void operator()(int64_t row, int column, float value) const { to[blockIdx.z * size + row * outs + column] = value; }
-};
 
 // Column sums of dy by the same chunks.
 struct ColumnSums {
@@ -79,10 +45,10 @@ void with_product(bool bf16, Run&& run) {
   else run(float{});
 }
 
-// Rows of a chunk of dw: enough chunks for every GPU, by the shape alone; a multiple of a slab.
+// Rows of a chunk of dw: enough chunks for every GPU, by the shape alone; a multiple of a slab of either kernel.
 int64_t chunk_rows(const LinearDwArgs& a) {
   const int64_t tiles = divide_up(a.ins, kTileM) * divide_up(a.outs, kTileN), chunks = std::max<int64_t>(1, 512 / std::max<int64_t>(1, tiles));
-  return std::max<int64_t>(256, divide_up(divide_up(a.rows, chunks), 32) * 32);
+  return std::max<int64_t>(256, divide_up(divide_up(a.rows, chunks), 64) * 64);
 }
 int64_t chunks(const LinearDwArgs& a) { return divide_up(a.rows, chunk_rows(a)); }
 
@@ -92,7 +58,8 @@ void linear(const Call& call, const Queue& queue) {
   const LinearArgs a = linear_args(call);
   const Values x = values("linear", a.x), w = values("linear", a.w);
   const int columns = narrow("linear", a.cols);
-  const Forward finish{vector_of<float>("linear", a.bias), values("linear", a.residual), values("linear", a.pre), values("linear", a.y), columns, a.activation};
+  const Forward finish = forward_of(a, columns);
+  if (linear_by_wgmma(a, finish, call.workspace, queue)) return;
   with_product(x.narrow, [&](auto t) {
     using T = decltype(t);
     gemm<T, false, false>(queue.stream, "linear", operand_of<T>(x, a.rows, a.inner), operand_of<T>(w, a.inner, a.cols),
@@ -104,7 +71,8 @@ void linear_dx(const Call& call, const Queue& queue) {
   const LinearDxArgs a = linear_dx_args(call);
   const Values dy = values("linear_dx", a.dy), w = values("linear_dx", a.w);
   const int columns = narrow("linear_dx", a.cols);
-  const Backward finish{values("linear_dx", a.pre), values("linear_dx", a.add), values("linear_dx", a.dx), columns, a.activation};
+  const Backward finish = backward_of(a, columns);
+  if (linear_dx_by_wgmma(a, finish, call.workspace, queue)) return;
   with_product(dy.narrow, [&](auto t) {
     using T = decltype(t);
     gemm<T, false, true>(queue.stream, "linear_dx", operand_of<T>(dy, a.rows, a.inner), operand_of<T>(w, a.cols, a.inner),
@@ -124,11 +92,12 @@ void linear_dw(const Call& call, const Queue& queue) {
   const int64_t chunk = chunk_rows(a), parts = chunks(a), size = a.ins * a.outs;
   auto* dw_parts = static_cast<float*>(call.workspace);
   float* db_parts = dw_parts + parts * size;
-  if (parts)
+  const Partial finish{dw_parts, size, outs};
+  if (parts && !linear_dw_by_wgmma(a, finish, chunk, queue))
     with_product(x.narrow && dy.narrow, [&](auto t) {
       using T = decltype(t);
       gemm<T, true, false>(queue.stream, "linear_dw", operand_of<T>(x, a.rows, a.ins), operand_of<T>(dy, a.rows, a.outs),
-                           {a.ins, outs, a.rows, chunk}, Partial{dw_parts, size, outs});
+                           {a.ins, outs, a.rows, chunk}, finish);
     });
   pointwise(queue, "linear_dw sum", size, AddParts{dw_parts, vector_of<float>("linear_dw", a.dw), size, parts});
   if (!a.db.present()) return;

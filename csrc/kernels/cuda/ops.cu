@@ -6,8 +6,8 @@ namespace longer::cuda {
 namespace {
 
 const DeviceOp kOps[] = {
-    {"linear", linear, nullptr},
-    {"linear_dx", linear_dx, nullptr},
+    {"linear", linear, linear_workspace},
+    {"linear_dx", linear_dx, linear_dx_workspace},
     {"linear_dw", linear_dw, linear_dw_workspace},
     {"activation", activation, nullptr},
     {"activation_dx", activation_dx, nullptr},

@@ -57,4 +57,28 @@ __device__ __forceinline__ void store_pack(Values to, int64_t at, const float (&
   else store_pack(static_cast<float*>(to.data) + at, in, count, vector);
 }
 
+// 8 neighbours at a multiple of 16 bytes as they lie in memory, which nothing waits for until they are made numbers.
+struct RawPack {
+  uint4 low, high;
+};
+__device__ __forceinline__ RawPack load_raw(Values from, int64_t at) {
+  RawPack raw = {};
+  if (from.narrow) {
+    raw.low = ptx::load_global_16(static_cast<const Bf16*>(from.data) + at);
+  } else {
+    raw.low = ptx::load_global_16(static_cast<const float*>(from.data) + at);
+    raw.high = ptx::load_global_16(static_cast<const float*>(from.data) + at + 4);
+  }
+  return raw;
+}
+__device__ __forceinline__ void numbers_of(float (&out)[kPack], Values from, const RawPack& raw) {
+  const uint32_t words[kPack] = {raw.low.x, raw.low.y, raw.low.z, raw.low.w, raw.high.x, raw.high.y, raw.high.z, raw.high.w};
+#pragma unroll
+  for (int i = 0; i < kPack / 2; ++i) {
+    const float2 pair = unpack<Bf16>(words[i]);
+    out[2 * i] = from.narrow ? pair.x : __uint_as_float(words[2 * i]);
+    out[2 * i + 1] = from.narrow ? pair.y : __uint_as_float(words[2 * i + 1]);
+  }
+}
+
 }  // namespace longer::cuda
