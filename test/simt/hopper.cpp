@@ -203,7 +203,6 @@ void run_product(const WarpProduct& p, const std::vector<float>& sums, std::vect
   read_operand(p.a, p.transpose_a, 16 * (p.warp % 4), 16, p.kind, a);
   read_operand(p.b, p.transpose_b, 0, p.columns, p.kind, b);
   const int registers = p.columns / 2;
-  result.resize(32 * static_cast<size_t>(registers));
   for (int lane = 0; lane < 32; ++lane)
     for (int i = 0; i < registers; ++i) {
       const float* row = &a[(lane / 4 + (i & 2 ? 8 : 0)) * 16];
@@ -215,17 +214,24 @@ void run_product(const WarpProduct& p, const std::vector<float>& sums, std::vect
   counters().mma_flops += 2 * 16 * 16 * p.columns;
 }
 
-// The i-th of a group that is no longer among the committed ones.
+// The i-th of a group that is no longer among the committed ones. TSan looks at what it reads of shared memory alone.
 void run_next(WarpGroups& groups, const std::vector<WarpProduct>& group, size_t i) {
   const WarpProduct& p = group[i];
+  const size_t registers = static_cast<size_t>(p.columns) / 2;
   std::vector<float> result, begin;
-  const auto held = groups.sums.find(p.d[0]);
-  if (held != groups.sums.end()) begin = std::move(held->second), groups.sums.erase(held);
+  {
+    const order::Quiet quiet;
+    result.resize(32 * registers);
+    const auto held = groups.sums.find(p.d[0]);
+    if (held != groups.sums.end()) begin = std::move(held->second), groups.sums.erase(held);
+  }
   run_product(p, begin, result);
+  const order::Quiet quiet;
   const bool more = groups.pending(p.d[0]) || std::any_of(group.begin() + static_cast<std::ptrdiff_t>(i) + 1, group.end(), [&p](const WarpProduct& q) { return q.d[0] == p.d[0]; });
-  if (more) groups.sums[p.d[0]] = std::move(result);
+  if (more) groups.sums[p.d[0]] = result;
   else
-    for (int lane = 0; lane < 32; ++lane) std::memcpy(p.d[lane], &result[static_cast<size_t>(lane) * p.columns / 2], sizeof(float) * p.columns / 2);
+    for (size_t lane = 0; lane < 32; ++lane) std::memcpy(p.d[lane], &result[lane * registers], sizeof(float) * registers);
+  std::vector<float>().swap(result), std::vector<float>().swap(begin);
 }
 
 struct ProductLane {
@@ -378,6 +384,8 @@ void wgmma_wait(int left, Site site) {
         groups.committed.pop_front();
       }
       for (size_t i = 0; i < group.size(); ++i) run_next(groups, group, i);
+      const order::Quiet quiet;
+      std::vector<WarpProduct>().swap(group);
     }
   }, true);
 }

@@ -39,7 +39,11 @@ void meet_warp(uint32_t mask, Site site, void* argument, WarpRun run, bool order
     pause(Thread::waiting, site);
   } else {
     ++counters().warp_collectives;
-    if (run) run(all.of_lane, mask);
+    if (run) {  // for all of them: after what they did, and before what they do next
+      order::acquire(all.fence);
+      run(all.of_lane, mask);
+      order::release(all.fence);
+    }
     for (int i = 0; i < 32; ++i)
       if ((mask >> i & 1) && all.thread[i] != thread) block.set(all.thread[i], Thread::ready);
     preempt();
