@@ -100,7 +100,7 @@ await t.test('a device that failed does nothing more, and says so in every call'
     using runtime = failing({ LONGER_EMULATED_LAUNCHES: '200' });
     const state = new State(model.layout.stores(), runtime);
     model.initialise(state, 5);
-    await using service = new RankService(new Ranker(model, state, runtime, { owned: [state] }), 'served', { timeout: 600_000 });
+    await using service = new RankService(new Ranker(model, state, runtime, { owned: [state] }), 'served', { timeout: 600_000, cacheBytes: 2 ** 20 });
     await using app = await rankServer({ service });
     const ready = async (): Promise<number> => (await app.inject('/readyz')).statusCode;
     const rank = () => app.inject({ method: 'POST', url: '/v1/rank', body: request(1) });

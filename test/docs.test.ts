@@ -55,9 +55,10 @@ async function parse([name, ...args]: readonly string[]): Promise<void> {
   await make().exitOverride().configureOutput({ writeErr: () => undefined }).action(() => undefined).parseAsync(args, { from: 'user' });
 }
 
-/** The flags that a benchmark's own source declares. */
+/** The flags that a benchmark's own source declares: what tsx runs, or what runs once it is compiled. */
 function flags(script: string): Set<string> {
-  const source = readFileSync(join(root, scripts[script]!.replace('tsx ', '')), 'utf8');
+  const file = /(?:tsx |build\/bench-js\/)(bench\/[\w/]+)\.[jt]s$/.exec(scripts[script]!)![1]!;
+  const source = readFileSync(join(root, `${file}.ts`), 'utf8');
   return new Set([...source.matchAll(/'?([\w-]+)'?: \{ type: '(?:string|boolean)'/g)].map((m) => `--${m[1]}`));
 }
 

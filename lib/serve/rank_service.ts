@@ -188,6 +188,7 @@ export class RankService implements AsyncDisposable {
     await this.#warming;
     await this.#ranked.close();
     this.#model.retire();
+    this.#model.pages.cache.dispose(); // the pool goes now, not with the garbage
     this.#owned?.[Symbol.dispose]();
   }
 
