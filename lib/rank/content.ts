@@ -114,11 +114,10 @@ type Numbers = Int32Array | Float32Array | Float64Array;
 
 const bytesOf = (a: Numbers): Buffer => Buffer.from(a.buffer, a.byteOffset, a.byteLength);
 
-/** Stored histories are encoded once: the same memory is often met again. */
 function sameBits(a: Numbers, b: Numbers): boolean {
   if (a.length !== b.length) return false;
   if (a.length <= 1) return Object.is(a[0], b[0]); // the features of a user: a Buffer of them would take longer
-  return (a.buffer === b.buffer && a.byteOffset === b.byteOffset) || bytesOf(a).equals(bytesOf(b));
+  return bytesOf(a).equals(bytesOf(b));
 }
 
 /** Groups that a rolling hash spans. */

@@ -123,12 +123,15 @@ export class PagedCache implements Disposable {
     this.#live();
     const there = this.#places.get(scope)?.get(hash);
     if (!there) return [];
-    const young = there.filter((entry) => this.#now() - entry.since < this.#ttl);
-    for (const entry of there.filter((e) => !young.includes(e))) {
-      this.#remove(entry);
-      this.#expired++;
+    const young: Entry[] = [];
+    for (const entry of there) {
+      if (this.#now() - entry.since < this.#ttl) young.unshift(entry);
+      else {
+        this.#remove(entry);
+        this.#expired++;
+      }
     }
-    return young.reverse();
+    return young;
   }
 
   /** Holds an entry that `candidates` gave. */

@@ -4,7 +4,7 @@ import { nearest } from '../schema/suggest.ts';
 
 /** How calls are gathered and bounded. */
 export interface RankServiceOptions {
-  /** Microseconds that an idle service waits for company before it runs a batch; 0: what came in one turn of the event loop. */
+  /** Microseconds that an idle service waits for company before it runs a batch; 0: for the calls that are made together. */
   readonly window: number;
   /** Candidates of one batch. */
   readonly rows: number;
