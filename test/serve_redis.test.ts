@@ -64,8 +64,11 @@ async function suite(): Promise<void> {
     using b = await RedisHistoryStore.connect(richSchema, { ...options, replica: 'b' });
     t.same(await a.rankedLast(), []);
     await a.ranked([]);
+    const moment = Date.now();
+    const clock = t.intercept(Date, 'now', { value: () => moment });
     await a.ranked(['u1', 'u2', 'u3']);
-    await a.ranked(['u2', 'u4', 'u5']);
+    await a.ranked(['u2', 'u4', 'u5']); // in the same millisecond
+    clock.restore();
     t.same(await a.rankedLast(), ['u5', 'u4', 'u2', 'u3']);
     await a.append('u4', [event()]);
     t.equal(await a.delete('u4'), true);

@@ -66,6 +66,8 @@ export class RedisHistoryStore implements HistoryStore, Disposable {
   readonly #client: Client;
   readonly #check: (events: readonly StoredEvent[]) => readonly StoredEvent[];
   readonly #time: boolean;
+  /** Seconds that the last note gave to its last user. */
+  #noted = 0;
   readonly #options: Required<Omit<RedisHistoryOptions, 'url' | 'ttl'>> & { readonly ttl: number | undefined };
   /** What was read, by user; a version that Redis still has needs no second reading. */
   readonly #read = new Recent<{ readonly version: string; readonly stored: StoredHistory }>(2 ** 20);
@@ -137,8 +139,11 @@ export class RedisHistoryStore implements HistoryStore, Disposable {
   async ranked(users: readonly string[]): Promise<void> {
     const { maxRanked, ttl } = this.#options;
     const now = Date.now() / 1000;
-    const noted = users.slice(-maxRanked).flatMap((user, i) => [String(now + i / 1e6), user]);
-    if (noted.length === 0) return;
+    const last = users.slice(-maxRanked);
+    if (last.length === 0) return;
+    const from = Math.max(now, this.#noted + 1e-6); // two notes of one millisecond are in order too
+    this.#noted = from + (last.length - 1) / 1e6;
+    const noted = last.flatMap((user, i) => [String(from + i / 1e6), user]);
     const step = this.#client.multi().addCommand(['ZADD', this.#note, ...noted]).addCommand(['ZREMRANGEBYRANK', this.#note, '0', String(-maxRanked - 1)]);
     await this.#within((ttl === undefined ? step : step.addCommand(['ZREMRANGEBYSCORE', this.#note, '-inf', String(now - ttl)])).exec());
   }
