@@ -7,7 +7,6 @@ import { benches } from '../bench/benches.ts';
 import { markdownTable, textTable } from '../bench/print.ts';
 import { type BenchRecord, merged, passes } from '../bench/record.ts';
 
-t.setTimeout(240_000);
 const root = join(import.meta.dirname, '..');
 const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => name !== 'NODE_OPTIONS')); // tap's own loader
 const bench = (...args: string[]) => spawnSync(process.execPath, ['--import', 'tsx', join(root, 'bench', 'main.ts'), ...args], { cwd: root, env, encoding: 'utf8', timeout: 120_000 });

@@ -8,7 +8,6 @@ import { args, env, longer, root } from './command.ts';
 import { asRequest, flatRequests, writeJsonl } from './data_files.ts';
 import { richSchema, tiny } from './helpers.ts';
 
-t.setTimeout(240_000);
 
 t.test('exit codes and hints', (t) => {
   const cases: readonly (readonly [string[], number, RegExp])[] = [

@@ -9,7 +9,6 @@ import { args as commandLine, env, root } from './command.ts';
 import { flatRequests, writeJsonl } from './data_files.ts';
 import { richSchema, tiny } from './helpers.ts';
 
-t.setTimeout(280_000);
 
 interface Ran { readonly code: number | null; readonly out: string; readonly err: string }
 

@@ -8,7 +8,6 @@ import { random, richSchema } from './helpers.ts';
 
 const rows = 12;
 const rounds = Number(process.env['FUZZ_ROUNDS'] ?? 2000);
-t.setTimeout(240_000);
 
 type Mutate = (bytes: Buffer, int: (n: number) => number) => Buffer;
 /** Bytes that often stand for a length or an offset. */
