@@ -87,7 +87,12 @@ std::vector<Borrowed> arrays_of(const Napi::Value& list, const CompiledGraph& gr
   std::vector<Borrowed> arrays(given.Length());
   for (uint32_t i = 0; i < given.Length(); ++i) {
     const Napi::Value value = given.Get(i);
-    if (read_array(value, arrays[i]) || value.IsNull() || value.IsUndefined()) continue;
+    if (read_array(value, arrays[i])) {
+      const bool half = i < values.size() && graph.values()[static_cast<size_t>(values[i])].dtype == DType::f16;
+      if (half && arrays[i].dtype == DType::bf16) arrays[i].dtype = DType::f16;  // a Uint16Array holds the bits of either
+      continue;
+    }
+    if (value.IsNull() || value.IsUndefined()) continue;
     const std::string name = i < values.size() ? graph.values()[static_cast<size_t>(values[i])].name : std::to_string(i);
     const std::string what = std::string(kind) + " '" + name + "'";
     if (!read_device_array(value, arrays[i], what)) array_of(value, what);

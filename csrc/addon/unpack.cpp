@@ -55,9 +55,10 @@ DType dtype_of(const Napi::Value& value, const std::string& what) {
   const std::string name = text_of(value, what);
   if (name == "f32") return DType::f32;
   if (name == "bf16") return DType::bf16;
+  if (name == "f16") return DType::f16;
   if (name == "f64") return DType::f64;
   if (name == "i32") return DType::i32;
-  throw bad(value, what, "f32, bf16, f64 or i32");
+  throw bad(value, what, "f32, bf16, f16, f64 or i32");
 }
 
 Place place_of(const Napi::Value& value, const std::string& what) {
@@ -152,6 +153,7 @@ GraphDescription graph_of(const Napi::Value& value) {
   graph.symbols = list_of(spec.Get("symbols"), "symbols", text_of);
   graph.values = list_of(spec.Get("values"), "values", value_of);
   graph.nodes = list_of(spec.Get("nodes"), "nodes", node_of);
+  graph.tf32 = spec.Get("tf32").ToBoolean();
   return graph;
 }
 

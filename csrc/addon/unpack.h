@@ -13,7 +13,7 @@ Backend backend_of(const Napi::Value& value);
 GraphDescription graph_of(const Napi::Value& spec);
 std::vector<StoreDescription> stores_of(const Napi::Value& list);
 std::vector<double> sizes_of(const Napi::Value& value);
-// The array's memory, borrowed: Float32Array, Float64Array, Int32Array or Uint16Array (bf16), at any offset, shared or
+// The array's memory, borrowed: Float32Array, Float64Array, Int32Array or Uint16Array (the bits of bf16, or of f16 where the value is), at any offset, shared or
 // not. A detached one has no elements. `what` names it in errors.
 Borrowed array_of(const Napi::Value& value, const std::string& what);
 // The same; false where it is no such array.

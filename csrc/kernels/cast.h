@@ -1,4 +1,4 @@
-// cast: y = x, rounded to nearest even where y is bf16.
+// cast: y = x, rounded to nearest even where y is bf16 or f16.
 #pragma once
 #include "kernels/dense_check.h"
 

@@ -1,5 +1,5 @@
 // Shape checks that the dense operations share. Every op has its own dtypes for the tensors that follow the
-// activations (f32 or bf16 each) and for those that are always f32; f64 takes the place of both in reference kernels.
+// activations (f32, bf16 or f16 each) and for those that are always f32; f64 takes the place of both in reference kernels.
 #pragma once
 #include <string>
 
@@ -20,9 +20,9 @@ class DenseCheck {
     require(call_.attrs == attrs, "wrong number of attributes");
     for (int i = 0; i < least_outs; ++i) require(call_.out[i].present(), "an output is absent");
   }
-  static bool floating(const Tensor& t) { return t.dtype == DType::f32 || t.dtype == DType::bf16 || t.dtype == DType::f64; }
+  static bool floating(const Tensor& t) { return t.dtype == DType::f32 || t.dtype == DType::bf16 || t.dtype == DType::f16 || t.dtype == DType::f64; }
 
-  // rows x cols of f32, bf16 or f64
+  // rows x cols of f32, bf16, f16 or f64
   void matrix(const Tensor& t, int64_t rows, int64_t cols, const char* what) const {
     require(t.present() && t.rows() == rows && t.cols() == cols && floating(t), what);
   }

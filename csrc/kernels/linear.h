@@ -2,10 +2,11 @@
 // linear_dx: dx = (dy w^T) * act'(pre) + add.            pre absent: factor 1
 // linear_dw: dw = x^T dy, db = column sums of dy.
 //
-// Each matrix is f32 or bf16; b, dw and db are f32. What is multiplied follows x (dy in linear_dx):
+// Each matrix is f32, bf16 or, on a device, f16; b, dw and db are f32. What is multiplied follows x (dy in linear_dx):
 //   f32   the product is f32, a bf16 w is widened
 //   bf16  the product is one of bf16 pairs summed in f32; an f32 w (the master copy) is rounded to bf16, to nearest even
-// linear_dw multiplies bf16 pairs where x and dy are both bf16, else f32. bias, act, residual and add are f32 arithmetic;
+//   f16   the same with f16
+// linear_dw multiplies bf16 (f16) pairs where x and dy are both bf16 (f16), else f32. bias, act, residual and add are f32 arithmetic;
 // pre, y and dx are rounded once, when they are stored.
 //
 // In f32 an element of linear or linear_dx is one chain of fused multiply-adds over the reduction index, ascending from

@@ -7,7 +7,7 @@
 //  * the value of an output row depends on the rows that the op's mathematics names and on nothing else:
 //    not on the number of threads, not on other rows of the batch, not on where in the batch it stands;
 //  * a reduction over rows runs over fixed-size chunks, combined in ascending order;
-//  * reference kernels take f64 wherever the cpu kernels take f32 or bf16.
+//  * reference kernels take f64 wherever the others take f32, bf16 or (on a device) f16.
 #pragma once
 #include <cstdint>
 #include <stdexcept>

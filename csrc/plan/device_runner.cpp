@@ -42,7 +42,7 @@ void DeviceRunner::run_node(int n, const MemoryPlan& plan, const RunRequest& req
   const int32_t code = nodes() - n;  // the largest stays: nodes() for the first node, 1 for the last
   const auto before = Clock::now();
   try {
-    graph_.leaves()[static_cast<size_t>(n)].on_device->run(call, {lane_.stream(), &words->fault, code});
+    graph_.leaves()[static_cast<size_t>(n)].on_device->run(call, {lane_.stream(), &words->fault, code, graph_.description().tf32});
     if (request.profile) lane_.device()->synchronize(lane_.stream());
     if (request.profile) outcome.times[static_cast<size_t>(n)] = std::chrono::duration<double, std::micro>(Clock::now() - before).count();
     if (request.check_finite) cuda::look_for_non_finite(graph_.op(n).name, call, lane_.stream(), &words->not_finite, code);

@@ -20,14 +20,15 @@ double microseconds(Clock::time_point from, Clock::time_point to) {
 const char* array_name(DType t) {
   switch (t) {
     case DType::f32: return "Float32Array";
-    case DType::bf16: return "Uint16Array";
+    case DType::bf16:
+    case DType::f16: return "Uint16Array";
     case DType::f64: return "Float64Array";
     case DType::i32: return "Int32Array";
   }
   return "?";
 }
 
-// The reference backend converts: any of the float arrays does for f32 and f64, a Uint16Array only for bf16.
+// The reference backend converts: any of the float arrays does for f32 and f64, a Uint16Array only for bf16 and f16.
 bool fits(DType given, DType declared, Backend backend) {
   if (given == declared) return true;
   if (backend != Backend::reference || declared == DType::i32) return false;

@@ -22,6 +22,7 @@ bool any_special(const Tensor& t, int64_t from, int64_t count) {
   switch (t.dtype) {
     case DType::f32: return any_special(static_cast<const uint32_t*>(t.data) + from, count, uint32_t{0x7f800000u});
     case DType::bf16: return any_special(static_cast<const uint16_t*>(t.data) + from, count, uint16_t{0x7f80u});
+    case DType::f16: return any_special(static_cast<const uint16_t*>(t.data) + from, count, uint16_t{0x7c00u});
     case DType::f64: return any_special(static_cast<const uint64_t*>(t.data) + from, count, uint64_t{0x7ff0000000000000u});
     case DType::i32: return false;
   }

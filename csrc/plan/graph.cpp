@@ -34,6 +34,7 @@ std::vector<Node> without_tiles(const std::vector<Node>& nodes) {
 CompiledGraph::CompiledGraph(GraphDescription description, std::shared_ptr<State> state, Backend backend)
     : graph_(std::move(description)), state_(std::move(state)), backend_(backend) {
   if (state_->backend() != backend_) throw graph_error("the state was made for another backend than the plan");
+  if (graph_.tf32 && backend_ == Backend::cpu) throw Error("ERR_DEVICE", "tf32 runs on CUDA; use fp32 on the CPU");
   if (backend_ == Backend::cuda) graph_.nodes = without_tiles(graph_.nodes);
   const size_t count = graph_.values.size();
   uses_.resize(count);
@@ -57,6 +58,8 @@ CompiledGraph::CompiledGraph(GraphDescription description, std::shared_ptr<State
 void CompiledGraph::check_value(int index) const {
   const Value& value = graph_.values[static_cast<size_t>(index)];
   const std::string label = "value " + quoted(value.name);
+  if (value.dtype == DType::f16 && backend_ == Backend::cpu)
+    throw Error("ERR_DEVICE", label + ": fp16 runs on CUDA; use bf16 or fp32 on the CPU");
   if (value.dims.size() > 4) throw graph_error(label + ": more than 4 dimensions");
   bool constant = true;
   for (const Dim& dim : value.dims) {
@@ -256,12 +259,11 @@ Call CompiledGraph::call_of(int leaf, Tensor* operands, ThreadPool& pool) const 
   return call;
 }
 
-// The reference computes in double, and rounds what the graph declares as bf16: the best that bf16 can do.
+// The reference computes in double, and rounds what the graph declares as bf16 or f16: the best that such a type can do.
 void CompiledGraph::round_outputs(int leaf, const Call& call) const {
   const std::vector<int>& outputs = leaves_[static_cast<size_t>(leaf)].node->outputs;
   for (size_t i = 0; i < outputs.size(); ++i)
-    if (outputs[i] >= 0 && graph_.values[static_cast<size_t>(outputs[i])].dtype == DType::bf16)
-      round_to_bf16(call.out[i].f64(), call.out[i].size());
+    if (outputs[i] >= 0) round_to(graph_.values[static_cast<size_t>(outputs[i])].dtype, call.out[i].f64(), call.out[i].size());
 }
 
 void CompiledGraph::run_leaf(int leaf, const Call& call) const {

@@ -61,6 +61,7 @@ struct GraphDescription {
   std::vector<std::string> symbols;
   std::vector<Value> values;
   std::vector<Node> nodes;
+  bool tf32 = false;  // products of f32 on a device take TF32 numbers, 11 bits of each factor
 };
 
 // A tile's body as it runs: operands are indices into the roles.

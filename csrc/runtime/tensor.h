@@ -4,12 +4,13 @@
 
 namespace longer {
 
-enum class DType : uint8_t { f32 = 0, bf16 = 1, f64 = 2, i32 = 3 };
+enum class DType : uint8_t { f32 = 0, bf16 = 1, f64 = 2, i32 = 3, f16 = 4 };
 
 inline int64_t dtype_size(DType t) {
   switch (t) {
     case DType::f32: return 4;
     case DType::bf16: return 2;
+    case DType::f16: return 2;
     case DType::f64: return 8;
     case DType::i32: return 4;
   }

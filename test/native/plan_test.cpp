@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "check.h"
+#include "plan/convert.h"
 #include "plan/executor.h"
 #include "runtime/error.h"
 
@@ -310,6 +311,34 @@ void bad_graphs_are_refused() {
   CHECK(refusal(g).find("no store 'v'") != std::string::npos);
 }
 
+// Every number of f16 is itself; what lies between two neighbours goes to the nearer one, from half-way to the even one.
+void halves_round_to_even() {
+  const auto wide = [](uint16_t bits) {
+    double value;
+    convert(&bits, DType::f16, &value, DType::f64, 1);
+    return value;
+  };
+  const auto narrow = [](double value) {
+    uint16_t bits;
+    convert(&value, DType::f64, &bits, DType::f16, 1);
+    return bits;
+  };
+  for (int i = 0; i <= 0x7c00; ++i)
+    for (const int sign : {0, 0x8000}) {
+      const uint16_t bits = static_cast<uint16_t>(i | sign), next = static_cast<uint16_t>(bits + 1);
+      CHECK(narrow(wide(bits)) == bits);
+      if (i == 0x7c00) continue;
+      const double here = wide(bits), there = i == 0x7bff ? (sign ? -65536.0 : 65536.0) : wide(next), middle = (here + there) / 2;
+      CHECK(narrow(middle) == (i % 2 ? next : bits));
+      CHECK(narrow(std::nextafter(middle, here)) == bits && narrow(std::nextafter(middle, there)) == next);
+    }
+  CHECK(wide(0x3c00) == 1 && wide(0x7bff) == 65504 && wide(1) == 0x1p-24 && std::isinf(wide(0x7c00)) && std::isnan(wide(0x7e00)));
+  CHECK(std::isnan(wide(narrow(NAN))) && narrow(-1e300) == 0xfc00 && narrow(1e-300) == 0 && std::signbit(wide(narrow(-1e-300))));
+  double values[] = {1.0 / 3, 70000};
+  round_to(DType::f16, values, 2);
+  CHECK(values[0] == wide(0x3555) && std::isinf(values[1]));
+}
+
 int main() {
   placed_blocks_do_not_overlap();
   arena_grows_and_is_aligned();
@@ -319,6 +348,7 @@ int main() {
   bad_graphs_are_refused();
   tiles_are_right();
   bad_tiles_are_refused();
+  halves_round_to_even();
   std::puts("plan: ok");
   return 0;
 }

@@ -44,6 +44,8 @@ void bce() {
   }
   check({"bce", {logits, labels, weights, totals}, {blank(DType::f32, {1}), blank(DType::f32, {tasks})}, task_weights}, {{loss}, per_task}, 1e-6);
   check({"bce_dx", {logits, labels, weights, totals}, {blank(DType::f32, {rows, tasks})}, task_weights}, {dlogits}, 1e-6);
+  for (double& d : dlogits) d *= 1024;
+  check({"bce_dx", {logits, labels, weights, totals, number(DType::f32, 1024)}, {blank(DType::f32, {rows, tasks})}, task_weights}, {dlogits}, 1e-6);
 }
 
 void sum_squares() {
@@ -60,12 +62,28 @@ void clip_scale() {
   for (const double bad : {0.0, std::nan(""), HUGE_VAL})
     for (const double limit : {0.0, 1.5, 100.0}) {
       const double a = uniform(1, 9), norm = std::sqrt(a + bad), scale = !std::isfinite(norm) ? std::nan("") : limit > 0 && norm > limit ? limit / norm : 1;
-      check({"clip_scale", {number(DType::f64, a), number(DType::f64, bad)}, {blank(DType::f32, {1}), blank(DType::f32, {1})}, {limit, 2}},
+      check({"clip_scale", {number(DType::f64, a), number(DType::f64, bad)}, {blank(DType::f32, {1}), blank(DType::f32, {1})}, {limit, 2, 0}},
             {{scale}, {norm}}, 1e-6);
       const double own = std::sqrt(a), guarded = !std::isfinite(bad) ? std::nan("") : limit > 0 && own > limit ? limit / own : 1;
-      check({"clip_scale", {number(DType::f64, a), number(DType::f64, bad)}, {blank(DType::f32, {1}), blank(DType::f32, {1})}, {limit, 1}},
+      check({"clip_scale", {number(DType::f64, a), number(DType::f64, bad)}, {blank(DType::f32, {1}), blank(DType::f32, {1})}, {limit, 1, 0}},
             {{guarded}, {own}}, 1e-6);
+      // the same gradients, of a loss times 64
+      check({"clip_scale", {number(DType::f64, 64 * 64 * a), number(DType::f64, bad), number(DType::f32, 64)}, {blank(DType::f32, {1}), blank(DType::f32, {1})}, {limit, 1, 1}},
+            {{guarded / 64}, {own}}, 1e-6);
     }
+}
+
+void update_loss_scale() {
+  const auto after = [](double scale, double loss_scale, int64_t good, double interval, double want, double want_good) {
+    check({"update_loss_scale", {number(DType::f32, scale)}, {number(DType::f32, loss_scale), integers({good})}, {interval}}, {{want}, {want_good}}, 0);
+  };
+  after(0.5, 1024, 3, 2000, 1024, 4);
+  after(1e-6, 1024, 1999, 2000, 2048, 0);
+  after(0.5, 1024, 0, 1, 2048, 0);
+  after(std::nan(""), 1024, 3, 2000, 512, 0);
+  after(HUGE_VAL, 1.5, 3, 2000, 1, 0);
+  after(std::nan(""), 1, 0, 2000, 1, 0);
+  after(0.5, 0x1p127, 4, 5, 0x1p127, 0);  // twice that is no f32
 }
 
 void dense_optimizers() {
@@ -115,6 +133,7 @@ int main() {
     bce();
     sum_squares();
     clip_scale();
+    update_loss_scale();
     dense_optimizers();
     running();
   }

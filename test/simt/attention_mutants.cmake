@@ -7,13 +7,16 @@ macro(mutant name type)
   add_mutant(${name})
   set(MUTANT_TYPE_${name} ${type})
   edit(flash.cuh [[if (t.head_width <= 16) run(type, std::integral_constant<int, 16>());]] [[run(MUTANT_TYPE{}, std::integral_constant<int, 32>());]])
-  edit(flash.cuh [[  with_type(t.q, [&](auto type) {]] [[  [&](int) {]])
+  edit(flash.cuh [[const auto sized = [&](auto type) {]] [[const auto sized = [&](int) {]])
   edit(flash.cuh [[    else if (t.head_width <= 32) run(type, std::integral_constant<int, 32>());
     else if (t.head_width <= 64) run(type, std::integral_constant<int, 64>());
     else if (t.head_width <= 128) run(type, std::integral_constant<int, 128>());
     else throw shape_error(std::string(name) + ": the device takes heads of up to 128 columns; use more heads");
-  });]] [[  }(0);
-  (void)name, (void)t;]])
+  };
+  if (t.q.dtype == DType::f32 && queue.tf32) sized(Tf32{});
+  else with_type(t.q, sized);]] [[  };
+  sized(0);
+  (void)name, (void)t, (void)queue;]])
 endmacro()
 
 mutant(nothing_bf16 Bf16)

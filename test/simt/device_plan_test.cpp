@@ -5,14 +5,14 @@
 
 namespace {
 
-void expect_near(const std::vector<double>& found, const std::vector<double>& want, const std::string& what) {
+void expect_near(const std::vector<double>& found, const std::vector<double>& want, const std::string& what, double allowed = 2e-5) {
   double most = 1e-3, worst = 0;
   for (double w : want) most = std::max(most, std::fabs(w));
   for (size_t i = 0; i < want.size(); ++i) {
     const double off = std::fabs(found[i] - want[i]);
     if (!(off <= worst)) worst = off;
   }
-  expect(worst <= 2e-5 * most, what + ": off by " + std::to_string(worst) + " of " + std::to_string(most));
+  expect(worst <= allowed * most, what + ": off by " + std::to_string(worst) + " of " + std::to_string(most));
 }
 
 std::vector<double> wide(const std::vector<float>& values) { return {values.begin(), values.end()}; }
@@ -31,6 +31,69 @@ void steps_and_scores_agree(const std::shared_ptr<Device>& device) {
     const Ran scored = run(score, batch);
     expect_near(wide(scored.outputs.at("logits")), wide(run(want_score, batch).outputs.at("logits")), "scores after step " + std::to_string(t));
   }
+}
+
+// fp16 activations and gradients against the same in double, rounded where the graph says f16: what is left is a rounding that falls the other way.
+void half_steps_agree(const std::shared_ptr<Device>& device) {
+  constexpr double kAllowed = 2e-3;
+  Subject exact(Backend::reference, nullptr), emulated(Backend::cuda, device);
+  Executor want_step = exact.compile(training_step(f16)), step = emulated.compile(training_step(f16));
+  Executor want_score = exact.compile(scorer(f16)), score = emulated.compile(scorer(f16));
+  Batch batch;
+  for (int t = 1; t <= 3; ++t) {
+    const std::string when = "fp16 step " + std::to_string(t) + " ";
+    batch.hyper[3] = static_cast<float>(t);
+    const Ran want = run(want_step, batch), found = run(step, batch);
+    expect(want.error.empty() && found.error.empty(), want.error + found.error);
+    for (const auto& [name, values] : want.outputs) expect_near(wide(found.outputs.at(name)), wide(values), when + name, kAllowed);
+    for (const StoreDescription& s : stores) expect_near(emulated.store(s.name), exact.store(s.name), when + "store " + s.name, kAllowed);
+    expect_near(wide(run(score, batch).outputs.at("logits")), wide(run(want_score, batch).outputs.at("logits")), when + "logits", kAllowed);
+    expect(emulated.store("loss_scale")[0] == (t < 2 ? 1024 : 2048), when + "the scale doubles after two good steps");
+  }
+}
+
+// Gradients that f16 has no number for: the step is left out as a whole, on the device, and the scale is halved until they fit.
+void overflow_is_left_out(const std::shared_ptr<Device>& device) {
+  std::vector<std::vector<double>> first;
+  for (const simt::Schedule schedule : {simt::Schedule::forward, simt::Schedule::reverse, simt::Schedule::random}) {
+    simt::options().schedule = schedule;
+    Subject subject(Backend::cuda, device);
+    Executor step = subject.compile(training_step(f16));
+    Batch batch;
+    float scale = 0x1p21f;
+    subject.state->write("loss_scale", 0, list(&scale, f32, 1));
+    int skipped = 0, stepped = 0;
+    while (stepped < 4) {
+      std::vector<std::vector<double>> before;
+      const auto held = [&] {
+        std::vector<std::vector<double>> all;
+        for (const StoreDescription& s : stores)
+          if (s.name != "grad" && s.name != "loss_scale" && s.name != "good") all.push_back(subject.store(s.name));
+        return all;
+      };
+      before = held();
+      const float was = static_cast<float>(subject.store("loss_scale")[0]);
+      batch.hyper[3] = static_cast<float>(stepped + 1);
+      const Ran ran = run(step, batch);
+      expect(ran.error.empty() && std::isfinite(ran.outputs.at("loss")[0]), "the loss of a step that overflows: " + ran.error);
+      const float now = static_cast<float>(subject.store("loss_scale")[0]);
+      if (std::isfinite(ran.outputs.at("norm")[0])) {
+        ++stepped;
+        expect(held() != before && now == (subject.store("good")[0] == 0 ? 2 * was : was), "a good step");
+      } else {
+        ++skipped;
+        expect(held() == before, "a step that overflows changed parameters or the optimizers' state");
+        expect(now == was / 2 && subject.store("good")[0] == 0, "the scale is halved");
+      }
+      if (skipped + stepped > 40) return expect(false, "the scale does not settle");
+    }
+    expect(skipped >= 2, "the first scale overflows: " + std::to_string(skipped));
+    std::vector<std::vector<double>> all;
+    for (const StoreDescription& s : stores) all.push_back(subject.store(s.name));
+    if (first.empty()) first = all;
+    expect(all == first, "what fp16 steps leave depends on the schedule of threads");
+  }
+  simt::options().schedule = simt::Schedule::forward;
 }
 
 void schedules_do_not_matter(const std::shared_ptr<Device>& device) {
@@ -58,6 +121,8 @@ void an_illegal_id_is_told(const std::shared_ptr<Device>& device) {
   const Ran ran = run(step, bad);
   expect(ran.code == "ERR_KERNEL" && ran.error == "node 0 'embed0' (embed): an id or an index is past what it reads", ran.error);
   expect(subject.store("dense") == before && subject.store("table") == rows, "a step with an illegal id changed the parameters");
+  Executor half = subject.compile(training_step(f16));
+  expect(run(half, bad).code == "ERR_KERNEL" && subject.store("loss_scale")[0] == 1024, "a step with an illegal id changed the loss scale");
   expect(run(step, good).error.empty() && subject.store("dense") != before, "the next run is not bothered");
 }
 
@@ -124,6 +189,8 @@ void what_cannot_run_is_refused(const std::shared_ptr<Device>& device) {
     expect(std::string(missing.code()) == "ERR_DEVICE" && std::string(missing.what()).find("node 0 '" + op + "0' (" + op + "): the operation '" + op + "' has no CUDA kernel") == 0, missing.what());
   }
   Subject host(Backend::cpu, nullptr);
+  const Error half = error_of([&] { host.compile(scorer(f16)); });
+  expect(std::string(half.code()) == "ERR_DEVICE" && std::string(half.what()) == "value 'x': fp16 runs on CUDA; use bf16 or fp32 on the CPU", half.what());
   const Error elsewhere = error_of([&] { Executor(scorer(), subject.state, host.runtime, Backend::cuda); });
   expect(std::string(elsewhere.what()) == "the state is not on the device of the runtime", elsewhere.what());
   const Error other = error_of([&] { Executor(scorer(), subject.state, subject.runtime, Backend::cpu); });
@@ -137,6 +204,8 @@ void what_cannot_run_is_refused(const std::shared_ptr<Device>& device) {
 int main() {
   const std::shared_ptr<Device> device = simt::open_subject();
   steps_and_scores_agree(device);
+  half_steps_agree(device);
+  overflow_is_left_out(device);
   schedules_do_not_matter(device);
   an_illegal_id_is_told(device);
   questions_are_answered(device);

@@ -17,7 +17,7 @@ class Dice {
   int64_t whole(int64_t low, int64_t high) { return low + static_cast<int64_t>(bits_() % static_cast<uint64_t>(high - low + 1)); }
   bool coin() { return bits_() & 1; }
   double number(double low, double high) { return bits_.number(low, high); }
-  longer::DType type() { return coin() ? longer::DType::f32 : longer::DType::bf16; }
+  longer::DType type() { return one_of({longer::DType::f32, longer::DType::bf16, longer::DType::f16}); }
   template <class T>
   T one_of(std::initializer_list<T> list) { return list.begin()[bits_() % list.size()]; }
   // TSan keeps every thread of a launch and has room for some 20,000: few enough blocks where each row or pair has one.

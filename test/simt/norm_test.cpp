@@ -8,7 +8,7 @@ using simt::OpCase;
 
 namespace {
 
-constexpr DType f32 = DType::f32, bf16 = DType::bf16;
+constexpr DType f32 = DType::f32, bf16 = DType::bf16, f16 = DType::f16;
 
 std::vector<double> values(size_t count, double low, double high, uint64_t seed) {
   simt::Random random(seed);
@@ -40,6 +40,21 @@ void both_ways(Device& device, DType type, bool rms, int64_t rows, int64_t width
   backward.attributes({rms ? 1.0 : 0.0}).check(device, 3, 5e-6 * (1 + std::fabs(centre)));
 }
 
+// Where parts of a model are f32: x, dy, add and dx each of its own type, save that x and dy are not of two types of 16 bits.
+void mixed_types(Device& device) {
+  const DType types[] = {f32, bf16, f16};
+  for (const DType x : types)
+    for (const DType dy : types)
+      for (const DType add : types) {
+        if (x != dy && x != f32 && dy != f32) continue;
+        OpCase c("norm_dx", reference::norm_dx, 5);
+        c.in(x, {9, 40}, -2, 2).in(f32, {40}, 0.5, 1.5).in_absent().in(f32, {9}, 0.5, 1).in(dy, {9, 40}, -1, 1).in(add, {9, 40}, -1, 1);
+        c.out(add == f32 ? dy : f32, {9, 40}).out(f32, {40}).attributes({1}).check(device, 3, 5e-6);
+        OpCase forward("norm", reference::norm, 6);
+        forward.in(x, {9, 40}, -2, 2).in(f32, {40}, 0.5, 1.5).in_absent().out(dy, {9, 40}).attributes({1, 1e-5}).check(device, 2, 2e-6);
+      }
+}
+
 // Reads x once, writes y once: with the statistics and gamma nothing else passes through global memory.
 void cost(Device& device) {
   simt::counters() = {};
@@ -60,7 +75,7 @@ int main() {
     simt::options().schedule = round == 0 ? simt::Schedule::random : round == 1 ? simt::Schedule::forward : simt::Schedule::reverse;
     simt::options().seed = 11 + round;
     uint64_t seed = 100 * round;
-    for (const DType type : {bf16, f32})
+    for (const DType type : {bf16, f16, f32})
       for (const bool rms : {false, true})
         for (const bool optional : {false, true}) {
           both_ways(*device, type, rms, 1, 1, 0, optional, ++seed);
@@ -74,6 +89,7 @@ int main() {
           both_ways(*device, type, rms, 0, 64, 0, optional, ++seed);
         }
   }
+  mixed_types(*device);
   if (simt::emulated) cost(*device);
   return simt::report("norm_test " SIMT_TIER);
 }

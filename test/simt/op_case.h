@@ -26,8 +26,10 @@ struct Value {
 inline double rounded(double v, longer::DType type) {
   if (type == longer::DType::f64 || type == longer::DType::i32) return v;
   const float f = static_cast<float>(v);
-  return type == longer::DType::bf16 ? __uint_as_float(f32_to_bf16(f) << 16) : f;
+  return type == longer::DType::bf16 ? __uint_as_float(f32_to_bf16(f) << 16) : type == longer::DType::f16 ? f16_to_f32(f32_to_f16(f)) : f;
 }
+// The largest error, relative to the number, of rounding to a type.
+inline double rounding_of(longer::DType type) { return type == longer::DType::bf16 ? 1.0 / 512 : type == longer::DType::f16 ? 1.0 / 4096 : 0; }
 
 class OpCase {
  public:
@@ -64,6 +66,8 @@ class OpCase {
   const std::vector<double>& given_attributes() const { return attributes_; }
   // By another kernel than the device's operation of this name.
   OpCase& on(const longer::cuda::DeviceOp& op) { op_ = &op; return *this; }
+  // Products of f32 by one product of TF32 numbers.
+  OpCase& tf32() { tf32_ = true; return *this; }
   OpCase& first_row(int64_t row) { first_row_ = row; return *this; }
   // Only that many rows of the outputs that follow hold anything: the i32 in `output` says.
   OpCase& counted_by(int output) { counted_by_ = output; return *this; }
@@ -76,7 +80,7 @@ class OpCase {
     for (const Value& v : ins_) {
       text += " [";
       for (int i = 0; i < v.shape.rank; ++i) text += (i ? "," : "") + std::to_string(v.shape.dim[i]);
-      text += v.shape.dtype == longer::DType::bf16 ? "]bf16" : "]";
+      text += v.shape.dtype == longer::DType::bf16 ? "]bf16" : v.shape.dtype == longer::DType::f16 ? "]f16" : "]";
     }
     return text;
   }
@@ -126,7 +130,7 @@ class OpCase {
     if (scratch) device.fill(call.workspace, 0xff, scratch, stream);
     auto* fault = static_cast<int32_t*>(device.allocate(sizeof(int32_t)));
     device.fill(fault, 0, sizeof(int32_t), stream);
-    op->run(call, {stream, fault, 7});
+    op->run(call, {stream, fault, 7, tf32_});
     for (size_t i = 0; i < outs_.size(); ++i) {
       std::vector<unsigned char>& back = outs_[i].bytes;
       back.resize(static_cast<size_t>(out[i].present() ? out[i].bytes() : 0));
@@ -167,7 +171,7 @@ class OpCase {
     run_device(device);
     for (size_t i = 0; i < outs_.size(); ++i)
       if (outs_[i].shape.present()) {
-        const double allowed = factor * (outs_[i].shape.dtype == longer::DType::bf16 ? 1.0 / 512 : 0) + accumulated;
+        const double allowed = factor * rounding_of(outs_[i].shape.dtype) + accumulated;
         const double found = error(static_cast<int>(i));
         expect(found <= allowed, describe() + " output " + std::to_string(i) + ": error " + std::to_string(found) + ", allowed " + std::to_string(allowed));
       }
@@ -225,6 +229,7 @@ class OpCase {
     for (size_t i = 0; i < values.size(); ++i) switch (v.shape.dtype) {
         case longer::DType::f32: put(i, static_cast<float>(values[i])); break;
         case longer::DType::bf16: put(i, static_cast<uint16_t>(f32_to_bf16(static_cast<float>(values[i])))); break;
+        case longer::DType::f16: put(i, static_cast<uint16_t>(f32_to_f16(static_cast<float>(values[i])))); break;
         case longer::DType::f64: put(i, values[i]); break;
         case longer::DType::i32: put(i, static_cast<int32_t>(values[i])); break;
       }
@@ -239,6 +244,7 @@ class OpCase {
       const uint32_t low = static_cast<uint32_t>(bits);
       if (type == longer::DType::f64) std::memcpy(&values[i], &bits, 8);
       else if (type == longer::DType::i32) values[i] = static_cast<int32_t>(low);
+      else if (type == longer::DType::f16) values[i] = f16_to_f32(low);
       else values[i] = __uint_as_float(type == longer::DType::bf16 ? low << 16 : low);
     }
     return values;
@@ -253,6 +259,7 @@ class OpCase {
   const longer::cuda::DeviceOp* op_ = nullptr;
   int64_t first_row_ = 0;
   int counted_by_ = -1;
+  bool tf32_ = false;
   int32_t fault_ = 0;
 };
 

@@ -18,7 +18,7 @@ using simt::OpCase;
 
 namespace {
 
-constexpr DType f32 = DType::f32, bf16 = DType::bf16, f64 = DType::f64;
+constexpr DType f32 = DType::f32, bf16 = DType::bf16, f16 = DType::f16, f64 = DType::f64;
 
 struct Maker {
   void (*reference)(const Call&);
@@ -46,7 +46,7 @@ Product product(Dice& d) {
   return {d.size({0, 1, 33, 64, 130}), d.size({1, 16, 40, 64, 72, 130}), d.size({1, 8, 33, 64, 96, 136})};
 }
 
-// The activations, then w, whose f32 values are ones that bf16 holds: in a bf16 product it is rounded as it is read.
+// The activations, then w, whose values are ones that bf16 (and, save the smallest, f16) holds: in a product of those it is rounded as it is read.
 void add_factors(OpCase& c, Dice& d, std::vector<int64_t> x, std::vector<int64_t> w) {
   std::vector<double> held = d.numbers(w[0] * w[1], -1, 1);
   for (double& e : held) e = simt::rounded(e, bf16);
@@ -189,6 +189,7 @@ const std::map<std::string, Maker>& makers() {
       {"bce_dx", {reference::bce_dx, [](OpCase& c, Dice& d) { simt::bce(c, d, true); }}},
       {"sum_squares", {reference::sum_squares, simt::sum_squares, 0, 1e-12}},
       {"clip_scale", {reference::clip_scale, simt::clip_scale}},
+      {"update_loss_scale", {reference::update_loss_scale, simt::update_loss_scale}},
       {"adamw", {reference::adamw, [](OpCase& c, Dice& d) { simt::dense_step(c, d, {0.9, 0.999, 1e-8}); }}},
       {"rmsprop", {reference::rmsprop, [](OpCase& c, Dice& d) { simt::dense_step(c, d, {0.99, 1e-8, 0.9}); }}},
       {"accumulate", {reference::accumulate, [](OpCase& c, Dice& d) {
@@ -216,9 +217,11 @@ void product_cost(Device& device) {
     simt::expect(simt::counters().bank_conflicts == 0, std::string(what) + " has bank conflicts");
     simt::expect(simt::counters().global_read_bytes == 2 * (128 * 96 + 2 * 96 * 64), std::string(what) + " reads more than a tile's operands");
   };
-  measure(OpCase("linear", reference::linear, 1).in(bf16, {128, 96}, -1, 1).in(bf16, {96, 64}, -1, 1).out(bf16, {128, 64}).attributes({0}), "linear");
-  measure(OpCase("linear_dx", reference::linear_dx, 1).in(bf16, {128, 96}, -1, 1).in(bf16, {64, 96}, -1, 1).out(bf16, {128, 64}).attributes({0}), "linear_dx");
-  measure(OpCase("linear_dw", reference::linear_dw, 1).in(bf16, {96, 128}, -1, 1).in(bf16, {96, 64}, -1, 1).out(f32, {128, 64}), "linear_dw");
+  for (const DType type : {bf16, f16}) {
+    measure(OpCase("linear", reference::linear, 1).in(type, {128, 96}, -1, 1).in(type, {96, 64}, -1, 1).out(type, {128, 64}).attributes({0}), "linear");
+    measure(OpCase("linear_dx", reference::linear_dx, 1).in(type, {128, 96}, -1, 1).in(type, {64, 96}, -1, 1).out(type, {128, 64}).attributes({0}), "linear_dx");
+    measure(OpCase("linear_dw", reference::linear_dw, 1).in(type, {96, 128}, -1, 1).in(type, {96, 64}, -1, 1).out(f32, {128, 64}), "linear_dw");
+  }
   simt::options().architecture = 90;
 }
 
@@ -289,6 +292,43 @@ void attention_cost(Device& device) {
   simt::expect(simt::counters().bank_conflicts == 0, "attention has bank conflicts");
 }
 
+// With tf32 a product of f32 is one of TF32 numbers: it costs a third, is as exact as f32 where its factors are such numbers, and else errs by
+// their rounding.
+void tf32_products(Device& device) {
+  const auto shorten = [](std::vector<double> values) {
+    for (double& v : values) v = static_cast<double>(__uint_as_float(__float_as_uint(static_cast<float>(v)) & 0xffffe000u));
+    return values;
+  };
+  const auto flops_of = [&](OpCase& c, double least, double most, const std::string& what) {
+    c.run_reference();
+    simt::counters() = {};
+    c.run_device(device);
+    for (int i = 0; i < c.outputs(); ++i) simt::expect(c.error(i) <= most, what + ": error " + std::to_string(c.error(i)) + ", allowed " + std::to_string(most));
+    simt::expect(c.error(0) >= least, what + " multiplies more than TF32: error " + std::to_string(c.error(0)));
+    return simt::counters().mma_flops;
+  };
+  for (const bool held : {true, false}) {
+    Dice dice(7);
+    const std::vector<double> a = dice.numbers(100 * 64, -1, 1), b = dice.numbers(64 * 64, -1, 1);
+    const auto linear_of = [&] {
+      return OpCase("linear", reference::linear, 1).in(f32, {100, 64}, held ? shorten(a) : a).in(f32, {64, 64}, held ? shorten(b) : b).out(f32, {100, 64}).attributes({0});
+    };
+    const auto attention_of = [&] {
+      OpCase c("attention", reference::attention, 1);
+      const std::vector<double> q = shorten(dice.numbers(70 * 32, -1, 1));
+      for (int i = 0; i < 3; ++i) c.in(f32, {70, 32}, held && i < 2 ? q : dice.numbers(70 * 32, -1, 1));
+      return c.in({0, 70}).in({0, 70}).in(std::vector<int32_t>(70, 70)).out(f32, {70, 32}).out(f32, {70, 1}).attributes({1, 0.5});
+    };
+    OpCase exact = linear_of(), fast = linear_of();
+    const std::string of = held ? " of TF32 numbers" : " of f32 numbers";
+    const int64_t whole = flops_of(exact, 0, 2e-6, "a product" + of), third = flops_of(fast.tf32(), held ? 0 : 2e-5, held ? 2e-6 : 1e-3, "a TF32 product" + of);
+    simt::expect(!simt::emulated || whole == 3 * third, "a TF32 product costs a third");
+    OpCase attention = attention_of(), short_attention = attention_of();
+    const int64_t scores = flops_of(attention, 0, 3e-6, "attention" + of), fewer = flops_of(short_attention.tf32(), 2e-6, 2e-3, "attention by TF32" + of);
+    simt::expect(!simt::emulated || scores == 3 * fewer, "attention by TF32 costs a third");
+  }
+}
+
 // Two pages of 16 keys, as these tables name them.
 OpCase paged_case(const std::vector<int32_t>& table, const std::vector<double>& span) {
   OpCase c("paged_attention", reference::paged_attention, 1);
@@ -353,11 +393,12 @@ int main(int count, char** arguments) {
   if (only.empty()) faults(*device);
   if (simt::emulated && (only.empty() || only == "linear")) product_cost(*device);
   if (simt::emulated && (only.empty() || only == "attention")) attention_cost(*device);
+  if (!watched && (only.empty() || only == "linear")) tf32_products(*device);
   if (!watched && (only.empty() || only == "candidate_attention"))
-    for (const DType type : {f32, bf16})
+    for (const DType type : {f32, bf16, f16})
       for (const int64_t m : {1, 2, 3, 5}) candidate_alone(*device, type, m);
   if (!watched && (only.empty() || only == "paged_attention"))
-    for (const DType type : {f32, bf16})
+    for (const DType type : {f32, bf16, f16})
       for (const int64_t page_rows : {1, 48, 64}) pages_alike(*device, type, page_rows);
   return simt::report("ops_test " SIMT_TIER);
 }

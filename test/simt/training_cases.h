@@ -49,6 +49,8 @@ inline void bce(OpCase& c, Dice& d, bool backward) {
   if (d.coin()) c.in(longer::DType::f32, {rows, tasks}, 0, 2);
   else c.in_absent();
   if (d.coin()) c.in(longer::DType::f32, {tasks}, 1, 90);
+  else if (backward) c.in_absent();
+  if (backward && d.coin()) c.in(longer::DType::f32, {1}, 1, 70000);
   if (backward) c.out(longer::DType::f32, {rows, tasks});
   else c.out(longer::DType::f32, {1}).out(longer::DType::f32, {tasks});
   c.attributes(d.numbers(tasks, 0, 2));
@@ -63,7 +65,15 @@ inline void sum_squares(OpCase& c, Dice& d) {
 inline void clip_scale(OpCase& c, Dice& d) {
   const int64_t sums = d.whole(1, 60);
   for (int64_t i = 0; i < sums; ++i) c.in(longer::DType::f64, {1}, std::vector<double>{d.whole(0, 90) ? d.number(0, 4) : std::nan("")});
-  c.out(longer::DType::f32, {1}).out(longer::DType::f32, {1}).attributes({d.one_of({0.0, 0.5, 1000.0}), static_cast<double>(d.whole(1, sums))});
+  const bool scaled = d.coin();
+  if (scaled) c.in(longer::DType::f32, {1}, {std::ldexp(1.0, static_cast<int>(d.whole(0, 24)))});
+  c.out(longer::DType::f32, {1}).out(longer::DType::f32, {1});
+  c.attributes({d.one_of({0.0, 0.5, 1000.0}), static_cast<double>(d.whole(1, sums)), scaled ? 1.0 : 0.0});
+}
+
+inline void update_loss_scale(OpCase& c, Dice& d) {
+  c.in(longer::DType::f32, {1}, {d.one_of({1.0, 1e-9, std::nan(""), HUGE_VAL})});
+  c.in_place(longer::DType::f32, {1}, 1, 70000).in_place(longer::DType::i32, {1}, 0, 4).attributes({static_cast<double>(d.whole(1, 5))});
 }
 
 }  // namespace simt

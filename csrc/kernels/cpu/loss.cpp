@@ -5,6 +5,7 @@
 #include "kernels/cpu/split.h"
 #include "kernels/cpu/step_ops.h"
 #include "kernels/cpu/tensor_values.h"
+#include "kernels/loss_scale.h"
 #include "kernels/training_kernels.h"
 #include "runtime/arena.h"
 
@@ -54,7 +55,7 @@ const TaskSum* sum_tasks(const BceArgs& a, const Call& call, bool with_loss) {
 }
 
 void only_f32(const BceArgs& a) {
-  for (const Tensor& t : {a.logits, a.labels, a.weights, a.totals}) floats(t);
+  for (const Tensor& t : {a.logits, a.labels, a.weights, a.totals, a.dloss}) floats(t);
 }
 
 int64_t square_chunks(int64_t elements) { return (elements + kElementsTask - 1) / kElementsTask; }
@@ -82,13 +83,14 @@ void bce_dx(const Call& call) {
   only_f32(a);
   const TaskSum* total = sum_tasks(a, call, false);
   float* dlogits = floats(a.dlogits);
+  const double dloss = a.dloss.present() ? a.dloss.f32()[0] : 1;
   split(*call.pool, a.rows, kCandidates, [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r)
       for (int64_t t = 0; t < a.tasks; ++t) {
         const int64_t i = r * a.tasks + t;
         double g = 0;
         if (labelled(a, i) && total[t].weight > 0)
-          g = call.number(static_cast<int>(t)) * weight(a, i) / total[t].weight *
+          g = dloss * call.number(static_cast<int>(t)) * weight(a, i) / total[t].weight *
               (1 / (1 + std::exp(-static_cast<double>(a.logits.f32()[i]))) - a.labels.f32()[i]);
         dlogits[i] = static_cast<float>(g);
       }
@@ -113,9 +115,14 @@ void clip_scale(const Call& call) {
   const ClipScaleArgs a = clip_scale_args(call);
   double sum = 0, guard = 0;
   for (int i = 0; i < a.count; ++i) (i < a.own ? sum : guard) += a.sums[i].f64()[0];
-  const double norm = std::sqrt(sum);
+  const double by = a.loss_scale.present() ? a.loss_scale.f32()[0] : 1, norm = std::sqrt(sum) / by;
   floats(a.norm)[0] = static_cast<float>(norm);
-  floats(a.scale)[0] = static_cast<float>(!std::isfinite(norm + guard) ? NAN : a.limit > 0 && norm > a.limit ? a.limit / norm : 1);
+  floats(a.scale)[0] = static_cast<float>(!std::isfinite(norm + guard) ? NAN : (a.limit > 0 && norm > a.limit ? a.limit / norm : 1) / by);
+}
+
+void update_loss_scale(const Call& call) {
+  const LossScaleArgs a = loss_scale_args(call);
+  next_loss_scale(std::isfinite(floats(a.scale)[0]), a.interval, floats(a.loss_scale)[0], a.good.i32()[0]);
 }
 
 }  // namespace longer::cpu

@@ -2,6 +2,7 @@
 #pragma once
 #include <limits>
 #include <string>
+#include <type_traits>
 
 #include "kernels/cuda/element.cuh"
 #include "runtime/error.h"
@@ -13,7 +14,7 @@ template <class T>
 T* data(const Tensor& t) { return t.present() ? static_cast<T*>(t.data) : nullptr; }
 
 template <class T>
-constexpr DType dtype_of() { return sizeof(T) == 4 ? DType::f32 : DType::bf16; }
+constexpr DType dtype_of() { return std::is_same_v<T, Bf16> ? DType::bf16 : std::is_same_v<T, Half> ? DType::f16 : DType::f32; }
 
 // Calls `run` with a value of the tensor's element type.
 template <class Run>
@@ -21,13 +22,9 @@ void with_type(const Tensor& t, Run run) {
   switch (t.dtype) {
     case DType::f32: return run(float{});
     case DType::bf16: return run(Bf16{});
-    default: throw shape_error("the device takes f32 and bf16 only");
+    case DType::f16: return run(Half{});
+    default: throw shape_error("the device takes f32, bf16 and f16 only");
   }
-}
-
-template <class T>
-void require_type(const char* op, const Tensor& t, const char* what) {
-  if (t.dtype != dtype_of<T>()) throw shape_error(std::string(op) + ": " + what);
 }
 
 inline int narrow(const char* op, int64_t size) {

@@ -11,10 +11,15 @@ struct Bf16 {
 struct Half {
   uint16_t bits;
 };
+// An f32 whose products take its nearest TF32 number.
+struct Tf32 {
+  float value;
+};
 
 __device__ __forceinline__ float to_float(float x) { return x; }
 __device__ __forceinline__ float to_float(Bf16 x) { return __uint_as_float(static_cast<uint32_t>(x.bits) << 16); }
 __device__ __forceinline__ float to_float(Half x) { return ptx::f16_to_float(x.bits); }
+__device__ __forceinline__ float to_float(Tf32 x) { return x.value; }
 
 template <class T>
 __device__ __forceinline__ T from_float(float x);
@@ -24,6 +29,8 @@ template <>
 __device__ __forceinline__ Bf16 from_float<Bf16>(float x) { return {static_cast<uint16_t>(ptx::pack_bf16(x, 0.f))}; }
 template <>
 __device__ __forceinline__ Half from_float<Half>(float x) { return {static_cast<uint16_t>(ptx::pack_f16(x, 0.f))}; }
+template <>
+__device__ __forceinline__ Tf32 from_float<Tf32>(float x) { return {x}; }
 
 // Two neighbours in one register, the first one low.
 template <class T>

@@ -25,6 +25,7 @@ struct Look {
         return (bits & 0x7f800000u) == 0x7f800000u && !(minus_infinity && bits == 0xff800000u);
       }
       case DType::bf16: return (static_cast<const uint16_t*>(data)[i] & 0x7f80u) == 0x7f80u;
+      case DType::f16: return (static_cast<const uint16_t*>(data)[i] & 0x7c00u) == 0x7c00u;
       case DType::f64: return (static_cast<const uint64_t*>(data)[i] & 0x7ff0000000000000ull) == 0x7ff0000000000000ull;
       case DType::i32: return false;
     }

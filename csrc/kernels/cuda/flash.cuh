@@ -19,14 +19,15 @@ struct Band {
 
 struct FlashInput {
   const void *q, *k, *v, *own_k, *own_v;  // as wide as each other, and of one type
-  bool narrow, vector;
+  DType type;
+  bool vector;
   int64_t width;
   const int32_t *q_offsets, *k_offsets, *limits;
   Sight sight;
   int unit, pitch, group, heads, head_width;
   float scale, scale_log2;  // of scores, and of their base 2 exponents
 
-  __device__ __forceinline__ Operand matrix(const void* data) const { return {{const_cast<void*>(data), narrow}, 0, width, vector}; }
+  __device__ __forceinline__ Operand matrix(const void* data) const { return {{const_cast<void*>(data), type}, 0, width, vector}; }
 };
 
 // The rows of one request, in the numbering with a pitch.
@@ -225,21 +226,23 @@ inline int pitch_of(int64_t unit) {
 
 // run(T{}, integral_constant of D) with the type of the tensors and the tile's width for their heads.
 template <class Run>
-void with_head(const char* name, const FlashTensors& t, Run&& run) {
-  with_type(t.q, [&](auto type) {
+void with_head(const char* name, const FlashTensors& t, const Queue& queue, Run&& run) {
+  const auto sized = [&](auto type) {
     if (t.head_width <= 16) run(type, std::integral_constant<int, 16>());
     else if (t.head_width <= 32) run(type, std::integral_constant<int, 32>());
     else if (t.head_width <= 64) run(type, std::integral_constant<int, 64>());
     else if (t.head_width <= 128) run(type, std::integral_constant<int, 128>());
     else throw shape_error(std::string(name) + ": the device takes heads of up to 128 columns; use more heads");
-  });
+  };
+  if (t.q.dtype == DType::f32 && queue.tf32) sized(Tf32{});
+  else with_type(t.q, sized);
 }
 
 template <class T>
 FlashInput flash_input(const char* name, const FlashTensors& t) {
   FlashInput in;
   in.q = t.q.data, in.k = t.k.data, in.v = t.v.data, in.own_k = t.own_k.data, in.own_v = t.own_v.data;
-  in.narrow = sizeof(T) == 2;
+  in.type = dtype_of<T>();
   in.width = t.width;
   in.vector = t.head_width % (16 / static_cast<int64_t>(sizeof(T))) == 0;
   for (const Tensor* m : {&t.q, &t.k, &t.v, &t.own_k, &t.own_v, &t.o, &t.d_o, &t.dq, &t.dk, &t.dv, &t.down_k, &t.down_v})

@@ -225,7 +225,7 @@ Workspace carve(const FlashTensors& t, void* memory) {
 int64_t flash_backward_workspace(const FlashTensors& t) { return carve(t, nullptr).bytes; }
 
 void flash_backward(const char* name, const FlashTensors& t, void* workspace, const Queue& queue) {
-  with_head(name, t, [&](auto type, auto width) {
+  with_head(name, t, queue, [&](auto type, auto width) {
     using T = decltype(type);
     constexpr int D = decltype(width)::value;
     const FlashInput in = flash_input<T>(name, t);

@@ -159,7 +159,7 @@ int64_t flash_forward_workspace(const FlashTensors& t) {
 }
 
 void flash_forward(const char* name, const FlashTensors& t, void* workspace, const Queue& queue) {
-  with_head(name, t, [&](auto type, auto width) {
+  with_head(name, t, queue, [&](auto type, auto width) {
     using T = decltype(type);
     constexpr int D = decltype(width)::value;
     const FlashInput in = flash_input<T>(name, t);

@@ -1,5 +1,5 @@
 // The operations on the device. The same arguments and checks as on the CPU (kernels/<op>.h); every pointer of the call is
-// device memory, and nothing waits for the device. Matrices are f32 or bf16; vectors (bias, gamma, statistics) are f32.
+// device memory, and nothing waits for the device. Matrices are f32, bf16 or f16; vectors (bias, gamma, statistics) are f32.
 #pragma once
 #include "kernels/op.h"
 #include "runtime/device.h"
@@ -12,6 +12,7 @@ struct Queue {
   Stream stream;
   int32_t* fault = nullptr;  // device memory, 0 before the run; null: not told. The largest code stays
   int32_t code = 1;
+  bool tf32 = false;  // products of f32 may take TF32 numbers, 11 bits of each factor
 };
 
 using DeviceKernel = void (*)(const Call& call, const Queue& queue);
@@ -97,6 +98,7 @@ void bce(const Call& call, const Queue& queue);
 void bce_dx(const Call& call, const Queue& queue);
 void sum_squares(const Call& call, const Queue& queue);
 void clip_scale(const Call& call, const Queue& queue);
+void update_loss_scale(const Call& call, const Queue& queue);
 void adamw(const Call& call, const Queue& queue);
 void rmsprop(const Call& call, const Queue& queue);
 void accumulate(const Call& call, const Queue& queue);

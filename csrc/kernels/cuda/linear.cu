@@ -40,8 +40,10 @@ struct AddParts {
 
 // run(T{}) with the type of the product
 template <class Run>
-void with_product(bool bf16, Run&& run) {
-  if (bf16) run(Bf16{});
+void with_product(DType type, const Queue& queue, Run&& run) {
+  if (type == DType::bf16) run(Bf16{});
+  else if (type == DType::f16) run(Half{});
+  else if (queue.tf32) run(Tf32{});
   else run(float{});
 }
 
@@ -60,7 +62,7 @@ void linear(const Call& call, const Queue& queue) {
   const int columns = narrow("linear", a.cols);
   const Forward finish = forward_of(a, columns);
   if (linear_by_wgmma(a, finish, call.workspace, queue)) return;
-  with_product(x.narrow, [&](auto t) {
+  with_product(x.type, queue, [&](auto t) {
     using T = decltype(t);
     gemm<T, false, false>(queue.stream, "linear", operand_of<T>(x, a.rows, a.inner), operand_of<T>(w, a.inner, a.cols),
                           {a.rows, columns, a.inner, std::max<int64_t>(a.inner, 1)}, finish);
@@ -73,7 +75,7 @@ void linear_dx(const Call& call, const Queue& queue) {
   const int columns = narrow("linear_dx", a.cols);
   const Backward finish = backward_of(a, columns);
   if (linear_dx_by_wgmma(a, finish, call.workspace, queue)) return;
-  with_product(dy.narrow, [&](auto t) {
+  with_product(dy.type, queue, [&](auto t) {
     using T = decltype(t);
     gemm<T, false, true>(queue.stream, "linear_dx", operand_of<T>(dy, a.rows, a.inner), operand_of<T>(w, a.cols, a.inner),
                          {a.rows, columns, a.inner, std::max<int64_t>(a.inner, 1)}, finish);
@@ -94,7 +96,7 @@ void linear_dw(const Call& call, const Queue& queue) {
   float* db_parts = dw_parts + parts * size;
   const Partial finish{dw_parts, size, outs};
   if (parts && !linear_dw_by_wgmma(a, finish, chunk, queue))
-    with_product(x.narrow && dy.narrow, [&](auto t) {
+    with_product(x.type == dy.type ? x.type : DType::f32, queue, [&](auto t) {
       using T = decltype(t);
       gemm<T, true, false>(queue.stream, "linear_dw", operand_of<T>(x, a.rows, a.ins), operand_of<T>(dy, a.rows, a.outs),
                            {a.ins, outs, a.rows, chunk}, finish);

@@ -94,6 +94,7 @@ struct BceGradient {
   Bce b;
   TaskWeights task_weights;
   int first, count;
+  const float* dloss;  // null: 1
   float* dlogits;
   __device__ void operator()(int64_t row, const RowTeam&) const {
     for (int t = first; t < first + count; ++t) {
@@ -102,7 +103,7 @@ struct BceGradient {
       float g = 0;
       if (b.labelled(i) && total > 0)
         g = static_cast<float>(task_weights.of[t - first] * b.weight(i) / total) * (1.f / (1.f + expf(-b.logits[i])) - b.labels[i]);
-      dlogits[i] = g;
+      dlogits[i] = dloss ? g * *dloss : g;
     }
   }
 };
@@ -158,12 +159,12 @@ struct Sums {
 };
 
 // After a fault no optimizer of the run may step: NaN tells them.
-__global__ void clip(Sums sums, int count, int own, double limit, const int32_t* fault, float* scale, float* norm) {
+__global__ void clip(Sums sums, int count, int own, double limit, const float* loss_scale, const int32_t* fault, float* scale, float* norm) {
   double sum = 0, guard = 0;
   for (int i = 0; i < count; ++i) (i < own ? sum : guard) += *sums.of[i];
-  const double length = sqrt(sum);
+  const double by = loss_scale ? *loss_scale : 1, length = sqrt(sum) / by;
   *norm = static_cast<float>(length);
-  *scale = static_cast<float>(!(fabs(length + guard) < INFINITY) || (fault && *fault) ? NAN : limit > 0 && length > limit ? limit / length : 1);
+  *scale = static_cast<float>(!(fabs(length + guard) < INFINITY) || (fault && *fault) ? NAN : (limit > 0 && length > limit ? limit / length : 1) / by);
 }
 
 }  // namespace
@@ -184,7 +185,7 @@ void bce_dx(const Call& call, const Queue& queue) {
   const BceArgs a = bce_args(call, true);
   const Bce b = sums(a, call, queue, "bce_dx", false);
   each_tasks(call, a.tasks, [&](const TaskWeights& weights, int first, int count) {
-    each_row(queue, "bce_dx", a.rows, 1, BceGradient{b, weights, first, count, vector_of<float>("bce_dx", a.dlogits)});
+    each_row(queue, "bce_dx", a.rows, 1, BceGradient{b, weights, first, count, vector_of<float>("bce_dx", a.dloss), vector_of<float>("bce_dx", a.dlogits)});
   });
 }
 
@@ -208,8 +209,8 @@ void clip_scale(const Call& call, const Queue& queue) {
   if (a.count > kMostSums) throw shape_error("clip_scale: more sums than the device takes");
   Sums sums{};
   for (int i = 0; i < a.count; ++i) sums.of[i] = vector_of<double>("clip_scale", a.sums[i]);
-  launch(queue.stream, "clip_scale", clip, dim3(1), dim3(1), 0, sums, a.count, a.own, a.limit, static_cast<const int32_t*>(queue.fault), vector_of<float>("clip_scale", a.scale),
-         vector_of<float>("clip_scale", a.norm));
+  launch(queue.stream, "clip_scale", clip, dim3(1), dim3(1), 0, sums, a.count, a.own, a.limit,
+         static_cast<const float*>(vector_of<float>("clip_scale", a.loss_scale)), static_cast<const int32_t*>(queue.fault), vector_of<float>("clip_scale", a.scale), vector_of<float>("clip_scale", a.norm));
 }
 
 }  // namespace longer::cuda

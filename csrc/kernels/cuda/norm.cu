@@ -6,9 +6,8 @@
 // every GPU.
 #include "kernels/norm.h"
 
-#include "kernels/cuda/dispatch.h"
-#include "kernels/cuda/element.cuh"
 #include "kernels/cuda/kernels.h"
+#include "kernels/cuda/values.cuh"
 
 namespace longer::cuda {
 
@@ -83,8 +82,8 @@ template <class X, class D>
 struct NormDxPointers {
   const X* x;
   const float *gamma, *mean, *rstd;
-  const D *dy, *add;
-  D* dx;
+  const D* dy;
+  Values add, dx;  // each of its own type
   float* partial;  // [chunks][2][width]: dgamma, dbeta
   int64_t rows, chunk;
   int width;
@@ -122,10 +121,10 @@ __global__ void __launch_bounds__(32 * kWarps, 4) norm_dx_kernel(NormDxPointers<
       const int count = load(row, c, h, dy, mean, rstd);
       float dx[kPack], add[kPack] = {};
       load_pack(gamma, p.gamma + c, count, p.vector);
-      if (p.add) load_pack(add, p.add + row * p.width + c, count, p.vector);
+      if (p.add.data) load_pack(add, p.add, row * p.width + c, count, p.vector);
 #pragma unroll
       for (int i = 0; i < kPack; ++i) dx[i] = rstd * (dy[i] * gamma[i] - mean_g - h[i] * mean_gh) + add[i];
-      store_pack(p.dx + row * p.width + c, dx, count, p.vector);
+      store_pack(p.dx, row * p.width + c, dx, count, p.vector);
     }
   }
   for (int c = lane * kPack; c < p.width; c += kStep) {  // the chunk's rows are still in L2
@@ -154,6 +153,19 @@ __global__ void sum_partial_rows(const float* partial, int64_t chunks, int width
   if (dbeta) dbeta[c] = beta;
 }
 
+// run(X{}, D{}) with the types of two tensors, of which one may be f32.
+template <class Run>
+void with_types(const char* op, const Tensor& a, const Tensor& b, Run&& run) {
+  with_type(a, [&](auto first) {
+    using A = decltype(first);
+    with_type(b, [&](auto second) {
+      using B = decltype(second);
+      if constexpr (std::is_same_v<A, B> || std::is_same_v<A, float> || std::is_same_v<B, float>) run(A{}, B{});
+      else throw shape_error(std::string(op) + ": bf16 and f16 in one call");
+    });
+  });
+}
+
 // About 1024 chunks, enough warps for every GPU; by the rows alone.
 int64_t chunk_rows(int64_t rows) { return divide_up(rows, 1024) < 8 ? 8 : divide_up(rows, 1024); }
 
@@ -162,18 +174,16 @@ int64_t chunk_rows(int64_t rows) { return divide_up(rows, 1024) < 8 ? 8 : divide
 void norm(const Call& call, const Queue& queue) {
   const NormArgs a = norm_args(call);
   if (a.rows == 0) return;
-  with_type(a.x, [&](auto x) {
-    with_type(a.y, [&](auto y) {
-      using X = decltype(x);
-      using Y = decltype(y);
-      const bool vector = packs_aligned(data<X>(a.x), a.width) && packs_aligned(data<Y>(a.y), a.width) &&
-                          packs_aligned(data<float>(a.gamma), a.width) && packs_aligned(data<float>(a.beta), a.width);
-      const NormPointers<X, Y> p{data<X>(a.x), data<float>(a.gamma), data<float>(a.beta), data<Y>(a.y), data<float>(a.mean), data<float>(a.rstd),
-                                 a.rows, narrow("norm", a.width), static_cast<float>(a.eps), a.rms, vector};
-      const int64_t steps = divide_up(a.width, kStep);
-      const auto kernel = steps == 1 ? norm_kernel<X, Y, 1> : steps == 2 ? norm_kernel<X, Y, 2> : steps <= kKept ? norm_kernel<X, Y, kKept> : norm_kernel<X, Y, 0>;
-      launch(queue.stream, "norm", kernel, dim3(grid_size("norm", divide_up(a.rows, kWarps))), dim3(32 * kWarps), 0, p);
-    });
+  with_types("norm", a.x, a.y, [&](auto x, auto y) {
+    using X = decltype(x);
+    using Y = decltype(y);
+    const bool vector = packs_aligned(data<X>(a.x), a.width) && packs_aligned(data<Y>(a.y), a.width) &&
+                        packs_aligned(data<float>(a.gamma), a.width) && packs_aligned(data<float>(a.beta), a.width);
+    const NormPointers<X, Y> p{data<X>(a.x), data<float>(a.gamma), data<float>(a.beta), data<Y>(a.y), data<float>(a.mean), data<float>(a.rstd),
+                               a.rows, narrow("norm", a.width), static_cast<float>(a.eps), a.rms, vector};
+    const int64_t steps = divide_up(a.width, kStep);
+    const auto kernel = steps == 1 ? norm_kernel<X, Y, 1> : steps == 2 ? norm_kernel<X, Y, 2> : steps <= kKept ? norm_kernel<X, Y, kKept> : norm_kernel<X, Y, 0>;
+    launch(queue.stream, "norm", kernel, dim3(grid_size("norm", divide_up(a.rows, kWarps))), dim3(32 * kWarps), 0, p);
   });
 }
 
@@ -188,18 +198,14 @@ void norm_dx(const Call& call, const Queue& queue) {
   const int64_t chunk = a.rows ? chunk_rows(a.rows) : 1, chunks = divide_up(a.rows, chunk);
   auto* partial = static_cast<float*>(call.workspace);
   if (chunks)
-    with_type(a.x, [&](auto x) {
-      with_type(a.dy, [&](auto d) {
-        using X = decltype(x);
-        using D = decltype(d);
-        require_type<D>("norm_dx", a.dx, "dx must have the type of dy");
-        if (a.add.present()) require_type<D>("norm_dx", a.add, "add must have the type of dy");
-        const bool vector = packs_aligned(data<X>(a.x), a.width) && packs_aligned(data<D>(a.dy), a.width) && packs_aligned(data<D>(a.dx), a.width) &&
-                            packs_aligned(data<D>(a.add), a.width) && packs_aligned(data<float>(a.gamma), a.width) && packs_aligned(partial, a.width);
-        const NormDxPointers<X, D> p{data<X>(a.x), data<float>(a.gamma), data<float>(a.mean), data<float>(a.rstd), data<D>(a.dy), data<D>(a.add),
-                                     data<D>(a.dx), partial, a.rows, chunk, width, a.rms, vector};
-        launch(queue.stream, "norm_dx", norm_dx_kernel<X, D>, dim3(grid_size("norm_dx", divide_up(chunks, kWarps))), dim3(32 * kWarps), 0, p);
-      });
+    with_types("norm_dx", a.x, a.dy, [&](auto x, auto d) {
+      using X = decltype(x);
+      using D = decltype(d);
+      const Values add = values("norm_dx", a.add), dx = values("norm_dx", a.dx);
+      const bool vector = packs_aligned(data<X>(a.x), a.width) && packs_aligned(data<D>(a.dy), a.width) && packs_aligned({add, dx}, a.width) && packs_aligned(data<float>(a.gamma), a.width) && packs_aligned(partial, a.width);
+      const NormDxPointers<X, D> p{data<X>(a.x), data<float>(a.gamma), data<float>(a.mean), data<float>(a.rstd), data<D>(a.dy), add, dx,
+                                   partial, a.rows, chunk, width, a.rms, vector};
+      launch(queue.stream, "norm_dx", norm_dx_kernel<X, D>, dim3(grid_size("norm_dx", divide_up(chunks, kWarps))), dim3(32 * kWarps), 0, p);
     });
   launch(queue.stream, "norm_dx sums", sum_partial_rows, dim3(static_cast<unsigned>(divide_up(width, 128))), dim3(128), 0,
          static_cast<const float*>(partial), chunks, width, data<float>(a.dgamma), data<float>(a.dbeta));

@@ -51,6 +51,7 @@ const DeviceOp kOps[] = {
     {"bce_dx", bce_dx, bce_dx_workspace},
     {"sum_squares", sum_squares, sum_squares_workspace},
     {"clip_scale", clip_scale, nullptr},
+    {"update_loss_scale", update_loss_scale, nullptr},
     {"adamw", adamw, nullptr},
     {"rmsprop", rmsprop, nullptr},
     {"accumulate", accumulate, nullptr},

@@ -2,8 +2,9 @@
 // since sm_80 runs. Tiles come by cp.async and lie by rows of memory, 16-byte chunks exchanged so that the eight rows of an
 // ldmatrix meet eight different groups of banks.
 //
-// T is what is multiplied: Bf16 pairs summed in f32, or float, as three products of TF32 halves (x = high + low), which keeps
-// about 21 bits. An operand of another type or that chunks of 16 bytes cannot read is converted as it is loaded.
+// T is what is multiplied: pairs of Bf16 or of Half summed in f32; float, as three products of TF32 halves (x = high + low),
+// which keeps about 21 bits; or Tf32, an f32 of which the high half alone is multiplied. An operand of another type or that
+// chunks of 16 bytes cannot read is converted as it is loaded.
 #pragma once
 #include "kernels/cuda/values.cuh"
 
@@ -21,7 +22,7 @@ struct Operand {
 template <class T>
 Operand operand_of(Values at, int64_t rows, int64_t columns) {
   constexpr int64_t kChunk = 16 / sizeof(T);
-  return {at, rows, columns, at.narrow == (sizeof(T) == 2) && reinterpret_cast<uintptr_t>(at.data) % 16 == 0 && columns % kChunk == 0};
+  return {at, rows, columns, at.type == dtype_of<T>() && reinterpret_cast<uintptr_t>(at.data) % 16 == 0 && columns % kChunk == 0};
 }
 
 // kRows rows of kColumns elements.
@@ -87,16 +88,7 @@ struct Tile {
 template <class T>
 constexpr int kDepthStep = 32 / static_cast<int>(sizeof(T));
 
-template <class T>
-struct Left;  // 16 rows, kDepthStep of depth
-template <class T>
-struct Right;  // kDepthStep of depth, 16 columns
-template <>
-struct Left<Bf16> {
-  uint32_t pair[4];
-};
-template <>
-struct Right<Bf16> {
+struct Pairs {
   uint32_t pair[4];
 };
 struct Halves {
@@ -106,44 +98,55 @@ struct Halves {
     low[i] = ptx::to_tf32(x - __uint_as_float(high[i]));
   }
 };
-template <>
-struct Left<float> : Halves {};
-template <>
-struct Right<float> : Halves {};
+struct HighHalves {
+  uint32_t high[4];
+  __device__ __forceinline__ void set(int i, float x) { high[i] = ptx::to_tf32(x); }
+};
+template <class T>
+using Factor = std::conditional_t<sizeof(T) == 2, Pairs, std::conditional_t<std::is_same_v<T, Tf32>, HighHalves, Halves>>;
+template <class T>
+struct Left : Factor<T> {};  // 16 rows, kDepthStep of depth
+template <class T>
+struct Right : Factor<T> {};  // kDepthStep of depth, 16 columns
+
+// Neighbours along the depth, of a tile of 4-byte elements: rows (columns) n, depth k and k + 1.
+template <bool kDepthInRows, class T, int kRows, int kColumns>
+__device__ __forceinline__ float2 neighbours(Tile<T, kRows, kColumns>& tile, int n, int k) {
+  if constexpr (kDepthInRows) return make_float2(to_float(tile.element(k, n)), to_float(tile.element(k + 1, n)));
+  else return *reinterpret_cast<const float2*>(&tile.element(n, k));
+}
 
 // Rows m0 .. and depth k0 .. of a tile whose rows are the left matrix's rows, or, kDepthInRows, the depth.
-template <bool kDepthInRows, int kRows, int kColumns>
-__device__ __forceinline__ void load_factor(Left<Bf16>& f, Tile<Bf16, kRows, kColumns>& tile, int m0, int k0) {
-  const int lane = threadIdx.x % 32, matrix = lane / 8, line = lane % 8;
-  if constexpr (kDepthInRows) ptx::ldmatrix_x4_trans(f.pair, tile.chunk(k0 + matrix / 2 * 8 + line, m0 / 8 + matrix % 2));
-  else ptx::ldmatrix_x4(f.pair, tile.chunk(m0 + lane % 16, k0 / 8 + lane / 16));
-}
-template <bool kDepthInRows, int kRows, int kColumns>
-__device__ __forceinline__ void load_factor(Left<float>& f, Tile<float, kRows, kColumns>& tile, int m0, int k0) {
-  const int g = threadIdx.x % 32 / 4, k = k0 + threadIdx.x % 4 * 2;
+template <bool kDepthInRows, class T, int kRows, int kColumns>
+__device__ __forceinline__ void load_factor(Left<T>& f, Tile<T, kRows, kColumns>& tile, int m0, int k0) {
+  if constexpr (sizeof(T) == 2) {
+    const int lane = threadIdx.x % 32, matrix = lane / 8, line = lane % 8;
+    if constexpr (kDepthInRows) ptx::ldmatrix_x4_trans(f.pair, tile.chunk(k0 + matrix / 2 * 8 + line, m0 / 8 + matrix % 2));
+    else ptx::ldmatrix_x4(f.pair, tile.chunk(m0 + lane % 16, k0 / 8 + lane / 16));
+  } else {
+    const int g = threadIdx.x % 32 / 4, k = k0 + threadIdx.x % 4 * 2;
 #pragma unroll
-  for (int r = 0; r < 2; ++r) {
-    const int m = m0 + g + 8 * r;
-    const float2 v = kDepthInRows ? make_float2(tile.element(k, m), tile.element(k + 1, m)) : *reinterpret_cast<const float2*>(&tile.element(m, k));
-    f.set(r, v.x), f.set(r + 2, v.y);
+    for (int r = 0; r < 2; ++r) {
+      const float2 v = neighbours<kDepthInRows>(tile, m0 + g + 8 * r, k);
+      f.set(r, v.x), f.set(r + 2, v.y);
+    }
   }
 }
 
 // Depth k0 .. and columns n0 .. of a tile whose rows are the right matrix's columns, or, kDepthInRows, the depth.
-template <bool kDepthInRows, int kRows, int kColumns>
-__device__ __forceinline__ void load_factor(Right<Bf16>& f, Tile<Bf16, kRows, kColumns>& tile, int n0, int k0) {
-  const int lane = threadIdx.x % 32, matrix = lane / 8, line = lane % 8;
-  if constexpr (kDepthInRows) ptx::ldmatrix_x4_trans(f.pair, tile.chunk(k0 + matrix % 2 * 8 + line, n0 / 8 + matrix / 2));
-  else ptx::ldmatrix_x4(f.pair, tile.chunk(n0 + matrix / 2 * 8 + line, k0 / 8 + matrix % 2));
-}
-template <bool kDepthInRows, int kRows, int kColumns>
-__device__ __forceinline__ void load_factor(Right<float>& f, Tile<float, kRows, kColumns>& tile, int n0, int k0) {
-  const int g = threadIdx.x % 32 / 4, k = k0 + threadIdx.x % 4 * 2;
+template <bool kDepthInRows, class T, int kRows, int kColumns>
+__device__ __forceinline__ void load_factor(Right<T>& f, Tile<T, kRows, kColumns>& tile, int n0, int k0) {
+  if constexpr (sizeof(T) == 2) {
+    const int lane = threadIdx.x % 32, matrix = lane / 8, line = lane % 8;
+    if constexpr (kDepthInRows) ptx::ldmatrix_x4_trans(f.pair, tile.chunk(k0 + matrix % 2 * 8 + line, n0 / 8 + matrix / 2));
+    else ptx::ldmatrix_x4(f.pair, tile.chunk(n0 + matrix / 2 * 8 + line, k0 / 8 + matrix % 2));
+  } else {
+    const int g = threadIdx.x % 32 / 4, k = k0 + threadIdx.x % 4 * 2;
 #pragma unroll
-  for (int j = 0; j < 2; ++j) {
-    const int n = n0 + g + 8 * j;
-    const float2 v = kDepthInRows ? make_float2(tile.element(k, n), tile.element(k + 1, n)) : *reinterpret_cast<const float2*>(&tile.element(n, k));
-    f.set(2 * j, v.x), f.set(2 * j + 1, v.y);
+    for (int j = 0; j < 2; ++j) {
+      const float2 v = neighbours<kDepthInRows>(tile, n0 + g + 8 * j, k);
+      f.set(2 * j, v.x), f.set(2 * j + 1, v.y);
+    }
   }
 }
 
@@ -162,16 +165,19 @@ __device__ __forceinline__ Left<T> left_of(const float (*sums)[4]) {
 }
 
 // d[0] += the product's columns 0 .. 7, d[1] += 8 .. 15.
-__device__ __forceinline__ void multiply(float (*d)[4], const Left<Bf16>& a, const Right<Bf16>& b) {
-#pragma unroll
-  for (int j = 0; j < 2; ++j) ptx::mma_bf16(d[j], a.pair, b.pair[2 * j], b.pair[2 * j + 1]);
-}
-__device__ __forceinline__ void multiply(float (*d)[4], const Left<float>& a, const Right<float>& b) {
+template <class T>
+__device__ __forceinline__ void multiply(float (*d)[4], const Left<T>& a, const Right<T>& b) {
 #pragma unroll
   for (int j = 0; j < 2; ++j) {
-    ptx::mma_tf32(d[j], a.low, b.high[2 * j], b.high[2 * j + 1]);
-    ptx::mma_tf32(d[j], a.high, b.low[2 * j], b.low[2 * j + 1]);
-    ptx::mma_tf32(d[j], a.high, b.high[2 * j], b.high[2 * j + 1]);
+    if constexpr (sizeof(T) == 2) {
+      multiply<T>(d[j], a.pair, b.pair[2 * j], b.pair[2 * j + 1]);
+    } else {
+      if constexpr (std::is_same_v<T, float>) {
+        ptx::mma_tf32(d[j], a.low, b.high[2 * j], b.high[2 * j + 1]);
+        ptx::mma_tf32(d[j], a.high, b.low[2 * j], b.low[2 * j + 1]);
+      }
+      ptx::mma_tf32(d[j], a.high, b.high[2 * j], b.high[2 * j + 1]);
+    }
   }
 }
 

@@ -12,13 +12,13 @@ namespace longer::cuda {
 
 struct Values {
   void* data = nullptr;
-  bool narrow = false;  // bf16; else f32
+  DType type = DType::f32;  // or bf16, f16
 };
 
 inline Values values(const char* op, const Tensor& t) {
   if (!t.present()) return {};
-  if (t.dtype != DType::f32 && t.dtype != DType::bf16) throw shape_error(std::string(op) + ": the device takes f32 and bf16 only");
-  return {t.data, t.dtype == DType::bf16};
+  if (t.dtype != DType::f32 && t.dtype != DType::bf16 && t.dtype != DType::f16) throw shape_error(std::string(op) + ": the device takes f32, bf16 and f16 only");
+  return {t.data, t.dtype};
 }
 
 // Vectors that are always f32 (or f64, i32) by the op's definition: `T` is what the kernel reads.
@@ -41,20 +41,34 @@ inline bool packs_aligned(std::initializer_list<Values> list, int64_t width) {
   return std::all_of(list.begin(), list.end(), [width](Values v) { return packs_aligned(v, width); });
 }
 
+// visit(pointer to the elements)
+template <class Visit>
+__device__ __forceinline__ auto visit_elements(Values v, Visit&& visit) {
+  if (v.type == DType::bf16) return visit(static_cast<Bf16*>(v.data));
+  if (v.type == DType::f16) return visit(static_cast<Half*>(v.data));
+  return visit(static_cast<float*>(v.data));
+}
+
+// Of the two types of 16 bits one is selected, not branched to: where a kernel has dozens of these, branches are most of its code.
 __device__ __forceinline__ float get(Values v, int64_t i) {
-  return v.narrow ? to_float(static_cast<const Bf16*>(v.data)[i]) : static_cast<const float*>(v.data)[i];
+  if (v.type == DType::f32) return static_cast<const float*>(v.data)[i];
+  const uint16_t bits = static_cast<const uint16_t*>(v.data)[i];
+  const float bf16 = to_float(Bf16{bits}), half = to_float(Half{bits});
+  return v.type == DType::bf16 ? bf16 : half;
 }
 __device__ __forceinline__ void put(Values v, int64_t i, float x) {
-  if (v.narrow) static_cast<Bf16*>(v.data)[i] = from_float<Bf16>(x);
-  else static_cast<float*>(v.data)[i] = x;
+  if (v.type == DType::f32) {
+    static_cast<float*>(v.data)[i] = x;
+    return;
+  }
+  const uint16_t bf16 = from_float<Bf16>(x).bits, half = from_float<Half>(x).bits;
+  static_cast<uint16_t*>(v.data)[i] = v.type == DType::bf16 ? bf16 : half;
 }
 __device__ __forceinline__ void load_pack(float (&out)[kPack], Values from, int64_t at, int count, bool vector) {
-  if (from.narrow) load_pack(out, static_cast<const Bf16*>(from.data) + at, count, vector);
-  else load_pack(out, static_cast<const float*>(from.data) + at, count, vector);
+  visit_elements(from, [&](const auto* data) { load_pack(out, data + at, count, vector); });
 }
 __device__ __forceinline__ void store_pack(Values to, int64_t at, const float (&in)[kPack], int count, bool vector) {
-  if (to.narrow) store_pack(static_cast<Bf16*>(to.data) + at, in, count, vector);
-  else store_pack(static_cast<float*>(to.data) + at, in, count, vector);
+  visit_elements(to, [&](auto* data) { store_pack(data + at, in, count, vector); });
 }
 
 // 8 neighbours at a multiple of 16 bytes as they lie in memory, which nothing waits for until they are made numbers.
@@ -63,8 +77,8 @@ struct RawPack {
 };
 __device__ __forceinline__ RawPack load_raw(Values from, int64_t at) {
   RawPack raw = {};
-  if (from.narrow) {
-    raw.low = ptx::load_global_16(static_cast<const Bf16*>(from.data) + at);
+  if (from.type != DType::f32) {
+    raw.low = ptx::load_global_16(static_cast<const uint16_t*>(from.data) + at);
   } else {
     raw.low = ptx::load_global_16(static_cast<const float*>(from.data) + at);
     raw.high = ptx::load_global_16(static_cast<const float*>(from.data) + at + 4);
@@ -75,9 +89,10 @@ __device__ __forceinline__ void numbers_of(float (&out)[kPack], Values from, con
   const uint32_t words[kPack] = {raw.low.x, raw.low.y, raw.low.z, raw.low.w, raw.high.x, raw.high.y, raw.high.z, raw.high.w};
 #pragma unroll
   for (int i = 0; i < kPack / 2; ++i) {
-    const float2 pair = unpack<Bf16>(words[i]);
-    out[2 * i] = from.narrow ? pair.x : __uint_as_float(words[2 * i]);
-    out[2 * i + 1] = from.narrow ? pair.y : __uint_as_float(words[2 * i + 1]);
+    const float2 bf16 = unpack<Bf16>(words[i]), half = unpack<Half>(words[i]);
+    const float2 pair = from.type == DType::bf16 ? bf16 : half;
+    out[2 * i] = from.type == DType::f32 ? __uint_as_float(words[2 * i]) : pair.x;
+    out[2 * i + 1] = from.type == DType::f32 ? __uint_as_float(words[2 * i + 1]) : pair.y;
   }
 }
 

@@ -3,6 +3,7 @@
 
 #include "kernels/dense_optimizers.h"
 #include "kernels/loss.h"
+#include "kernels/loss_scale.h"
 #include "kernels/training_kernels.h"
 
 namespace longer::reference {
@@ -42,12 +43,13 @@ void bce(const Call& call) {
 
 void bce_dx(const Call& call) {
   const BceArgs a = bce_args(call, true);
+  const double dloss = a.dloss.present() ? a.dloss.f64()[0] : 1;
   for (int64_t t = 0; t < a.tasks; ++t) {
     const double weights = total(a, t);
     for (int64_t i = t; i < a.rows * a.tasks; i += a.tasks) {
       const double p = 1 / (1 + std::exp(-a.logits.f64()[i]));
       a.dlogits.f64()[i] = labelled(a, i) && weights > 0
-                               ? call.number(static_cast<int>(t)) * weight(a, i) / weights * (p - a.labels.f64()[i])
+                               ? dloss * call.number(static_cast<int>(t)) * weight(a, i) / weights * (p - a.labels.f64()[i])
                                : 0;
     }
   }
@@ -64,9 +66,14 @@ void clip_scale(const Call& call) {
   const ClipScaleArgs a = clip_scale_args(call);
   double sum = 0, guard = 0;
   for (int i = 0; i < a.count; ++i) (i < a.own ? sum : guard) += a.sums[i].f64()[0];
-  const double norm = std::sqrt(sum);
+  const double by = a.loss_scale.present() ? a.loss_scale.f64()[0] : 1, norm = std::sqrt(sum) / by;
   a.norm.f64()[0] = norm;
-  a.scale.f64()[0] = !std::isfinite(norm + guard) ? NAN : a.limit > 0 && norm > a.limit ? a.limit / norm : 1;
+  a.scale.f64()[0] = !std::isfinite(norm + guard) ? NAN : (a.limit > 0 && norm > a.limit ? a.limit / norm : 1) / by;
+}
+
+void update_loss_scale(const Call& call) {
+  const LossScaleArgs a = loss_scale_args(call);
+  next_loss_scale(std::isfinite(a.scale.f64()[0]), a.interval, a.loss_scale.f64()[0], a.good.i32()[0]);
 }
 
 void adamw(const Call& call) {

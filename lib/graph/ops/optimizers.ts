@@ -24,12 +24,21 @@ export function sumSquares(graph: Graph, x: Value, count: Value | null = null): 
 /**
  * Factor that brings the joint norm of the sums to at most `maxNorm` (0: no clipping), and that norm. The factor is NaN
  * unless the norm and every sum of `guards` is finite, so that optimizers that share their guards update together or not at all.
+ * @param lossScale f32 [1], what the loss was multiplied by: the norm is that of the gradients without it, the factor takes it out
  */
-export function clipScale(graph: Graph, sums: readonly Value[], guards: readonly Value[], maxNorm: number): { scale: Value; norm: Value } {
+export function clipScale(graph: Graph, sums: readonly Value[], guards: readonly Value[], maxNorm: number, lossScale: Value | null = null): { scale: Value; norm: Value } {
   const scale = graph.temporary('clip', 'f32', [fixed(1)]);
   const norm = graph.temporary('norm', 'f32', [fixed(1)]);
-  graph.emit({ name: 'clip_scale', fullInputs: 'all', fullOutputs: 'all' }, [...sums, ...guards], [scale, norm], [maxNorm, sums.length]);
+  graph.emit({ name: 'clip_scale', fullInputs: 'all', fullOutputs: 'all' }, [...sums, ...guards, ...(lossScale ? [lossScale] : [])], [scale, norm], [maxNorm, sums.length, lossScale ? 1 : 0]);
   return { scale, norm };
+}
+
+/**
+ * After the updates by `scale` of `clipScale`: halves the loss scale (to no less than 1) where it is not finite, doubles it after
+ * `interval` good steps in a row, which `good`, i32 [1], counts.
+ */
+export function updateLossScale(graph: Graph, scale: Value, lossScale: Value, good: Value, interval: number): void {
+  graph.emit(inPlace('update_loss_scale'), [scale], [lossScale, good], [interval]);
 }
 
 /** One pass over the flat buffer of all dense parameters. `decay` is 1 where weight decay applies. */
