@@ -5,7 +5,7 @@ export interface BenchRecord {
   /** Preset or shape. */
   readonly config: string;
   readonly threads: number;
-  readonly precision: 'fp32' | 'bf16';
+  readonly precision: 'fp32' | 'tf32' | 'bf16' | 'fp16';
   readonly value: number;
   readonly unit: string;
   /** The roof, peer or figure of our own that `ratio` is against. */

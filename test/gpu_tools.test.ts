@@ -49,7 +49,7 @@ await t.test('on the emulated device: tests, then figures, in one file; what was
   t.match(whole.stdout, /PyTorch has no emulated device; figures stand beside their roofs alone/);
   const names = read().figures.filter((f) => f.value !== undefined).map((f) => f.name).join('\n');
   for (const row of ['attention forward', 'attention backward', 'causal attention of length 4096', 'linear, bias and GELU', 'linear by mma.sync', 'InnerTransformer', 'embedding backward', 'training step, samples [P',
-    'training step, samples [X', 'scoring call', 'scoring, candidates', 'bf16 to fp32', 'recompute selective, arena', 'recompute selective, time'])
+    'training step, samples [X', 'scoring call', 'scoring, candidates', 'bf16 to fp32', 'fp16 to bf16', 'tf32 to fp32', 'recompute selective, arena', 'recompute selective, time'])
     t.ok(names.includes(row), row);
   t.notOk(read().figures.some((f) => f.failed !== undefined || f.missing !== undefined));
 });

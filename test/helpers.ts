@@ -10,7 +10,7 @@ import { Plan, State, type StateHome } from '../lib/native/plan.ts';
 import type { Runtime } from '../lib/native/runtime.ts';
 import type { HostBackend, NumericArray } from '../lib/native/types.ts';
 import { trainDefaults } from '../lib/train/options.ts';
-import { decayMask, type StepOptions, trainStep } from '../lib/train/step.ts';
+import { initialiseStep, type StepOptions, trainStep } from '../lib/train/step.ts';
 
 /** A schema with every kind of feature. */
 export const richSchema = defineSchema({
@@ -147,7 +147,7 @@ export function compiledStep(model: ModelDescription, runtime: Runtime, backend:
   const compiled = trainStep(model, options);
   const state = new State([...model.layout.stores(), ...compiled.stores], backend);
   model.initialise(state, 7);
-  state.write('dense.decay', 0, decayMask(model.layout));
+  initialiseStep(state, model.layout, options);
   return { state, plan: new Plan(compiled.spec, state, runtime) };
 }
 
@@ -171,10 +171,11 @@ export function inputsOf(model: ModelDescription, batch: Batch): { sizes: Record
 
 /** Loss, logits and gradients, dense and sparse ones (by what they would change), of one step. */
 export async function gradients(model: ModelDescription, batch: Batch, options: Partial<StepOptions>, runtime: Runtime, home: StateHome = runtime): Promise<Record<string, Float64Array>> {
-  const step = trainStep(model, { ...still, ...options });
+  const stepOptions = { ...still, ...options };
+  const step = trainStep(model, stepOptions);
   const state = new State([...model.layout.stores(), ...step.stores], home);
   model.initialise(state, 7);
-  state.write('dense.decay', 0, decayMask(model.layout));
+  initialiseStep(state, model.layout, stepOptions);
   const plan = new Plan(step.spec, state, runtime);
   const { sizes, arrays } = inputsOf(model, batch);
   arrays.set('hyper', Float32Array.of(0, 0, 1, 1, 0, 0, 0, 0));
@@ -182,7 +183,8 @@ export async function gradients(model: ModelDescription, batch: Batch, options: 
   const outputs = { loss: make(1), logits: make(batch.candidates * model.schema.tasks.length), 'norm.sparse': make(1) };
   await plan.run(sizes, arrays, new Map(Object.entries(outputs)));
   const result: Record<string, Float64Array> = Object.fromEntries(Object.entries(outputs).map(([k, v]) => [k, Float64Array.from(v)]));
-  result['dense'] = state.read('dense.grad', 0, new Float64Array(model.layout.denseSize));
+  const lossScale = step.graph.outputs.has('loss_scale') ? stepOptions.gradScaler.initScale : 1;
+  result['dense'] = state.read('dense.grad', 0, new Float64Array(model.layout.denseSize)).map((g) => g / lossScale);
   for (const { name, size } of model.layout.stores()) if (name !== 'dense') result[name] = state.read(name, 0, new Float64Array(size));
   plan.dispose();
   state.dispose();

@@ -7,7 +7,7 @@ import { makeWorld, worldDefaults, worldSchema } from '../lib/data/world.ts';
 import { checkPrecision, type Precision } from '../lib/graph/passes/precision.ts';
 import { devices } from '../lib/index.ts';
 import { longerDefaults } from '../lib/model/config.ts';
-import { ModelDescription } from '../lib/model/model.ts';
+import { fullPlan, ModelDescription } from '../lib/model/model.ts';
 import { State } from '../lib/native/plan.ts';
 import { Runtime } from '../lib/native/runtime.ts';
 import type { HostBackend } from '../lib/native/types.ts';
@@ -25,19 +25,22 @@ const lengths = [5, 0, 24, 1, 30, 8];
 const candidates = [2, 1, 3, 0];
 
 await t.test('what stays full, stays full', (t) => {
-  for (const [name, config] of Object.entries(models)) {
-    const { graph } = trainStep(new ModelDescription(richSchema, config), { ...still, precision: 'bf16' });
-    const casts = graph.nodes.filter((n) => n.op.name === 'cast');
-    t.strictSame(casts.map((n) => n.name), ['head.linear.linear_dw.cast'], `${name}: the gradient of the logits is cast, nothing else`);
-    for (const n of graph.nodes) {
+  for (const [precision, narrow] of [['bf16', 'bf16'], ['fp16', 'f16']] as const)
+    for (const [name, config] of Object.entries(models)) {
+      const { graph } = trainStep(new ModelDescription(richSchema, config), { ...still, precision });
+      const casts = graph.nodes.filter((n) => n.op.name === 'cast');
+      t.strictSame(casts.map((n) => n.name), ['head.linear.linear_dw.cast'], `${name}: the gradient of the logits is cast, nothing else`);
       const types = (list: readonly ({ readonly dtype: string } | null)[]): string[] => list.flatMap((v) => (v ? [v.dtype] : []));
-      if (/attention/.test(n.op.name)) t.notOk(types([n.inputs[0]!, n.inputs[1]!, n.inputs[2]!, n.outputs[0]!]).includes('f32'), n.name);
-      if (['bce', 'bce_dx', 'adamw', 'rowwise_adagrad', 'sum_squares'].includes(n.op.name)) t.notOk(types([...n.inputs, ...n.outputs]).includes('bf16'), n.name);
-      if (n.op.name === 'linear_dw' || n.op.name === 'sparse_grad') t.notOk(types(n.outputs).includes('bf16'), n.name);
+      t.ok(graph.nodes.some((n) => types(n.outputs).includes(narrow)) && !graph.nodes.some((n) => types(n.outputs).includes(narrow === 'f16' ? 'bf16' : 'f16')), `${name}: ${narrow}`);
+      for (const n of graph.nodes) {
+        if (/attention/.test(n.op.name)) t.notOk(types([n.inputs[0]!, n.inputs[1]!, n.inputs[2]!, n.outputs[0]!]).includes('f32'), n.name);
+        if (['bce', 'bce_dx', 'adamw', 'rowwise_adagrad', 'sum_squares', 'clip_scale', 'update_loss_scale'].includes(n.op.name)) t.notOk(types([...n.inputs, ...n.outputs]).includes(narrow), n.name);
+        if (n.op.name === 'linear_dw' || n.op.name === 'sparse_grad') t.notOk(types(n.outputs).includes(narrow), n.name);
+      }
+      const kept = graph.nodes.flatMap((n) => n.outputs).filter((v) => v?.kind === 'temporary' && v.dtype === 'f32');
+      t.ok(kept.length > 0 && graph.outputs.get('logits')!.dtype === 'f32' && graph.outputs.get('loss')!.dtype === 'f32', name);
+      t.equal(graph.outputs.get('loss_scale')?.dtype, precision === 'fp16' ? 'f32' : undefined);
     }
-    const kept = graph.nodes.flatMap((n) => n.outputs).filter((v) => v?.kind === 'temporary' && v.dtype === 'f32');
-    t.ok(kept.length > 0 && graph.outputs.get('logits')!.dtype === 'f32' && graph.outputs.get('loss')!.dtype === 'f32', name);
-  }
   t.end();
 });
 
@@ -45,7 +48,7 @@ await t.test('parts of a model can stay in fp32; unknown parts and modes are ref
   const model = new ModelDescription(richSchema, tiny);
   const { graph } = model.full();
   const policy: Precision = { mode: 'bf16', full: ['head', 'layer0.qkv'] };
-  checkPrecision(policy, graph, 'precision');
+  checkPrecision(policy, graph, 'precision', 'cpu');
   const typed = model.forward(policy);
   for (const n of typed.nodes) {
     const inside = /(^|\.)(head|layer0\.qkv)\./.test(n.name);
@@ -55,11 +58,17 @@ await t.test('parts of a model can stay in fp32; unknown parts and modes are ref
     for (const v of floats) if (v !== n.outputs[1] && v !== n.outputs[2]) t.equal(v!.dtype, inside ? 'f32' : 'bf16', n.name);
   }
   t.strictSame(model.cacheIn(policy).map((e) => [e.name, e.dtype]), [['k0', 'f32'], ['v0', 'f32'], ['k1', 'bf16'], ['v1', 'bf16'], ['request', 'f32'], ['user', 'bf16']]);
-  t.throws(() => { checkPrecision('fp16', graph, 'precision'); }, { code: 'ERR_CONFIG', message: /CUDA/ });
-  t.throws(() => { checkPrecision('half', graph, 'precision'); }, { code: 'ERR_CONFIG' });
-  t.throws(() => { checkPrecision({ mode: 'bf16', full: ['heads'] }, graph, 'precision'); }, { code: 'ERR_CONFIG', message: /did you mean 'head'/ });
-  t.throws(() => { checkPrecision({ mode: 'bf16' }, graph, 'precision'); }, { code: 'ERR_CONFIG' });
-  t.throws(() => new Ranker(model, new State(model.layout.stores()), runtime, { precision: 'fp16' as never }), { code: 'ERR_CONFIG' });
+  for (const mode of ['fp16', 'tf32', { mode: 'fp16', full: [] }])
+    t.throws(() => { checkPrecision(mode, graph, 'precision', 'cpu'); }, { code: 'ERR_CONFIG', place: 'precision', message: /runs on CUDA, the CPU computes in fp32 and bf16/, remedy: /Use .*fp32 on the CPU/ });
+  checkPrecision({ mode: 'fp16', full: ['head'] }, graph, 'precision', 'cuda');
+  t.throws(() => { checkPrecision({ mode: 'tf32', full: [] }, graph, 'precision', 'cuda'); }, { code: 'ERR_CONFIG' });
+  t.throws(() => { checkPrecision('half', graph, 'precision', 'cpu'); }, { code: 'ERR_CONFIG' });
+  t.throws(() => { checkPrecision({ mode: 'bf16', full: ['heads'] }, graph, 'precision', 'cpu'); }, { code: 'ERR_CONFIG', message: /did you mean 'head'/ });
+  t.throws(() => { checkPrecision({ mode: 'bf16' }, graph, 'precision', 'cpu'); }, { code: 'ERR_CONFIG' });
+  t.throws(() => new Ranker(model, new State(model.layout.stores()), runtime, { precision: 'fp16' }), { code: 'ERR_CONFIG', message: /runs on CUDA/ });
+  t.throws(() => new Trainer(model, { ...trainDefaults, precision: 'fp16' }, runtime), { code: 'ERR_CONFIG', place: 'train.precision', remedy: /bf16 or fp32/ });
+  t.throws(() => fullPlan(model, new State(model.layout.stores()), runtime, 'fp16'), { code: 'ERR_DEVICE', message: /fp16 runs on CUDA; use bf16 or fp32 on the CPU/ });
+  t.throws(() => fullPlan(model, new State(model.layout.stores()), runtime, 'tf32'), { code: 'ERR_DEVICE', message: /tf32 runs on CUDA; use fp32 on the CPU/ });
   t.end();
 });
 

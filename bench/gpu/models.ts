@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { benchBatch, type BenchPreset, benchPreset, benchRequests } from '../../lib/bench/presets.ts';
 import { time } from '../../lib/bench/race.ts';
-import { ServeSession, TrainSession } from '../../lib/bench/sessions.ts';
+import { type Precision, ServeSession, TrainSession } from '../../lib/bench/sessions.ts';
 import type { Batch } from '../../lib/data/batch.ts';
 import { type Tensor, writeSafetensors } from '../../lib/model/safetensors.ts';
 import type { TrainOptions } from '../../lib/train/options.ts';
@@ -20,7 +20,7 @@ function sized(name: string, requests: number, tiny: boolean): BenchPreset {
 }
 const batchOf = (p: BenchPreset): Batch => benchBatch(Array.from({ length: p.requests }, () => p.model.maxHistory));
 
-async function stepOf(p: BenchPreset, batch: Batch, { device, tiny }: GpuContext, precision: 'bf16' | 'fp32', more: Pick<Partial<TrainOptions>, 'recompute'> = {}): Promise<{ step: number; arena: number }> {
+async function stepOf(p: BenchPreset, batch: Batch, { device, tiny }: GpuContext, precision: Precision, more: Pick<Partial<TrainOptions>, 'recompute'> = {}): Promise<{ step: number; arena: number }> {
   using session = new TrainSession(p, { device, precision, ...more });
   const step = await time(async () => { await session.trainer.train(batch); }, tiny ? 0 : seconds);
   return { step, arena: session.promised(batch) };
@@ -74,6 +74,10 @@ const precisions: GpuFigure = {
     const base = { config: `P batch ${p.requests}`, precision: 'bf16' } as const;
     const [bf16, fp32, selective] = [await stepOf(p, batch, context, 'bf16'), await stepOf(p, batch, context, 'fp32'), await stepOf(p, batch, context, 'bf16', { recompute: 'selective' })];
     yield { ...base, name: 'bf16 to fp32 step', value: 1000 * bf16.step, unit: 'ms', against: { name: 'fp32, ms', value: 1000 * fp32.step }, ratio: fp32.step / bf16.step, bar: { is: '>=', value: 2 } };
+    for (const [narrow, beside, took] of [['fp16', 'bf16', bf16.step], ['tf32', 'fp32', fp32.step]] as const) {
+      const { step } = await stepOf(p, batch, context, narrow);
+      yield { ...base, precision: narrow, name: `${narrow} to ${beside} step`, value: 1000 * step, unit: 'ms', against: { name: `${beside}, ms`, value: 1000 * took }, ratio: took / step };
+    }
     yield { ...base, name: 'recompute selective, arena', value: selective.arena / 2 ** 20, unit: 'MiB', against: { name: 'none, MiB', value: bf16.arena / 2 ** 20 }, ratio: selective.arena / bf16.arena, bar: { is: '<=', value: 0.5 } };
     yield { ...base, name: 'recompute selective, time', value: 1000 * selective.step, unit: 'ms', against: { name: 'none, ms', value: 1000 * bf16.step }, ratio: selective.step / bf16.step, bar: { is: '<=', value: 1.1 } };
   },

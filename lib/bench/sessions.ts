@@ -9,7 +9,7 @@ import { Trainer } from '../train/trainer.ts';
 import { trainDefaults, type TrainOptions } from '../train/options.ts';
 import { benchSchema, type BenchPreset } from './presets.ts';
 
-export type Precision = 'fp32' | 'bf16';
+export type Precision = 'fp32' | 'tf32' | 'bf16' | 'fp16';
 
 /** A model in training, with what it owns. */
 export class TrainSession implements Disposable {

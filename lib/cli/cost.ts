@@ -1,12 +1,14 @@
 import { formulaFlops } from '../bench/presets.ts';
 import { lower } from '../graph/lower.ts';
 import { sizeOf } from '../graph/dim.ts';
+import { modeOf, type Precision } from '../graph/passes/precision.ts';
 import type { ModelDescription } from '../model/model.ts';
+import { elementBytes } from '../native/dtype.ts';
 import { Plan, State } from '../native/plan.ts';
 import { Runtime } from '../native/runtime.ts';
 import type { GraphSpec, StoreSpec } from '../native/types.ts';
 import type { TrainOptions } from '../train/options.ts';
-import { trainStep } from '../train/step.ts';
+import { stepStores, trainStep } from '../train/step.ts';
 import { budgetMeasure } from '../train/trainer.ts';
 
 /** A batch of equal requests. */
@@ -41,12 +43,20 @@ export interface Cost {
   };
 }
 
+/** What the CPU can measure in the place of what runs on a GPU only; values take as many bytes. */
+function onCpu(policy: Precision): Precision {
+  if (policy === 'tf32') return 'fp32';
+  if (modeOf(policy) !== 'fp16') return policy;
+  return typeof policy === 'string' ? 'bf16' : { ...policy, mode: 'bf16' };
+}
+
 /** @throws LongerError ERR_MEMORY where the tables alone cannot be had */
 export function costOf(model: ModelDescription, train: TrainOptions, batch: BatchShape): Cost {
   const { config } = model;
   const sizes = model.sizesOf(batch.requests, batch.history, batch.candidates);
   using runtime = new Runtime({ threads: 1 });
-  const step = trainStep(model, { ...train, ...budgetMeasure(model, train, runtime) });
+  const here = { ...train, precision: onCpu(train.precision) };
+  const step = trainStep(model, { ...here, ...budgetMeasure(model, here, runtime) });
   const measured = (spec: GraphSpec, stores: readonly StoreSpec[]) => {
     using state = new State(stores);
     using plan = new Plan(spec, state, runtime);
@@ -61,9 +71,9 @@ export function costOf(model: ModelDescription, train: TrainOptions, batch: Batc
     paperFlops: paper && { request: paper[0]!, candidate: paper[1]! - paper[0]! },
     flopsPerStep: step.graph.flops(sizes),
     memory: {
-      parameters: bytes(own), optimizer: bytes(step.stores), step: arena, largest,
-      prefill: measured(lower(model.prefill(train.precision), model.layout), own).arena,
-      cache: model.cacheIn(train.precision).reduce((n, e) => n + (e.dtype === 'bf16' ? 2 : 4) * e.width * sizeOf(e.rows, sizes), 0),
+      parameters: bytes(own), optimizer: bytes(stepStores(model.layout, train)), step: arena, largest,
+      prefill: measured(lower(model.prefill(here.precision), model.layout), own).arena,
+      cache: model.cacheIn(train.precision).reduce((n, e) => n + elementBytes[e.dtype] * e.width * sizeOf(e.rows, sizes), 0),
     },
   };
 }

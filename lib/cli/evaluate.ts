@@ -8,9 +8,9 @@ import { fullPlan } from '../model/model.ts';
 import { addPredictions } from '../train/trainer.ts';
 import { type MetricName, MetricSet, type MetricResult } from '../train/metric_set.ts';
 import { Ranker } from '../rank/ranker.ts';
-import { deviceOption, type Machine, machineOf, print, table, threadsOption } from './files.ts';
+import { type Computed, deviceOption, type Machine, machineOf, precisionOf, precisionOption, print, table, threadsOption } from './files.ts';
 
-interface Options extends Machine {
+interface Options extends Machine, Computed {
   readonly model: string;
   readonly data: string;
   readonly catalog?: string;
@@ -25,11 +25,12 @@ export function evaluateCommand(): Command {
     .requiredOption('--data <file>', 'labelled requests (.parquet, .arrow or .jsonl)')
     .addOption(threadsOption())
     .addOption(deviceOption())
+    .addOption(precisionOption())
     .option('--catalog <dir>', "what 'longer prepare' made: the requests (.jsonl) have the ids, columns and values of its log")
     .option('--skip-bad', 'count bad rows and go on instead of stopping')
     .option('--json', 'as JSON')
     .action(async (options: Options) => {
-      using ranker = await Ranker.open(options.model, machineOf(options));
+      using ranker = await Ranker.open(options.model, { ...machineOf(options), ...precisionOf(options) });
       const { model } = ranker;
       const catalog = options.catalog === undefined ? {} : { catalog: await Catalog.open(options.catalog) };
       const data = new Dataset(options.data, model.schema, { skipBad: options.skipBad ?? false, ...catalog });

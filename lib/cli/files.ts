@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { InvalidArgumentError, Option } from 'commander';
 import { LongerError } from '../errors.ts';
+import type { Precision } from '../graph/passes/precision.ts';
 import type { DeviceName } from '../native/device.ts';
 import { schemaFromJSON, type Schema } from '../schema/schema.ts';
 
@@ -38,6 +39,14 @@ export const machineOf = ({ threads, device }: Machine): Machine => ({ ...(threa
 
 export const threadsOption = (): Option => new Option('--threads <n>', 'threads (default: all CPUs)').argParser(wholeNumber);
 export const deviceOption = (): Option => new Option('--device <name>', 'cpu, cuda, cuda:<index>, or auto: a GPU where one can be used (default: cpu)');
+
+/** How a saved model computes. */
+export interface Computed {
+  readonly precision?: Extract<Precision, string>;
+}
+export const precisionOf = ({ precision }: Computed): Computed => (precision === undefined ? {} : { precision });
+export const precisionOption = (): Option =>
+  new Option('--precision <mode>', 'fp32 or bf16, on a GPU also tf32 or fp16 (default: as the model was trained)').choices(['fp32', 'tf32', 'bf16', 'fp16']);
 
 export function print(json: boolean | undefined, value: object, text: () => string): void {
   process.stdout.write(`${json ? JSON.stringify(value, null, 2) : text()}\n`);

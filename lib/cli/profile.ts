@@ -9,7 +9,7 @@ import { Plan, State } from '../native/plan.ts';
 import { Runtime } from '../native/runtime.ts';
 import { encodeRequest } from '../schema/encode.ts';
 import { trainDefaults } from '../train/options.ts';
-import { decayMask, rateInputs, trainStep } from '../train/step.ts';
+import { initialiseStep, rateInputs, trainStep } from '../train/step.ts';
 import type { Trainer } from '../train/trainer.ts';
 import { readRunConfig } from './config_file.ts';
 import { deviceOption, type Machine, machineOf, print, table, threadsOption, wholeNumber } from './files.ts';
@@ -68,11 +68,12 @@ export function profileCommand(): Command {
       const world = { ...worldDefaults, historyLength: o.history, requests: o.requests, candidates: o.candidates };
       const schema = worldSchema(world);
       const model = new ModelDescription(schema, run.model);
-      const step = trainStep(model, { ...trainDefaults, ...run.train, recompute: typeof run.train.recompute === 'string' ? run.train.recompute : 'none' });
+      const options = { ...trainDefaults, ...run.train, recompute: typeof run.train.recompute === 'string' ? run.train.recompute : ('none' as const) };
+      const step = trainStep(model, options);
       using runtime = new Runtime(machineOf(o));
       using state = new State([...model.layout.stores(), ...step.stores], runtime);
       model.initialise(state, 1);
-      state.write('dense.decay', 0, decayMask(model.layout, run.train.groups));
+      initialiseStep(state, model.layout, options);
       using plan = new Plan(step.spec, state, runtime);
       const encoded = [...makeWorld(world)].map((s) => encodeRequest(schema, s.request));
       for await (const batch of batches(schema, encoded, { ...historyForm(run.model), maxEvents: Infinity, maxRequests: o.requests, maxCandidates: Infinity })) {

@@ -7,9 +7,9 @@ import { Dataset } from '../data/reader.ts';
 import type { EncodedRequest } from '../schema/encode.ts';
 import { Ranker } from '../rank/ranker.ts';
 import { sigmoid } from '../train/metrics.ts';
-import { deviceOption, type Machine, machineOf, print, threadsOption, wholeNumber } from './files.ts';
+import { type Computed, deviceOption, type Machine, machineOf, precisionOf, precisionOption, print, threadsOption, wholeNumber } from './files.ts';
 
-interface Options extends Machine {
+interface Options extends Machine, Computed {
   readonly model: string;
   readonly requests: string;
   readonly out: string;
@@ -27,12 +27,13 @@ export function scoreCommand(): Command {
     .requiredOption('--out <file>', 'JSON lines: id, and per task logits and probabilities of every candidate')
     .addOption(threadsOption())
     .addOption(deviceOption())
+    .addOption(precisionOption())
     .option('--batch <n>', 'requests scored together', wholeNumber, 32)
     .option('--catalog <dir>', "what 'longer prepare' made: the requests have the ids, columns and values of its log")
     .option('--skip-bad', 'write an "error" line for a bad request instead of stopping')
     .option('--json', 'print a summary as JSON')
     .action(async (options: Options) => {
-      using ranker = await Ranker.open(options.model, machineOf(options));
+      using ranker = await Ranker.open(options.model, { ...machineOf(options), ...precisionOf(options) });
       const catalog = options.catalog === undefined ? {} : { catalog: await Catalog.open(options.catalog) };
       const data = new Dataset(options.requests, ranker.model.schema, { skipBad: options.skipBad ?? false, ...catalog });
       const out = createWriteStream(options.out);

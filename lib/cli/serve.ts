@@ -1,10 +1,10 @@
 import { Command, Option } from 'commander';
 import { Catalog } from '../data/catalog.ts';
 import { LongerError } from '../errors.ts';
-import { deviceOption, type Machine, machineOf, positiveNumber, threadsOption, wholeNumber } from './files.ts';
+import { type Computed, deviceOption, type Machine, machineOf, positiveNumber, precisionOf, precisionOption, threadsOption, wholeNumber } from './files.ts';
 import type { CachePrecision } from '../model/pages.ts';
 
-interface Options extends Machine {
+interface Options extends Machine, Computed {
   readonly model: string;
   readonly models?: string;
   readonly catalog?: string;
@@ -32,6 +32,7 @@ export function serveCommand(): Command {
     .option('--port <n>', 'port; 0: any that is free', wholeNumber, 8080)
     .addOption(threadsOption())
     .addOption(deviceOption())
+    .addOption(precisionOption())
     .option('--cache-mb <n>', 'MiB of caches', positiveNumber, 256)
     .addOption(new Option('--cache-precision <form>', "keys and values in caches as the model's precision computes them, or in int8").choices(['model', 'int8']).default('model'))
     .option('--redis <url>', 'histories in Redis, shared and kept (needs the package redis); a URL with a password belongs into LONGER_REDIS in the environment')
@@ -56,6 +57,7 @@ export function serveCommand(): Command {
       const redis = options.redis ?? process.env['LONGER_REDIS'];
       const service = await RankService.open(options.model, { cacheBytes: options.cacheMb * 2 ** 20, cachePrecision: options.cachePrecision, timeout: options.timeout, warmup: options.warmup }, {
         ...machineOf(options),
+        ...precisionOf(options),
         histories: (schema) => (redis === undefined ? new MemoryHistoryStore(schema, { maxEvents }) : RedisHistoryStore.connect(schema, { url: redis, maxEvents, replica: options.replica, ...prefix })),
       });
       let [warm, draining] = [false, false];

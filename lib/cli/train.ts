@@ -105,8 +105,8 @@ async function train(options: Options): Promise<void> {
       async onStep(report, at) {
         position = at;
         last = { ...last, loss: report.loss };
-        log.write({ step: report.step, epoch: at.epoch, loss: report.loss, learningRate: report.learningRate, normDense: report.norm.dense, normSparse: report.norm.sparse, milliseconds: report.elapsed / 1000, requests: report.requests, events: report.events, candidates: report.candidates, skipped: report.skipped });
-        board?.scalars(report.step, { loss: report.loss, 'learning rate': report.learningRate, 'gradient norm/dense': report.norm.dense, 'gradient norm/sparse': report.norm.sparse, 'step/milliseconds': report.elapsed / 1000 });
+        log.write({ step: report.step, epoch: at.epoch, loss: report.loss, learningRate: report.learningRate, normDense: report.norm.dense, normSparse: report.norm.sparse, milliseconds: report.elapsed / 1000, requests: report.requests, events: report.events, candidates: report.candidates, skipped: report.skipped, skippedSteps: trainer.skippedSteps, ...(report.lossScale === null ? {} : { lossScale: report.lossScale }) });
+        board?.scalars(report.step, { loss: report.loss, 'learning rate': report.learningRate, 'gradient norm/dense': report.norm.dense, 'gradient norm/sparse': report.norm.sparse, 'step/milliseconds': report.elapsed / 1000, ...(report.lossScale === null ? {} : { 'loss scale': report.lossScale, 'skipped steps': trainer.skippedSteps }) });
         progress.update(report.step, `loss ${report.loss.toFixed(4)}`);
         if (options.saveEvery > 0 && report.step % options.saveEvery === 0) await save();
         if (interrupted) throw new Leave();

@@ -1,4 +1,5 @@
 import { LongerError } from '../errors.ts';
+import { elementBytes } from '../native/dtype.ts';
 import type { DTypeName } from '../native/types.ts';
 import { constantOf, type Dim, fixed, sameDim, showDim, sizeOf, symbol, type Symbols } from './dim.ts';
 
@@ -91,8 +92,8 @@ export interface OpDefinition {
   /** Writes persistent memory in place, so it runs even when nothing reads its outputs. */
   readonly inPlace?: boolean;
   /**
-   * How passes/precision.ts types the float operands of a bf16 graph. Full ones are f32 always; mixed ones may be f32 or
-   * bf16, whatever the others are; all others are bf16 together (or f32 together, in a part that stays f32).
+   * How passes/precision.ts types the float operands of a graph in bf16 or f16. Full ones are f32 always; mixed ones may be
+   * f32 or the narrow type, whatever the others are; all others are narrow together (or f32 together, in a part that stays f32).
    */
   readonly fullOutputs?: readonly number[] | 'all';
   readonly fullInputs?: readonly number[] | 'all';
@@ -140,6 +141,8 @@ export class Graph {
   readonly parameters = new Map<string, Value>();
   /** Values that a recompute policy keeps: the borders of blocks. */
   readonly borders = new Set<Value>();
+  /** Products of f32 may take TF32 numbers (passes/precision.ts). */
+  tf32 = false;
   readonly #scope: string[] = [];
   #names = new Map<string, number>();
   #backward = false;
@@ -235,6 +238,7 @@ export class Graph {
     for (const [k, v] of outputs) graph.outputs.set(k, v);
     for (const [k, v] of this.parameters) graph.parameters.set(k, v);
     for (const v of this.borders) graph.borders.add(v);
+    graph.tf32 = this.tf32;
     graph.#names = new Map(this.#names);
     return graph;
   }
@@ -308,10 +312,8 @@ export function elementsOf(value: Value, sizes: Symbols): number {
   return value.dims.reduce((n, d) => n * sizeOf(d, sizes), 1);
 }
 
-const widths: Readonly<Record<DTypeName, number>> = { f32: 4, bf16: 2, f64: 8, i32: 4 };
-
 export function bytesOf(value: Value, sizes: Symbols): number {
-  return elementsOf(value, sizes) * widths[value.dtype];
+  return elementsOf(value, sizes) * elementBytes[value.dtype];
 }
 
 /** The constant width of the last dim. */

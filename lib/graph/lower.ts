@@ -125,7 +125,7 @@ export function lower(
       },
     }),
   });
-  return { values, nodes: graph.nodes.map(node), symbols: [...symbols.keys()] };
+  return { values, nodes: graph.nodes.map(node), symbols: [...symbols.keys()], ...(graph.tf32 && { tf32: true }) };
 }
 
 function placeOf(

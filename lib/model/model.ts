@@ -7,6 +7,7 @@ import { gatherRows } from '../graph/ops/gather_rows.ts';
 import { inference } from '../graph/passes/inference.ts';
 import { type Precision, precision } from '../graph/passes/precision.ts';
 import { prune } from '../graph/passes/prune.ts';
+import { elementBytes } from '../native/dtype.ts';
 import { Plan, type State } from '../native/plan.ts';
 import type { Runtime } from '../native/runtime.ts';
 import type { Schema } from '../schema/schema.ts';
@@ -25,7 +26,7 @@ export interface CacheEntry {
   readonly name: string;
   readonly rows: Dim;
   readonly width: number;
-  readonly dtype: 'f32' | 'bf16';
+  readonly dtype: 'f32' | 'bf16' | 'f16';
 }
 
 /**
@@ -65,7 +66,7 @@ export class ModelDescription {
   /** The cache as the prefill graph of a precision types it. */
   cacheIn(policy: Precision): readonly CacheEntry[] {
     const { outputs } = this.prefill(policy);
-    return this.cache.map((e) => ({ ...e, dtype: outputs.get(`cache.${e.name}`)!.dtype === 'bf16' ? 'bf16' : 'f32' }));
+    return this.cache.map((e) => ({ ...e, dtype: outputs.get(`cache.${e.name}`)!.dtype as CacheEntry['dtype'] }));
   }
 
   /** History and candidates in one pass, in fp32 and with nothing pruned: what training differentiates. */
@@ -172,7 +173,7 @@ export class ModelDescription {
     const sizes = this.sizesOf(1, historyLength, 1);
     const kv = this.cacheIn(policy)
       .filter((e) => isKeyOrValue(e.name))
-      .reduce((sum, e) => sum + (e.dtype === 'bf16' ? 2 : 4) * e.width * [...e.rows.terms].reduce((n, [s, c]) => n + c * (sizes[s] ?? 0), e.rows.constant), 0);
+      .reduce((sum, e) => sum + elementBytes[e.dtype] * e.width * [...e.rows.terms].reduce((n, [s, c]) => n + c * (sizes[s] ?? 0), e.rows.constant), 0);
     return { parameters: this.layout.count(), flopsPerRequest: this.prefill().flops(sizes), flopsPerCandidate: this.score().flops(sizes), kvBytesPerUser: kv };
   }
 

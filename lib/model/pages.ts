@@ -7,6 +7,7 @@ import { type PagedKeys, pagedAttention, pagedCandidateAttention } from '../grap
 import { quantisedWords, writeQuantisedRows, writeRows } from '../graph/ops/write_rows.ts';
 import { inference } from '../graph/passes/inference.ts';
 import { type Precision, precision } from '../graph/passes/precision.ts';
+import { elementBytes } from '../native/dtype.ts';
 import { prune } from '../graph/passes/prune.ts';
 import { appendRefusal, appendRemedy } from './append.ts';
 import { baselineCandidateSide } from './baselines/baselines.ts';
@@ -38,7 +39,7 @@ export interface PagedEntry extends StoredEntry {
 /**
  * The graphs of a model over a pool of pages: `prefill` and `append` write what they compute of the history into pages (outputs `pool.<name>`, the
  * pool's own memory; inputs `write.<name>` i32, the rows), `append` and `score` read keys and values through page tables (inputs
- * `table.<name>` i32 and `spans<layer>` i32 [segments, 2]; `score`: `pool.f32` or `pool.bf16` as well). What has one row a request is `cache.<name>` as elsewhere.
+ * `table.<name>` i32 and `spans<layer>` i32 [segments, 2]; `score`: `pool.f32`, `pool.bf16` or `pool.f16` as well). What has one row a request is `cache.<name>` as elsewhere.
  * Baselines have no keys: their scoring takes rows out of pages (inputs `read.<name>` i32).
  */
 export class PagedGraphs {
@@ -129,7 +130,7 @@ export class PagedGraphs {
     const done = precision(prune(inference(graph)), this.precision, keep);
     // Converting the whole pool for one operation is never meant.
     for (const { op, inputs, name } of done.nodes)
-      if (op === castDefinition && inputs.some((v) => v?.dims[0]!.terms.has('pool.f32') || v?.dims[0]!.terms.has('pool.bf16'))) throw mixed(name);
+      if (op === castDefinition && inputs.some((v) => ['pool.f32', 'pool.bf16', 'pool.f16'].some((rows) => v?.dims[0]!.terms.has(rows)))) throw mixed(name);
     return done;
   }
 }
@@ -156,7 +157,7 @@ function pagedEntries(model: ModelDescription, policy: Precision, cachePrecision
   });
 }
 
-const rowBytes = (e: StoredEntry): number => e.width * (e.dtype === 'bf16' ? 2 : 4);
+const rowBytes = (e: StoredEntry): number => e.width * elementBytes[e.dtype];
 const poolRows = (e: StoredEntry): ReturnType<typeof symbol> => symbol(`pool.${e.dtype}`);
 
 /**

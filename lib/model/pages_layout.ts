@@ -155,7 +155,7 @@ export function heldRows(config: LongerConfig, before: Window, now: Window, agre
 
 /**
  * The input of the append graph for chains that grew out of others.
- * @param pools rows of the pool by symbol: `pool.f32`, `pool.bf16`
+ * @param pools rows of the pool by symbol: `pool.f32`, `pool.bf16`, `pool.f16`
  */
 export function layoutGrowth(
   schema: Schema, config: LongerConfig, paged: readonly PagedEntry[], requests: readonly EncodedRequest[], chains: readonly Chain[], held: readonly Held[], pools: Readonly<Record<string, number>>,

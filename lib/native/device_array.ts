@@ -1,17 +1,17 @@
 import { LongerError } from '../errors.ts';
 import type { ChosenDevice } from './device.ts';
+import { arrayTypes, elementBytes } from './dtype.ts';
 import { loadNative } from './load.ts';
 import type { Runtime } from './runtime.ts';
 import { disposed, native } from './translated.ts';
 import type { DeviceArraySpec, MemoryHandle } from './types.ts';
 
-export type DeviceArrayType = 'f32' | 'bf16' | 'i32';
+export type DeviceArrayType = 'f32' | 'bf16' | 'f16' | 'i32';
 type Values = Float32Array | Uint16Array | Int32Array;
 
 /** Arrays in a block of memory begin at multiples of so many bytes. */
 const alignment = 256;
-const bytesOf = (dtype: DeviceArrayType, length: number): number => length * (dtype === 'bf16' ? 2 : 4);
-const arrayOf = { f32: Float32Array, bf16: Uint16Array, i32: Int32Array } as const;
+const bytesOf = (dtype: DeviceArrayType, length: number): number => length * elementBytes[dtype];
 
 /**
  * A block of zeroed memory on a runtime's device: what runs write there stays there for the next ones. Of a runtime without a device, memory of this
@@ -69,7 +69,7 @@ export class DeviceMemory implements Disposable {
   /** @internal What a run is given of it. */
   part(dtype: DeviceArrayType, offset: number, length: number): Values | DeviceArraySpec {
     if (this.#handle) return { memory: this.#handle, dtype, offset, length };
-    return new arrayOf[dtype](this.#live(this.#host), offset, length);
+    return new arrayTypes[dtype](this.#live(this.#host), offset, length);
   }
 
   /** @internal Copies numbers out of (into) it, and waits for that. */
@@ -79,7 +79,7 @@ export class DeviceMemory implements Disposable {
       native(() => { loadNative()[to === 'host' ? 'readDeviceMemory' : 'writeDeviceMemory'](handle, offset, values); });
       return;
     }
-    const here = new arrayOf[dtype](this.#live(this.#host), offset, values.length);
+    const here = new arrayTypes[dtype](this.#live(this.#host), offset, values.length);
     if (to === 'host') values.set(here);
     else here.set(values);
   }
@@ -93,7 +93,7 @@ export class DeviceMemory implements Disposable {
 /** Numbers in `DeviceMemory`: a run's input or output in the place of a typed array, read and written where it lies. */
 export class DeviceArray {
   readonly memory: DeviceMemory;
-  /** bf16: the bits, as a Uint16Array has them. */
+  /** bf16, f16: the bits, as a Uint16Array has them. */
   readonly dtype: DeviceArrayType;
   /** Elements. */
   readonly length: number;
@@ -115,7 +115,7 @@ export class DeviceArray {
 
   /** A copy of elements `from` to `to`. @throws LongerError ERR_DISPOSED */
   read(from = 0, to = this.length): Values {
-    const values = new arrayOf[this.dtype](Math.max(0, to - from));
+    const values = new arrayTypes[this.dtype](Math.max(0, to - from));
     this.memory.move('host', this.dtype, this.#offset + bytesOf(this.dtype, from), values);
     return values;
   }

@@ -1,6 +1,7 @@
 import { LongerError } from '../errors.ts';
 import type { ChosenDevice } from './device.ts';
 import { DeviceArray } from './device_array.ts';
+import { arrayTypes } from './dtype.ts';
 import { loadNative } from './load.ts';
 import type { Runtime } from './runtime.ts';
 import { disposed, native, translated } from './translated.ts';
@@ -64,8 +65,6 @@ export class State implements Disposable {
     this.#handle = undefined;
   }
 }
-
-const arrayTypes = { f32: Float32Array, f64: Float64Array, i32: Int32Array, bf16: Uint16Array } as const;
 
 export interface PlanRunOptions extends RunOptions {
   /** Stops between operations; the promise rejects with the signal's reason. */

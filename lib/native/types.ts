@@ -1,6 +1,6 @@
 /** The typed mirror of csrc/addon: what crosses the boundary, and nothing else. */
 
-export type DTypeName = 'f32' | 'bf16' | 'f64' | 'i32';
+export type DTypeName = 'f32' | 'bf16' | 'f16' | 'f64' | 'i32';
 export type NumericArray = Float32Array | Float64Array | Int32Array | Uint16Array;
 
 /** constant + sum of coefficient * size of symbol. */
@@ -52,6 +52,8 @@ export interface GraphSpec {
   readonly symbols: readonly string[];
   readonly values: readonly ValueSpec[];
   readonly nodes: readonly NodeSpec[];
+  /** Products of f32 take TF32 numbers, 11 bits of each factor; on a device only. */
+  readonly tf32?: boolean;
 }
 
 export interface StoreSpec {

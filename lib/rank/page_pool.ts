@@ -12,6 +12,7 @@ export class PagePool {
   /** The block as numbers of each type: page i begins at i * pageBytes. */
   readonly f32: DeviceArray;
   readonly bf16: DeviceArray;
+  readonly f16: DeviceArray;
   readonly i32: DeviceArray;
   readonly memory: DeviceMemory;
   readonly #holders: Uint32Array;
@@ -33,6 +34,7 @@ export class PagePool {
       this.memory = new DeviceMemory(this.pages * pageBytes, runtime);
       this.f32 = new DeviceArray(this.memory, 'f32', 0, this.memory.bytes / 4);
       this.bf16 = new DeviceArray(this.memory, 'bf16', 0, this.memory.bytes / 2);
+      this.f16 = new DeviceArray(this.memory, 'f16', 0, this.memory.bytes / 2);
       this.i32 = new DeviceArray(this.memory, 'i32', 0, this.memory.bytes / 4);
     } catch (cause) {
       throw new LongerError('ERR_MEMORY', `${bytes} bytes for pages could not be had`, { place: 'bytes', remedy: 'Give the cache a smaller budget', cause });

@@ -8,8 +8,9 @@ import { layoutBeside, layoutCandidates, layoutHistory, type ModelInputs } from 
 import { type CachePrecision, defaultPageBytes, keepsRows, PagedGraphs } from '../model/pages.ts';
 import { type CacheRows, type Chain, type Held, heldRows, layoutGrowth, layoutKeys, layoutRows, pagesOf, reuseOf, rowsOf } from '../model/pages_layout.ts';
 import { anchorCount, segmentsOf } from '../model/visibility.ts';
+import { arrayTypes } from '../native/dtype.ts';
 import { Plan, type RunArray } from '../native/plan.ts';
-import type { NumericArray } from '../native/types.ts';
+import type { DTypeName, NumericArray } from '../native/types.ts';
 import { encodeCandidates, type EncodedCandidates, type EncodedRequest } from '../schema/encode.ts';
 import type { CandidatesOf, HistoryOf, RequestOf, SchemaSpec } from '../schema/schema.ts';
 import { agreement, type Content, kept, sameSide } from './content.ts';
@@ -364,7 +365,7 @@ export class PagedRanker<S extends SchemaSpec = SchemaSpec> implements Disposabl
     const { pool } = this.cache;
     try {
       const { sizes, arrays } = layout();
-      const rows = new Map(single.map((e) => [e.name, new (e.dtype === 'bf16' ? Uint16Array : Float32Array)(sizeOf(e.rows, sizes) * e.width)]));
+      const rows = new Map(single.map((e) => [e.name, new arrayTypes[e.dtype](sizeOf(e.rows, sizes) * e.width)]));
       const outputs = new Map<string, RunArray>([...rows].map(([name, a]) => [`cache.${name}`, a]));
       for (const e of paged) outputs.set(`pool.${e.name}`, pool[e.dtype]);
       await plan.run({ ...sizes, ...this.#pools }, arrays, outputs, { signal });
@@ -391,9 +392,9 @@ export class PagedRanker<S extends SchemaSpec = SchemaSpec> implements Disposabl
     return paged.reduce((n, e) => n + Math.ceil((anchors + (e.ofKeys ? count : asking) + e.pageRows - 1) / e.pageRows), 0);
   }
 
-  #joined(items: readonly CacheItem[], { name, width, dtype }: { readonly name: string; readonly width: number; readonly dtype: string }): NumericArray {
+  #joined(items: readonly CacheItem[], { name, width, dtype }: { readonly name: string; readonly width: number; readonly dtype: DTypeName }): NumericArray {
     if (items.length === 1) return items[0]!.single.get(name)!;
-    const all = new (dtype === 'bf16' ? Uint16Array : Float32Array)(items.length * width);
+    const all = new arrayTypes[dtype](items.length * width);
     items.forEach((item, i) => { all.set(item.single.get(name)!, i * width); });
     return all;
   }

@@ -26,7 +26,7 @@ export interface Prefilled extends Disposable {
   readonly requests: readonly EncodedRequest[];
   /** Sizes, offsets and limits of the histories. */
   readonly inputs: ModelInputs;
-  /** By cache name: [rows, width], rows of all requests end to end; the bits of bf16 numbers where the precision says so. */
+  /** By cache name: [rows, width], rows of all requests end to end; the bits of bf16 or f16 numbers where the precision says so. */
   readonly arrays: ReadonlyMap<string, DeviceArray>;
   dispose(): void;
 }
@@ -90,7 +90,7 @@ export class Ranker<S extends SchemaSpec = SchemaSpec> implements Disposable {
     model: ModelDescription, state: State, runtime: Runtime,
     { precision = 'fp32', owned = [], denseStore = 'dense' }: { readonly precision?: Precision; readonly owned?: readonly Disposable[]; readonly denseStore?: string } = {},
   ) {
-    checkPrecision(precision, model.full().graph, 'precision');
+    checkPrecision(precision, model.full().graph, 'precision', state.backend);
     this.model = model;
     this.precision = precision;
     this.#cache = model.cacheIn(precision);

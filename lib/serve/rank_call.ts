@@ -1,3 +1,4 @@
+import type { Precision } from '../graph/passes/precision.ts';
 import type { DeviceName } from '../native/device.ts';
 import type { PagedCacheStats } from '../rank/paged_cache.ts';
 import type { Ranker } from '../rank/ranker.ts';
@@ -58,4 +59,6 @@ export interface OpenParts {
   /** Of the runtime that all models of the service share. */
   readonly threads?: number | undefined;
   readonly device?: DeviceName | undefined;
+  /** Of every model that is opened. Default: the one that it was trained in. */
+  readonly precision?: Precision | undefined;
 }

@@ -57,7 +57,7 @@ export class RankService implements AsyncDisposable {
    * Serves the model of a directory; all models that it loads share one runtime.
    * @throws LongerError ERR_CHECKPOINT, ERR_CONFIG
    */
-  static async open(directory: string, options: Partial<RankServiceOptions> = {}, { threads, device, histories, ...parts }: OpenParts = {}): Promise<RankService> {
+  static async open(directory: string, options: Partial<RankServiceOptions> = {}, { threads, device, precision, histories, ...parts }: OpenParts = {}): Promise<RankService> {
     const runtime = new Runtime({ threads, device });
     let store: HistoryStore | undefined;
     const owned = {
@@ -67,9 +67,10 @@ export class RankService implements AsyncDisposable {
       },
     };
     try {
-      const ranker = await Ranker.open(directory, { runtime });
+      const open = (d: string): Promise<Ranker> => Ranker.open(d, { runtime, ...(precision === undefined ? {} : { precision }) });
+      const ranker = await open(directory);
       store = await histories?.(ranker.model.schema);
-      const service = new RankService(ranker, directory, options, { ...parts, ...(store ? { histories: store } : {}), open: (d) => Ranker.open(d, { runtime }), owned });
+      const service = new RankService(ranker, directory, options, { ...parts, ...(store ? { histories: store } : {}), open, owned });
       await service.#plainBelow(service.#model);
       return service;
     } catch (error) {

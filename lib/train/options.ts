@@ -11,6 +11,11 @@ export interface Schedule {
   readonly floor: number;
 }
 
+export interface GradScalerOptions {
+  readonly initScale: number;
+  readonly growthInterval: number;
+}
+
 export interface TrainOptions {
   readonly epochs: number;
   readonly batch: BatchLimits;
@@ -36,11 +41,20 @@ export interface TrainOptions {
   readonly accumulate: number;
   /** How activations are held; parameters, tables, optimizer state and the loss are fp32. */
   readonly precision: Precision;
+  /**
+   * Of precision fp16: the loss is multiplied by a scale so that small gradients are numbers of f16. A step whose gradients are too large for it is
+   * left out on the device as a whole, and halves the scale (to no less than 1); `growthInterval` good steps in a row double it. As in
+   * torch.amp.GradScaler.
+   */
+  readonly gradScaler: GradScalerOptions;
   readonly recompute: RecomputePolicy;
   readonly seed: number;
   /** Requests among which the order is shuffled. */
   readonly shuffleWindow: number;
-  /** A step with a NaN or Inf stops the run, or is left out. Parameters are untouched either way. */
+  /**
+   * A step with a NaN or Inf stops the run, or is left out. Parameters are untouched either way. In fp16 gradients that the scale makes too large
+   * stop nothing, until it is 1.
+   */
   readonly onNonFinite: 'stop' | 'skip';
 }
 
@@ -56,6 +70,7 @@ export const trainDefaults: TrainOptions = {
   ema: 0,
   accumulate: 1,
   precision: 'fp32',
+  gradScaler: { initScale: 65_536, growthInterval: 2000 },
   recompute: 'none',
   seed: 1,
   shuffleWindow: 4096,

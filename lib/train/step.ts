@@ -3,18 +3,20 @@ import { Graph, type SparseUse, type Value, widthOf } from '../graph/graph.ts';
 import { lower, type ParameterLayout, type Placement, tableStore } from '../graph/lower.ts';
 import { activation } from '../graph/ops/activation.ts';
 import { bce } from '../graph/ops/bce.ts';
-import { accumulate, clipScale, type DenseOptimizer, denseUpdate, emaUpdate, type SparseOptimizer, sparseState, sparseUpdate, sumSquares } from '../graph/ops/optimizers.ts';
+import { accumulate, clipScale, type DenseOptimizer, denseUpdate, emaUpdate, type SparseOptimizer, sparseState, sparseUpdate, sumSquares, updateLossScale } from '../graph/ops/optimizers.ts';
 import { type SparseGradient, sparseGrad } from '../graph/ops/sparse_grad.ts';
 import { differentiate } from '../graph/passes/differentiate.ts';
 import { fuse } from '../graph/passes/fuse.ts';
 import { orderByDepth } from '../graph/passes/order.ts';
-import { type Precision, precision } from '../graph/passes/precision.ts';
+import { modeOf, type Precision, precision } from '../graph/passes/precision.ts';
 import { prune } from '../graph/passes/prune.ts';
 import { recompute, type RecomputePolicy } from '../graph/passes/recompute.ts';
 import { defaultTiling, tileTemporaries, type Tiling } from '../graph/passes/tile.ts';
 import type { ModelDescription } from '../model/model.ts';
+import type { State } from '../native/plan.ts';
 import type { GraphSpec, StoreSpec } from '../native/types.ts';
 import { type ParameterGroup, ParameterGroups, type RateClass } from './groups.ts';
+import type { GradScalerOptions } from './options.ts';
 
 export interface StepOptions {
   readonly dense: DenseOptimizer & { readonly fanInBase?: number };
@@ -28,6 +30,8 @@ export interface StepOptions {
   /** Micro-batches that a step may be made of. */
   readonly accumulate: number;
   readonly precision: Precision;
+  /** Of precision fp16. */
+  readonly gradScaler: GradScalerOptions;
   readonly recompute: RecomputePolicy;
   /** Needed for a memory budget: arena bytes of a lowered graph at the sizes given. */
   readonly measure?: (spec: GraphSpec) => number;
@@ -39,20 +43,33 @@ export interface StepOptions {
 export interface TrainStep {
   readonly graph: Graph;
   readonly spec: GraphSpec;
-  /** Stores beside the parameters': gradients, optimizer state, decay mask, average. */
+  /** Stores beside the parameters': gradients, optimizer state, decay mask, average, loss scale. */
   readonly stores: readonly StoreSpec[];
   /** What `rateInputs` takes for this step. */
   readonly rates: readonly RateClass[];
 }
 
+/** f16 loses small gradients: the loss is multiplied by what this store holds, and the steps since that changed are counted in the other. */
+export const lossScaleStore = 'loss_scale';
+const goodStepsStore = 'loss_scale.good';
+const scalesLoss = ({ precision }: Pick<StepOptions, 'precision'>): boolean => modeOf(precision) === 'fp16';
+const lossScale = (graph: Graph): Value => graph.state(lossScaleStore, 'f32', [1], lossScaleStore);
+
+/** Writes what the stores of a step hold at first, where that is not zeros. */
+export function initialiseStep(state: State, layout: ParameterLayout, options: StepOptions): void {
+  state.write('dense.decay', 0, decayMask(layout, options.groups));
+  if (scalesLoss(options)) state.write(lossScaleStore, 0, Float32Array.of(options.gradScaler.initScale));
+}
+
 /** Persistent memory of an optimizer, beside the parameters themselves. */
-export function stepStores(layout: ParameterLayout, options: Pick<StepOptions, 'sparse' | 'ema' | 'accumulate'>): StoreSpec[] {
+export function stepStores(layout: ParameterLayout, options: Pick<StepOptions, 'sparse' | 'ema' | 'accumulate' | 'precision'>): StoreSpec[] {
   const n = layout.denseSize;
   const stores: StoreSpec[] = ['dense.grad', 'dense.first', 'dense.second', 'dense.decay'].map((name) => ({ name, dtype: 'f32', size: n }));
   if (options.accumulate > 1) stores.push({ name: 'dense.sum', dtype: 'f32', size: n });
   if (options.ema > 0) stores.push({ name: 'dense.average', dtype: 'f32', size: n });
   for (const [name, { shape }] of layout.tables)
     for (const s of sparseState(options.sparse)) stores.push({ name: `${tableStore(name)}.${s.suffix}`, dtype: s.dtype, size: shape[0]! * (s.width || shape[1]!) });
+  if (scalesLoss(options)) stores.push({ name: lossScaleStore, dtype: 'f32', size: 1 }, { name: goodStepsStore, dtype: 'i32', size: 1 });
   return stores;
 }
 
@@ -60,7 +77,7 @@ export function stepStores(layout: ParameterLayout, options: Pick<StepOptions, '
 export const passingStores: readonly string[] = ['dense.grad', 'dense.sum', 'dense.decay'];
 
 /** Contents of the store `dense.decay`: factors of the weight decay, 0 where none applies. */
-export function decayMask(layout: ParameterLayout, groups: readonly ParameterGroup[] = []): Float32Array {
+function decayMask(layout: ParameterLayout, groups: readonly ParameterGroup[] = []): Float32Array {
   return new ParameterGroups(layout, groups).decay();
 }
 
@@ -90,8 +107,8 @@ export function averageDecay(decay: number, update: number): number {
   return (decay * (1 - decay ** (update - 1))) / (1 - decay ** update);
 }
 
-/** Forward, loss and backward pass; the gradients of dense parameters are placed in the store `dense.grad`. */
-function gradients(model: ModelDescription, totals: boolean): {
+/** Forward, loss and backward pass; the gradients of dense parameters, times the loss scale, are placed in the store `dense.grad`. */
+function gradients(model: ModelDescription, totals: boolean, options: StepOptions): {
   readonly graph: Graph;
   readonly logits: Value;
   readonly loss: Value;
@@ -105,7 +122,7 @@ function gradients(model: ModelDescription, totals: boolean): {
   const labels = graph.input('labels', 'f32', [symbol('candidates'), fixed(tasks)]);
   const counts = totals ? graph.input('label.totals', 'f32', [fixed(tasks)]) : null;
   const { loss, perTask } = graph.scope('loss', () => bce(graph, logits, labels, { totals: counts }, schema.tasks.map((t) => t.weight)));
-  const { dense, sparse } = differentiate(graph, loss);
+  const { dense, sparse } = differentiate(graph, loss, [], scalesLoss(options) ? lossScale(graph) : null);
   const placed = new Map<Value, Placement>();
   graph.inBackward(() => {
     for (const [parameter, gradient] of dense) {
@@ -121,7 +138,8 @@ function gradients(model: ModelDescription, totals: boolean): {
 /** The passes behind the gradient, and the form that runs. */
 function finished(model: ModelDescription, { graph, logits, placed }: Pick<ReturnType<typeof gradients>, 'graph' | 'logits' | 'placed'>, options: StepOptions): TrainStep {
   const pinned = new Set(placed.keys());
-  const typed = precision(fuse(prune(graph, pinned), pinned), options.precision, [...pinned, logits]);
+  const scale = graph.outputs.get('loss_scale');
+  const typed = precision(fuse(prune(graph, pinned), pinned), options.precision, [...pinned, logits, ...(scale ? [scale] : [])]);
   const { measure, tiling = defaultTiling } = options;
   const spec = (g: Graph): GraphSpec => lower(g, model.layout, placed, tiling);
   const whole = recompute(typed, options.recompute, {
@@ -134,10 +152,10 @@ function finished(model: ModelDescription, { graph, logits, placed }: Pick<Retur
 
 /**
  * The whole training step as one graph: forward, loss, backward, clipping, updates of dense and sparse parameters.
- * Outputs: `loss` [1], `per_task` [tasks], `norm.dense` [1], `norm.sparse` [1], `logits` [candidates, tasks].
+ * Outputs: `loss` [1], `per_task` [tasks], `norm.dense` [1], `norm.sparse` [1], `logits` [candidates, tasks], in fp16 `loss_scale` [1]: that of this step.
  */
 export function trainStep(model: ModelDescription, options: StepOptions): TrainStep {
-  const made = gradients(model, false);
+  const made = gradients(model, false, options);
   const { graph } = made;
   graph.scope('update', () => graph.inBackward(() => {
     update(graph, model.layout, [...made.sparse.values()].map((uses) => sparseGrad(graph, uses)), 'dense.grad', [made.loss], options);
@@ -158,7 +176,7 @@ export interface TableGradient {
  * Further input: `label.totals` f32 [tasks], the labelled candidates of the whole step.
  */
 export function gradientStep(model: ModelDescription, options: StepOptions): TrainStep & { readonly tables: readonly TableGradient[] } {
-  const made = gradients(model, true);
+  const made = gradients(model, true, options);
   const { graph } = made;
   const tables: TableGradient[] = [];
   graph.scope('accumulate', () => graph.inBackward(() => {
@@ -175,7 +193,7 @@ export function gradientStep(model: ModelDescription, options: StepOptions): Tra
 
 /**
  * The update of a step made of micro-batches, from `dense.sum` and the sparse gradients of all of them end to end: inputs
- * `grad.<table>.rows` and `grad.<table>.values`. Outputs: `norm.dense`, `norm.sparse`.
+ * `grad.<table>.rows` and `grad.<table>.values`. Outputs: `norm.dense`, `norm.sparse`, in fp16 `loss_scale`.
  */
 export function updateStep(model: ModelDescription, tables: readonly TableGradient[], options: StepOptions): TrainStep {
   const graph = new Graph();
@@ -201,8 +219,10 @@ function update(graph: Graph, layout: ParameterLayout, sparse: readonly SparseGr
   const denseSum = sumSquares(graph, flat(gradient));
   const sparseSums = sparse.map((g) => sumSquares(graph, g.grad, g.count));
   const others = guards.map((v) => sumSquares(graph, v));
-  const denseClip = clipScale(graph, [denseSum], [...sparseSums, ...others], options.clip.dense);
-  const sparseClip = sparse.length > 0 ? clipScale(graph, sparseSums, [denseSum, ...others], options.clip.sparse) : null;
+  const scaling = scalesLoss(options) ? lossScale(graph) : null;
+  if (scaling) graph.output('loss_scale', activation(graph, scaling, 'none')); // a copy, before it changes
+  const denseClip = clipScale(graph, [denseSum], [...sparseSums, ...others], options.clip.dense, scaling);
+  const sparseClip = sparse.length > 0 ? clipScale(graph, sparseSums, [denseSum, ...others], options.clip.sparse, scaling) : null;
 
   for (const { rates, offset, size } of groups.denseRuns()) {
     const part = (store: string): Value => flat(store, offset, size);
@@ -218,6 +238,7 @@ function update(graph: Graph, layout: ParameterLayout, sparse: readonly SparseGr
     sparseUpdate(graph, options.sparse, g, state, hyperInput(graph, groups.of(g.table.name)), sparseClip!.scale);
   }
   if (options.ema > 0) emaUpdate(graph, flat('dense'), flat('dense.average'), hyperInput(graph, 0), denseClip.scale);
+  if (scaling) updateLossScale(graph, denseClip.scale, scaling, graph.state(goodStepsStore, 'i32', [1], goodStepsStore), options.gradScaler.growthInterval);
   graph.output('norm.dense', denseClip.norm);
   if (sparseClip) graph.output('norm.sparse', sparseClip.norm);
 }

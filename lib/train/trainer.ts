@@ -17,7 +17,7 @@ import { sigmoid } from './metrics.ts';
 import { scheduleFactor, type TrainOptions } from './options.ts';
 import { withPolicyThatFits } from './out_of_memory.ts';
 import { checkTrainOptions } from './shape.ts';
-import { averageDecay, decayMask, gradientStep, passingStores, rateInputs, type StepOptions, type TableGradient, trainStep, type TrainStep, updateStep } from './step.ts';
+import { averageDecay, gradientStep, initialiseStep, lossScaleStore, passingStores, rateInputs, type StepOptions, type TableGradient, trainStep, type TrainStep, updateStep } from './step.ts';
 
 export interface StepReport {
   /** 1 for the first step. */
@@ -31,8 +31,10 @@ export interface StepReport {
   readonly requests: number;
   readonly events: number;
   readonly candidates: number;
-  /** The step met a NaN or Inf and was left out. */
+  /** The step met a NaN or Inf and was left out: in fp16, most often gradients too large for the loss scale. */
   readonly skipped: boolean;
+  /** What the loss was multiplied by in this step; null where precision is not fp16. */
+  readonly lossScale: number | null;
 }
 
 /** The optimizer's tensor that holds the trained dense parameters where the saved ones are their average. */
@@ -44,6 +46,7 @@ interface Outcome {
   readonly perTask: Float32Array;
   readonly norm: { readonly dense: number; readonly sparse: number };
   readonly elapsed: number;
+  readonly lossScale: number | null;
   /** Runs the step once more and names the first operation that writes a NaN or Inf. Nothing is updated. */
   readonly firstBad: () => Promise<string | undefined>;
 }
@@ -57,6 +60,8 @@ export class Trainer implements Disposable {
   readonly compiled: TrainStep;
   readonly #plan: Plan;
   readonly #stepOptions: StepOptions;
+  /** What an update gives in fp16 beside the norms. */
+  readonly #scaled: readonly 'loss_scale'[];
   #accumulation: { readonly gradients: Plan; readonly update: Plan; readonly tables: readonly TableGradient[] } | undefined;
   #evaluation: Plan | undefined;
   #step = 0;
@@ -70,7 +75,7 @@ export class Trainer implements Disposable {
    */
   constructor(model: ModelDescription, options: TrainOptions, runtime: Runtime, home: StateHome = runtime) {
     checkTrainOptions(options);
-    checkPrecision(options.precision, model.full().graph, 'train.precision');
+    checkPrecision(options.precision, model.full().graph, 'train.precision', typeof home === 'string' ? home : home.backend);
     this.model = model;
     this.options = options;
     this.runtime = runtime;
@@ -78,9 +83,10 @@ export class Trainer implements Disposable {
     const step = { ...options, ...budgetMeasure(model, options, runtime), tiling: runtime.backend === 'cpu' ? defaultTiling : noTiling };
     this.#stepOptions = step;
     this.compiled = trainStep(model, step);
+    this.#scaled = this.compiled.graph.outputs.has('loss_scale') ? ['loss_scale'] : [];
     this.state = new State([...model.layout.stores(), ...this.compiled.stores], home);
     model.initialise(this.state, options.seed);
-    this.state.write('dense.decay', 0, decayMask(model.layout, options.groups));
+    initialiseStep(this.state, model.layout, step);
     if (options.ema > 0) this.state.write('dense.average', 0, this.#dense('dense'));
     this.#plan = new Plan(this.compiled.spec, this.state, runtime);
     if (options.accumulate > 1) {
@@ -139,21 +145,26 @@ export class Trainer implements Disposable {
     });
     const outcome = await (inputs.length === 1 ? this.#whole(inputs[0]!, signal) : this.#accumulated(inputs, batches, rates, signal))
       .catch((error: unknown) => { throw this.#withPolicy(error, inputs); });
-    const { loss, perTask, norm, elapsed } = outcome;
+    const { loss, perTask, norm, elapsed, lossScale } = outcome;
     const skipped = !(Number.isFinite(loss) && Number.isFinite(norm.dense) && Number.isFinite(norm.sparse));
-    if (skipped && this.options.onNonFinite === 'stop')
-      throw numericError(this.model, this.state, batches, step, Number.isFinite(loss) ? 'gradient' : 'loss', await outcome.firstBad());
+    // Gradients that are too large for f16 only because of the scale: it has been halved.
+    const overflow = Number.isFinite(loss) && (lossScale ?? 1) > 1;
+    if (skipped && !overflow && this.options.onNonFinite === 'stop') {
+      const operation = await outcome.firstBad();
+      if (lossScale !== null) this.state.write(lossScaleStore, 0, Float32Array.of(lossScale));
+      throw numericError(this.model, this.state, batches, step, Number.isFinite(loss) ? 'gradient' : 'loss', operation);
+    }
     this.#step = step;
     if (skipped) this.#skipped++;
     const sum = (of: (b: Batch) => number): number => batches.reduce((n, b) => n + of(b), 0);
-    return { step, loss, perTask, norm, learningRate, elapsed, skipped, requests: sum((b) => b.requests), events: sum((b) => b.events), candidates: sum((b) => b.candidates) };
+    return { step, loss, perTask, norm, learningRate, elapsed, skipped, lossScale, requests: sum((b) => b.requests), events: sum((b) => b.events), candidates: sum((b) => b.candidates) };
   }
 
   async #whole({ sizes, arrays }: Inputs, signal: AbortSignal | undefined): Promise<Outcome> {
-    const outputs = this.#outputs('loss', 'per_task', 'norm.dense', 'norm.sparse');
+    const outputs = this.#outputs('loss', 'per_task', 'norm.dense', 'norm.sparse', ...this.#scaled);
     const { elapsed } = await this.#plan.run(sizes, arrays, outputs, { signal });
     return {
-      loss: outputs.get('loss')![0]!, perTask: outputs.get('per_task')!, elapsed,
+      loss: outputs.get('loss')![0]!, perTask: outputs.get('per_task')!, elapsed, lossScale: outputs.get('loss_scale')?.[0] ?? null,
       norm: { dense: outputs.get('norm.dense')![0]!, sparse: outputs.get('norm.sparse')![0]! },
       // The optimizers left the parameters alone, so the step gives the same once more.
       firstBad: () => firstNonFinite(this.#plan, sizes, arrays),
@@ -191,7 +202,7 @@ export class Trainer implements Disposable {
       }
       return undefined;
     };
-    if (!Number.isFinite(loss)) return { loss, perTask, norm: { dense: NaN, sparse: NaN }, elapsed, firstBad };
+    if (!Number.isFinite(loss) && this.#scaled.length === 0) return { loss, perTask, norm: { dense: NaN, sparse: NaN }, elapsed, lossScale: null, firstBad };
     const sizes: Record<string, number> = {};
     const arrays = new Map<string, NumericArray>(rates);
     tables.forEach(({ table, symbol }, t) => {
@@ -199,9 +210,9 @@ export class Trainer implements Disposable {
       sizes[symbol] = rows.length;
       arrays.set(`grad.${table}.rows`, rows).set(`grad.${table}.values`, joined(parts[t]!.values, Float32Array));
     });
-    const outputs = this.#outputs('norm.dense', 'norm.sparse');
+    const outputs = this.#outputs('norm.dense', 'norm.sparse', ...this.#scaled);
     elapsed += (await update.run(sizes, arrays, outputs, { signal })).elapsed;
-    return { loss, perTask, elapsed, norm: { dense: outputs.get('norm.dense')![0]!, sparse: outputs.get('norm.sparse')![0]! }, firstBad };
+    return { loss, perTask, elapsed, lossScale: outputs.get('loss_scale')?.[0] ?? null, norm: { dense: outputs.get('norm.dense')![0]!, sparse: outputs.get('norm.sparse')![0]! }, firstBad };
   }
 
   #withPolicy(error: unknown, inputs: readonly Inputs[]): unknown {
@@ -279,7 +290,7 @@ export class Trainer implements Disposable {
     const wanted = this.compiled.stores.filter(({ name }) => !passingStores.includes(name));
     for (const { name } of wanted)
       if (!checkpoint.optimizer.has(name))
-        throw new LongerError('ERR_CHECKPOINT', `the optimizer state '${name}' is missing`, { place: checkpoint.directory, remedy: 'Resume with the optimizers that the run was started with' });
+        throw new LongerError('ERR_CHECKPOINT', `the optimizer state '${name}' is missing`, { place: checkpoint.directory, remedy: 'Resume with the optimizers and the precision that the run was started with' });
     this.model.load(this.state, checkpoint.tensors);
     const raw = checkpoint.optimizer.get(rawDense);
     if (raw) this.state.write('dense', 0, raw.data);

@@ -1,5 +1,5 @@
 // Whole models on a device: logits and gradients of one training step in bf16, whose errors against double may be 2 and 3 times those of bf16
-// on the CPU, and in f32, as near as the CPU's. `node scripts/gpu/models.mjs cuda:0 P` (S, P or X).
+// on the CPU, in f32, as near as the CPU's, and in fp16 and tf32, which have bits enough to be no further off than bf16 on the CPU. `node scripts/gpu/models.mjs cuda:0 P` (S, P or X).
 import { benchBatch, benchPresets, benchSchema } from '../../dist/bench/presets.js';
 import { ModelDescription } from '../../dist/model/model.js';
 import { Runtime } from '../../dist/native/runtime.js';
@@ -17,10 +17,10 @@ const small = device === 'emulated' ? { maxHistory: 24, width: 8, heads: 2, merg
 
 /** Logits and dense gradients of one step. */
 async function stepOf(model, batch, precision, runtime, home) {
-  const trainer = new Trainer(model, { ...trainDefaults, precision, schedule: { warmup: 0, kind: 'constant', floor: 1 } }, runtime, home);
+  const trainer = new Trainer(model, { ...trainDefaults, precision, gradScaler: { initScale: 1024, growthInterval: 2000 }, schedule: { warmup: 0, kind: 'constant', floor: 1 } }, runtime, home);
   const logits = Float64Array.from(await trainer.predict(batch));
-  await trainer.train(batch);
-  const gradient = trainer.state.read('dense.grad', 0, new Float64Array(model.layout.denseSize));
+  const { lossScale } = await trainer.train(batch);
+  const gradient = trainer.state.read('dense.grad', 0, new Float64Array(model.layout.denseSize)).map((g) => g / (lossScale ?? 1));
   trainer.dispose();
   return { logits, gradient };
 }
@@ -40,13 +40,17 @@ let failed = 0;
 const model = new ModelDescription(benchSchema, { ...benchPresets[preset].model, ...small });
 const batch = benchBatch(device === 'emulated' ? [24, 5] : lengths, 2);
 const exact = await stepOf(model, batch, 'fp32', cpu, 'reference');
-for (const precision of ['bf16', 'fp32']) {
-  const [near, found] = [await stepOf(model, batch, precision, cpu), await stepOf(model, batch, precision, gpu)];
-  for (const [what, factor] of [['logits', 2], ['gradient', 3]]) {
-    const [ours, allowed] = [apart(found[what], exact[what]), factor * apart(near[what], exact[what]) + (precision === 'fp32' ? 5e-6 : 0)];
+const near = { bf16: await stepOf(model, batch, 'bf16', cpu), fp32: await stepOf(model, batch, 'fp32', cpu) };
+const checks = [ // precision, the CPU's beside it, how many times that error logits and gradients may be off, and how much more
+  ['bf16', 'bf16', 2, 3, 0], ['fp32', 'fp32', 2, 3, 5e-6], ['fp16', 'bf16', 1, 1, 0], ['tf32', 'bf16', 1, 1, 0],
+];
+for (const [precision, beside, logits, gradient, more] of checks) {
+  const found = await stepOf(model, batch, precision, gpu);
+  for (const [what, factor] of [['logits', logits], ['gradient', gradient]]) {
+    const [ours, allowed] = [apart(found[what], exact[what]), factor * apart(near[beside][what], exact[what]) + more];
     if (!(ours <= allowed)) failed++;
     console.log(`${ours <= allowed ? 'ok' : 'NOT OK'} ${preset} ${precision} ${what}: ${ours.toExponential(2)}, allowed ${allowed.toExponential(2)}`);
   }
 }
-console.log(`model ${preset}: ${failed} of 4 too far off`);
+console.log(`model ${preset}: ${failed} of ${2 * checks.length} too far off`);
 process.exit(failed ? 1 : 0);

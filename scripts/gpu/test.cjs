@@ -45,7 +45,7 @@ test('norms', programs.norm_test, []);
 test('sort', programs.sort_test, []);
 test('training steps and scorer, compiled plans', programs.device_plan_test, []);
 test('runs as graphs, inputs sent ahead', programs.device_runs_test, []);
-const model = (preset) => test(`model ${preset}: at most 2x (gradients 3x) the error of bf16 on the CPU`, process.execPath, [join(__dirname, 'models.mjs'), device.device, preset]);
+const model = (preset) => test(`model ${preset}: bf16 at most 2x (gradients 3x) the error of bf16 on the CPU, fp16 and tf32 at most that error`, process.execPath, [join(__dirname, 'models.mjs'), device.device, preset]);
 for (const preset of device.emulated ? ['P'] : ['S', 'P']) model(preset);
 if (device.emulated) told('proofs of a model', 'not run', 'the whole preset takes the emulated device too long; test/device.test.ts has them for a small one');
 else test('proofs of a model', process.execPath, [cli, 'verify', '--model', 'longer', '--requests', '3', '--device', device.device]);

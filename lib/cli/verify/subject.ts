@@ -7,8 +7,9 @@ import { precision as inPrecision, type Precision } from '../../graph/passes/pre
 import { prune } from '../../graph/passes/prune.ts';
 import type { Checkpoint } from '../../model/checkpoint.ts';
 import { historyForm, type LongerConfig } from '../../model/config.ts';
-import { fullPlan, type ModelDescription } from '../../model/model.ts';
+import { type CacheEntry, fullPlan, type ModelDescription } from '../../model/model.ts';
 import type { ChosenDevice, DeviceName } from '../../native/device.ts';
+import { arrayTypes } from '../../native/dtype.ts';
 import { Plan, State } from '../../native/plan.ts';
 import { Runtime } from '../../native/runtime.ts';
 import { type Prefilled, Ranker } from '../../rank/ranker.ts';
@@ -82,7 +83,7 @@ export function makeSubject({ model, checkpoint, train, requests, device = 'cpu'
     async layerRows(list) {
       const { plan, graph } = rowPlan(0);
       const { sizes, arrays } = model.inputs(packBatch(model.schema, list, historyForm(model.config)));
-      const layers = plan.outputs.map((v) => new (graph.outputs.get(v.name)!.dtype === 'bf16' ? Uint16Array : Float32Array)(plan.elements(v, sizes)));
+      const layers = plan.outputs.map((v) => new arrayTypes[graph.outputs.get(v.name)!.dtype as CacheEntry['dtype']](plan.elements(v, sizes)));
       await plan.run(sizes, arrays, new Map(plan.outputs.map((v, i) => [v.name, layers[i]!])));
       return { layers: plan.outputs.map((v, i) => [Number(v.name.slice(4)), layers[i]!] as const).sort((a, b) => a[0] - b[0]).map(([, a]) => a), offsets: arrays.get('query.offsets') as Int32Array };
     },

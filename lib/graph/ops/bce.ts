@@ -5,9 +5,9 @@ const definition: OpDefinition = {
   name: 'bce',
   fullInputs: 'all',
   fullOutputs: 'all',
-  gradient(node, _dy, { graph }) {
+  gradient(node, [dloss], { graph }) {
     const dlogits = graph.like(node.inputs[0]!, 'dlogits');
-    graph.emit({ name: 'bce_dx', fullInputs: 'all', fullOutputs: 'all' }, [...node.inputs], [dlogits], node.attrs);
+    graph.emit({ name: 'bce_dx', fullInputs: 'all', fullOutputs: 'all' }, dloss ? [...node.inputs, dloss] : [...node.inputs], [dlogits], node.attrs);
     return [dlogits, null, null, null];
   },
 };

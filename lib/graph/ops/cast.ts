@@ -8,7 +8,7 @@ export const castDefinition: OpDefinition = {
   gradient: (node, [dy], { graph }) => [cast(graph, dy!, node.inputs[0]!.dtype)],
 };
 
-/** The same numbers in another float type; into bf16 they are rounded to nearest even. */
+/** The same numbers in another float type; into bf16 and f16 they are rounded to nearest even. */
 export function cast(graph: Graph, x: Value, dtype: DTypeName): Value {
   if (x.dtype === dtype) return x;
   const y = graph.temporary(dtype, dtype, x.dims);

@@ -12,12 +12,12 @@ export interface Gradients {
 }
 
 /**
- * Appends the backward pass of `loss` to the graph (reverse mode, one sweep). The node that makes the loss starts it, so
- * the loss has gradient 1. Contributions to a value are summed in the order of the sweep.
+ * Appends the backward pass of `loss` to the graph (reverse mode, one sweep). The node that makes the loss starts it, with
+ * `dloss` as the loss's gradient (null: 1). Contributions to a value are summed in the order of the sweep.
  *
  * @throws LongerError ERR_GRAPH when an operation on the way has no gradient.
  */
-export function differentiate(graph: Graph, loss: Value, wantedInputs: readonly Value[] = []): Gradients {
+export function differentiate(graph: Graph, loss: Value, wantedInputs: readonly Value[] = [], dloss: Value | null = null): Gradients {
   const forward = [...graph.nodes];
   const leads = new Set<Value>(wantedInputs);
   for (const p of graph.parameters.values()) leads.add(p);
@@ -50,7 +50,7 @@ export function differentiate(graph: Graph, loss: Value, wantedInputs: readonly 
   graph.inBackward(() => {
     for (const node of forward.reverse()) {
       const starts = node.outputs.includes(loss);
-      const dy = node.outputs.map((v) => (v ? total(v) : null));
+      const dy = node.outputs.map((v) => (v === loss ? dloss : v ? total(v) : null));
       if (!starts && dy.every((g) => g === null)) continue;
       if (!node.inputs.some((v) => v && leads.has(v))) continue;
       if (!node.op.gradient) throw new LongerError('ERR_GRAPH', `the operation '${node.op.name}' (${node.name}) has no gradient`);

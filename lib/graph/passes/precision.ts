@@ -1,5 +1,5 @@
 import { LongerError } from '../../errors.ts';
-import type { DTypeName } from '../../native/types.ts';
+import type { Backend, DTypeName } from '../../native/types.ts';
 import { nearest } from '../../schema/suggest.ts';
 import { type Graph, type Node, type Value } from '../graph.ts';
 import { addDefinition } from '../ops/add.ts';
@@ -8,17 +8,19 @@ import { castDefinition } from '../ops/cast.ts';
 /**
  * How the values of a graph are held (paper 3.5, "chosen per model part"):
  * - `fp32`: all in f32.
+ * - `tf32`: all in f32, and products of matrices take TF32 numbers, 11 bits of each factor. On a GPU only.
  * - `bf16`: temporaries in bf16, save for what operations declare full: statistics, loss, gradients of parameters. Sums
  *   run in f32; parameters, tables and optimizer state are f32.
- * - an object: bf16, and every operation inside the scopes named in `full` in f32.
+ * - `fp16`: the same in f16, which has 11 bits for bf16's 8 and numbers up to 65,504: training scales the loss
+ *   (`TrainOptions.gradScaler`). On a GPU only.
+ * - an object: bf16 or fp16, and every operation inside the scopes named in `full` in f32.
  */
-export type Precision = 'fp32' | 'bf16' | { readonly mode: 'bf16'; readonly full: readonly string[] };
+export type Precision = 'fp32' | 'tf32' | 'bf16' | 'fp16' | { readonly mode: 'bf16' | 'fp16'; readonly full: readonly string[] };
 
-/** Scopes that stay f32 in a bf16 graph, or null for a graph in f32. */
-function fullScopes(policy: Precision): readonly string[] | null {
-  if (policy === 'fp32') return null;
-  return policy === 'bf16' ? [] : policy.full;
-}
+/** Without what stays f32. */
+export const modeOf = (policy: Precision): Extract<Precision, string> => (typeof policy === 'string' ? policy : policy.mode);
+
+const narrowTypes = { bf16: 'bf16', fp16: 'f16' } as const;
 
 /** Whether a scope (one or more names joined by dots) stands somewhere in the path of a node. */
 const inScope = (node: Node, scope: string): boolean => `.${node.name}.`.includes(`.${scope}.`);
@@ -26,13 +28,15 @@ const inScope = (node: Node, scope: string): boolean => `.${node.name}.`.include
 /**
  * Checks a policy against the graph that it is meant for.
  * @param place the setting's name, for errors
- * @throws LongerError ERR_CONFIG for an unknown mode, for fp16, and for a scope that holds no operation
+ * @param backend what the graph is to run on
+ * @throws LongerError ERR_CONFIG for an unknown mode, for fp16 and tf32 on the CPU, and for a scope that holds no operation
  */
-export function checkPrecision(policy: unknown, graph: Graph, place: string): asserts policy is Precision {
+export function checkPrecision(policy: unknown, graph: Graph, place: string, backend: Backend): asserts policy is Precision {
   const mode = typeof policy === 'object' && policy !== null ? (policy as { mode?: unknown }).mode : policy;
-  if (mode === 'fp16') throw new LongerError('ERR_CONFIG', 'fp16 arrives with CUDA, the CPU computes in fp32 and bf16', { place, remedy: 'Use bf16, which has the range of fp32 and needs no loss scaling' });
-  if (mode !== 'bf16' && (mode !== 'fp32' || typeof policy === 'object'))
-    throw new LongerError('ERR_CONFIG', `expected "fp32", "bf16" or { "mode": "bf16", "full": [scopes] }, got ${JSON.stringify(policy)}`, { place });
+  if (mode !== 'bf16' && mode !== 'fp16' && ((mode !== 'fp32' && mode !== 'tf32') || typeof policy === 'object'))
+    throw new LongerError('ERR_CONFIG', `expected "fp32", "tf32", "bf16", "fp16" or { "mode": "bf16" or "fp16", "full": [scopes] }, got ${JSON.stringify(policy)}`, { place });
+  if (backend === 'cpu' && (mode === 'fp16' || mode === 'tf32'))
+    throw new LongerError('ERR_CONFIG', `${mode} runs on CUDA, the CPU computes in fp32 and bf16`, { place, remedy: `Use ${mode === 'fp16' ? 'bf16 or fp32' : 'fp32'} on the CPU, or the device of a GPU` });
   if (typeof policy !== 'object') return;
   const { full } = policy as { full?: unknown };
   if (!Array.isArray(full) || full.some((s) => typeof s !== 'string')) throw new LongerError('ERR_CONFIG', `expected a list of scope names, got ${JSON.stringify(full)}`, { place: `${place}.full` });
@@ -45,15 +49,22 @@ export function checkPrecision(policy: unknown, graph: Graph, place: string): as
 }
 
 /**
- * Retypes the f32 temporaries of a graph to bf16 and inserts a `cast` where an operation is given the other type than the
+ * Retypes the f32 temporaries of a graph to bf16 or f16 and inserts a `cast` where an operation is given the other type than the
  * one it computes in. What an operation writes depends on the operation, its scope and `keep` alone, never on its readers:
  * a value has the same bits in every graph that computes it.
  *
  * @param keep values that stay f32 whatever computes them (logits, placed gradients); they remain the same objects
  */
 export function precision(graph: Graph, policy: Precision, keep: Iterable<Value> = []): Graph {
-  const scopes = fullScopes(policy);
-  if (!scopes) return graph;
+  const mode = modeOf(policy);
+  if (mode === 'fp32') return graph;
+  if (mode === 'tf32') {
+    const same = graph.rewrite(graph.nodes);
+    same.tf32 = true;
+    return same;
+  }
+  const narrow = narrowTypes[mode];
+  const scopes = typeof policy === 'string' ? [] : policy.full;
   const kept = withTerms(graph, keep);
   const result = graph.rewrite([]);
   const typed = new Map<Value, Value>(); // as the new graph has it, where that differs
@@ -72,11 +83,11 @@ export function precision(graph: Graph, policy: Precision, keep: Iterable<Value>
 
   for (const node of graph.nodes) {
     const { op } = node;
-    const half: DTypeName = scopes.some((s) => inScope(node, s)) ? 'f32' : 'bf16';
+    const half: DTypeName = scopes.some((s) => inScope(node, s)) ? 'f32' : narrow;
     const after: Node[] = [];
     const inputs = node.inputs.map((v, i) => {
       const value = v && (typed.get(v) ?? v);
-      if (!value || (value.dtype !== 'f32' && value.dtype !== 'bf16')) return value;
+      if (!value || (value.dtype !== 'f32' && value.dtype !== narrow)) return value;
       const wanted = listed(op.fullInputs, i) ? 'f32' : listed(op.mixedInputs, i) ? value.dtype : half;
       return value.dtype === wanted ? value : cast(value, wanted, node);
     });
@@ -84,11 +95,11 @@ export function precision(graph: Graph, policy: Precision, keep: Iterable<Value>
       if (!v || v.kind !== 'temporary' || v.dtype !== 'f32' || half === 'f32' || listed(op.fullOutputs, i)) return v;
       if (kept.has(v)) {
         if (listed(op.mixedOutputs, i)) return v;
-        const rounded = result.temporary(`${v.name}.bf16`, 'bf16', v.dims);
+        const rounded = result.temporary(`${v.name}.${narrow}`, narrow, v.dims);
         after.push({ op: castDefinition, name: `${node.name}.cast`, inputs: [rounded], outputs: [v], attrs: [], backward: node.backward });
         return rounded;
       }
-      const value: Value = { ...v, dtype: 'bf16' };
+      const value: Value = { ...v, dtype: narrow };
       typed.set(v, value);
       result.values[v.id] = value;
       return value;
