@@ -38,42 +38,50 @@ await t.test('calls with a cache that never cease do not keep one waiting whose 
 });
 
 await t.test('where time gets short, calls whose history must be read are refused before those with a cache, some owners before others', async (t) => {
-  const ranks = await service(t, await saved(t));
+  const ranks = await service(t, await saved(t), { rows: 5 }); // a batch is one call
   t.intercept(PagedRanker.prototype, 'score', {
     value: async function (this: PagedRanker, ...call: Parameters<PagedRanker['score']>) {
       await sleep(200);
       return score.apply(this, call);
     },
   });
-  // Shares of the time that 200 ms of waiting leave to those who are late in the line, now and in the next minute, and to those who are early.
-  const owner = (fits: (share: number) => boolean): string => Array.from({ length: 1000 }, (_, i) => `owner ${i}`).find((o) => [0, 60_000].every((later) => fits(readingShare(o, performance.now() + later))))!;
+  // Shares of the time that 400 ms of waiting leave to those who are late in the line, now and in the next minute, and to those who are early.
+  const owner = (fits: (share: number) => boolean): string => Array.from({ length: 1000 }, (_, i) => `owner ${i}`).find((o) => [0, 60_000].every((later) => fits(readingShare(o, performance.now() + later, Infinity))))!;
   const of = (seed: number, user_id: string): Request => ({ ...request(seed), user: { ...request(seed).user!, user_id } });
   for (const seed of [1, 2, 1]) await ranks.rank(request(seed));
+  const low = of(3, owner((share) => share < 0.3));
   const before = ranks.stats();
-  const timeout = 550;
-  const beside = async (ask: () => Promise<unknown>): Promise<void> => {
-    const first = ranks.rank(request(1));
-    while (ranks.stats().waitingCalls === 0) await new Promise((resolve) => setImmediate(resolve));
-    await ask();
-    await first;
+  let open = true;
+  const stream = async (): Promise<void> => {
+    while (open) await ranks.rank(request(1));
   };
-  await beside(async () => {
-    await t.rejects(ranks.rank(of(3, owner((share) => share < 0.3)), { timeout }), { code: 'ERR_OVERLOADED' });
-    t.equal((await ranks.rank(request(2), { timeout })).cache, 'hit');
-  });
-  await beside(async () => { t.equal((await ranks.rank(of(4, owner((share) => share > 0.45)), { timeout })).cache, 'miss'); });
+  /** A call that finds two others, which take 200 ms each one after the other. */
+  const third = async (asked: Request) => {
+    do await new Promise((resolve) => setImmediate(resolve)); while (ranks.stats().waitingCalls !== 2);
+    return ranks.rank(asked, { timeout: 1100 });
+  };
+  const others = [stream(), sleep(100).then(stream)];
+  t.equal((await third(low)).cache, 'miss', 'a burst is borne');
+  await sleep(1200);
+  await t.rejects(third({ ...low, time: low.time + 1 }), { code: 'ERR_OVERLOADED' });
+  t.equal((await third(request(2))).cache, 'hit');
+  await sleep(500);
+  t.equal((await third(of(4, owner((share) => share > 0.45)))).cache, 'miss');
+  open = false;
+  await Promise.all(others);
   t.match(ranks.stats(), { refused: before.refused + 1, waitingCalls: 0, waitingRows: 0 });
 });
 
 await t.test('the share of an owner stays for a minute, lies between a quarter and a half and is drawn evenly', (t) => {
-  const shares = Array.from({ length: 4000 }, (_, i) => readingShare(`u${i}`, 90_000));
-  t.same(shares.map((_, i) => readingShare(`u${i}`, 119_999)), shares);
+  const shares = Array.from({ length: 4000 }, (_, i) => readingShare(`u${i}`, 90_000, 1000));
+  t.same(shares.map((_, i) => readingShare(`u${i}`, 119_999, 1000)), shares);
   const eighths = new Array<number>(8).fill(0);
   for (const share of shares) eighths[Math.floor((share - 1 / 4) * 32)]!++;
   t.ok(eighths.every((n) => n > 400 && n < 600), eighths.join(' '));
-  const next = shares.map((_, i) => readingShare(`u${i}`, 120_000));
+  const next = shares.map((_, i) => readingShare(`u${i}`, 120_000, 1000));
   const agree = shares.filter((share, i) => share > 3 / 8 === next[i]! > 3 / 8).length;
   t.ok(agree > 1800 && agree < 2200, `${agree} of 4000 are on the same side a minute later`);
+  t.ok(shares.every((_, i) => readingShare(`u${i}`, 90_000, 999) === 1 / 2), 'in a burst all have what a call with a cache has');
   t.end();
 });
 

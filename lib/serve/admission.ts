@@ -4,13 +4,18 @@ export const cachedShare = 1 / 2;
 const leastShare = 1 / 4;
 /** Milliseconds after which other owners come first. */
 const term = 60_000;
+/** Milliseconds without a pause after which work is more than a burst. */
+const burst = 1000;
 
 /**
  * The same for a call whose history must be read first: by its owner, drawn anew every minute. Under overload a visit is served whole or turned away
- * whole: calls refused by chance would leave each visit its prefill and take the hits after it.
+ * whole: calls refused by chance would leave each visit its prefill and take the hits after it. A burst passes, as that of all caches made anew after a
+ * swap of the model: in it nobody comes before others.
  * @param now milliseconds
+ * @param busy milliseconds since there was nothing to do
  */
-export function readingShare(owner: string, now: number): number {
+export function readingShare(owner: string, now: number, busy: number): number {
+  if (busy < burst) return cachedShare;
   let hash = 0x811c9dc5 ^ Math.floor(now / term);
   for (let i = 0; i < owner.length; ++i) hash = Math.imul(hash ^ owner.charCodeAt(i), 0x01000193);
   hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);

@@ -26,6 +26,8 @@ export class CallQueue {
   #waitingRows = 0;
   readonly #pace = new Pace();
   #running = false;
+  /** When there was nothing to do last, in milliseconds. */
+  #rested = performance.now();
   closed = false;
   /** The device has failed: no call of this process succeeds any more. */
   lost: LongerError | undefined;
@@ -69,7 +71,9 @@ export class CallQueue {
   enqueue(model: ServedModel, request: EncodedRequest, owner: string, until: number, signal: AbortSignal | undefined, how: Pick<Call, 'plain' | 'explain'>): Promise<Call> {
     if (this.closed) throw closed();
     if (this.lost) throw this.lost;
-    const left = until - performance.now();
+    const now = performance.now();
+    if (!this.#running) this.#rested = now;
+    const left = until - now;
     if (left <= 0) {
       this.#counts.late++;
       throw late();
@@ -77,7 +81,7 @@ export class CallQueue {
     const leave = model.enter();
     const cache = model.pages.held(request, owner);
     try {
-      this.admit(request.candidates, left, cache ? cachedShare : readingShare(owner, performance.now()));
+      this.admit(request.candidates, left, cache ? cachedShare : readingShare(owner, now, now - this.#rested));
     } catch (error) {
       cache?.release();
       leave();
