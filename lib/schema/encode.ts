@@ -88,9 +88,12 @@ export function encodeRequest<S extends SchemaSpec>(schema: Schema<S>, request: 
   };
 }
 
+/** Of requests, and of calls for their ranking: none of these is another one misspelt. */
+const requestKeys: ReadonlySet<string> = new Set(['id', 'userKey', 'user', 'context', 'time', 'history', 'historyStart', 'candidates', 'labels', 'userId', 'tasks', 'topK', 'explain', 'reuse']);
+
 /** What may be left out and is misspelt would not be missed. */
 function expectNoneNear(key: string, r: Record<string, unknown>, fail: Fail): void {
-  const meant = nearest(key, Object.keys(r));
+  const meant = nearest(key, Object.keys(r).filter((k) => !requestKeys.has(k)));
   if (meant !== undefined) fail(meant, `unknown key; did you mean '${key}'?`);
 }
 
