@@ -6,7 +6,7 @@ export { encodeCandidates, type EncodedCandidates, encodeRequest, type EncodedRe
 export { type Batch, firstKept, type HistoryForm, packBatch } from './data/batch.ts';
 export { batches, type BatchOptions } from './data/batches.ts';
 export { Dataset, type ReadOptions } from './data/reader.ts';
-export { type EventRule, type LabelRule, prepare, type PrepareOptions, type PrepareStats } from './data/prepare.ts';
+export { type EventRule, type LabelRule, prepare, type PrepareOptions, type PrepareStats, type ReadAs } from './data/prepare.ts';
 export { Catalog, type CatalogRequest } from './data/catalog.ts';
 export { bestAuc, makeWorld, worldDefaults, type WorldOptions, worldSchema } from './data/world.ts';
 export { appendRefusal, type Reuse } from './model/append.ts';
