@@ -40,6 +40,7 @@ export interface NumericFeature<O extends boolean = boolean> extends Common {
 export type Feature = IdFeature | IdsFeature | NumericFeature;
 export type Features = Readonly<Record<string, Feature>>;
 
+// What is returned infers nothing: a schema asks for any feature, and `optional` would be lost in that.
 interface IdOptions<O extends boolean> {
   /** Ids of 64 bits (number, bigint, string) hashed into the table's rows; otherwise ids are row numbers. */
   readonly hash?: boolean;
@@ -47,9 +48,9 @@ interface IdOptions<O extends boolean> {
 }
 
 /** `id('item')` uses a shared table; `id(100, 8)` a table of its own with 100 rows of width 8. */
-export function id<O extends boolean = false>(table: string, options?: IdOptions<O>): IdFeature<O>;
-export function id<O extends boolean = false>(size: number, width: number, options?: IdOptions<O>): IdFeature<O>;
-export function id<O extends boolean = false>(a: string | number, b?: number | IdOptions<O>, c: IdOptions<O> = {}): IdFeature<O> {
+export function id<O extends boolean = false>(table: string, options?: IdOptions<O>): IdFeature<NoInfer<O>>;
+export function id<O extends boolean = false>(size: number, width: number, options?: IdOptions<O>): IdFeature<NoInfer<O>>;
+export function id<O extends boolean = false>(a: string | number, b?: number | IdOptions<O>, c: IdOptions<O> = {}): IdFeature<NoInfer<O>> {
   if (typeof a === 'string') return { type: 'id', table: a, ...(b as IdOptions<O> | undefined) };
   return { type: 'id', size: a, width: b as number, ...c };
 }
@@ -62,6 +63,6 @@ export function ids(a: string | number, b?: number | { readonly pooling?: 'sum' 
 }
 
 /** `numeric({ mean, std })` is standardised; `numeric({ boundaries, width })` has boundaries.length + 1 buckets. */
-export function numeric<O extends boolean = false>(options: Omit<NumericFeature<O>, 'type'> = {}): NumericFeature<O> {
+export function numeric<O extends boolean = false>(options: Omit<NumericFeature, 'type' | 'optional'> & { readonly optional?: O } = {}): NumericFeature<NoInfer<O>> {
   return { type: 'numeric', ...options };
 }

@@ -1,6 +1,7 @@
 import { LongerError } from '../errors.ts';
 import { type EncodedEvents, encodeGrowth, encodeRequest } from '../schema/encode.ts';
 import { Schema } from '../schema/schema.ts';
+import { lastTime } from '../schema/times.ts';
 
 /** An event as the schema types it, with its time where the schema has time. */
 export type StoredEvent = Readonly<Record<string, unknown>>;
@@ -14,7 +15,7 @@ export type EventEncoder = (events: readonly StoredEvent[], historyStart?: numbe
 export function eventEncoder(schema: Schema): EventEncoder {
   const { tables, event, labels, time } = schema.spec;
   const alone = new Schema({ ...(tables ? { tables } : {}), event, candidate: {}, labels, time });
-  const request = { time: Number.MAX_VALUE, candidates: [] };
+  const request = { time: lastTime, candidates: [] };
   const none = encodeRequest(alone, { ...request, history: [] } as never);
   return (events, historyStart = 0, past) => {
     const all = past ? encodeGrowth(alone, { ...none, ...past.events }, { ...request, history: events }, past.dropped) : encodeRequest(alone, { ...request, history: events, historyStart } as never);
