@@ -67,7 +67,7 @@ export class State implements Disposable {
 }
 
 export interface PlanRunOptions extends RunOptions {
-  /** Stops between operations; the promise rejects with the signal's reason. */
+  /** Stops between operations, and the promise rejects with the signal's reason; a run that has begun to update its state (optimizers) is finished. */
   readonly signal?: AbortSignal | undefined;
 }
 
