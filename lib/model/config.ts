@@ -1,5 +1,6 @@
 import type { HistoryForm } from '../data/batch.ts';
 import { LongerError } from '../errors.ts';
+import { modelShape } from './shape.ts';
 
 /** Which merged tokens of the history ask in the hybrid attention (spec 4.1); k counts merged tokens. */
 export type QuerySelection =
@@ -143,37 +144,18 @@ export function queryCount(config: LongerConfig): number {
 
 /** @throws LongerError ERR_CONFIG that names the setting, for a value that no model can be built from. */
 export function checkConfig(config: ModelConfig): void {
+  modelShape.check(config, 'model', 'ERR_CONFIG');
+  if (config.kind !== 'longer') return;
   const fail = (place: string, message: string): never => {
     throw new LongerError('ERR_CONFIG', message, { place: `model.${place}` });
   };
-  const whole = (place: string, value: number, low: number): void => {
-    if (!Number.isSafeInteger(value) || value < low) fail(place, `expected a whole number of at least ${low}, got ${value}`);
-  };
-  whole('maxHistory', config.maxHistory, 0);
-  whole('width', config.width, 1);
-  whole('timeGap.buckets', config.timeGap.buckets, 2);
-  whole('timeGap.width', config.timeGap.width, 1);
-  config.head.hidden.forEach((w, i) => { whole(`head.hidden[${i}]`, w, 1); });
-  if (config.kind !== 'longer') {
-    config.unit.forEach((w, i) => { whole(`unit[${i}]`, w, 1); });
-    return;
-  }
-  whole('merge', config.merge, 1);
-  whole('inner.blocks', config.inner.blocks, 0);
-  whole('inner.heads', config.inner.heads, 1);
-  whole('selfLayers', config.selfLayers, 0);
-  whole('heads', config.heads, 1);
-  whole('globals.cls', config.globals.cls, 0);
-  if (config.queries.kind === 'recent+uniform') {
-    whole('queries.recent', config.queries.recent, 1);
-    whole('queries.uniform', config.queries.uniform, 1);
-  } else if (config.queries.kind !== 'all') whole('queries.k', config.queries.k, 1);
   if ((config.width * config.merge) % config.heads !== 0)
     fail('heads', `the width after merging, ${config.width * config.merge}, is not divisible by ${config.heads} heads`);
+  if (config.alignment === 'oldest' && config.maxHistory > 0 && groupCount(config) === 0)
+    fail('maxHistory', `groups counted from the oldest event are kept whole, and ${config.maxHistory} events hold none of ${config.merge}`);
+  if (config.head.kind === 'flatten' && queryCount(config) === 0) fail('head.kind', `no history row asks, so there is nothing to flatten`);
   if (config.window === 'banded') checkBands(config, fail);
   if (config.width % config.inner.heads !== 0) fail('inner.heads', `the event width ${config.width} is not divisible by ${config.inner.heads} heads`);
-  if (!(config.dropout >= 0 && config.dropout < 1)) fail('dropout', `expected a rate in [0, 1), got ${config.dropout}`);
-  if (!(Number.isFinite(config.attentionGain) && config.attentionGain > 0)) fail('attentionGain', `expected a positive number, got ${config.attentionGain}`);
 }
 
 /** A banded row's keys are counted from the oldest event, and nothing that it sees may depend on the history's length. */
