@@ -1,10 +1,11 @@
 /** longer-rec: LONGER (ByteDance, RecSys 2025) described in TypeScript, trained and served natively. */
-export { LongerError, type LongerErrorCode } from './errors.ts';
-export { id, ids, numeric, type Id } from './schema/features.ts';
-export { type CandidateOf, type CandidatesOf, defineSchema, type EventOf, type HistoryOf, type RequestOf, Schema, schemaFromJSON, type SchemaSpec } from './schema/schema.ts';
-export { encodeCandidates, type EncodedCandidates, encodeRequest, type EncodedRequest } from './schema/encode.ts';
+export { type ErrorDetails, LongerError, type LongerErrorCode } from './errors.ts';
+export { type Feature, type Features, id, type IdFeature, type IdsFeature, ids, numeric, type Id, type NumericFeature } from './schema/features.ts';
+export { type CandidateOf, type CandidatesOf, defineSchema, type EventOf, type HistoryOf, type RequestOf, Schema, schemaFromJSON, type SchemaSpec, type TableSpec } from './schema/schema.ts';
+export { encodeCandidates, type EncodedCandidates, encodeRequest, type EncodedRequest, type EncodedSide } from './schema/encode.ts';
 export { type Batch, firstKept, type HistoryForm, packBatch } from './data/batch.ts';
 export { batches, type BatchOptions } from './data/batches.ts';
+export type { BatchLimits } from './data/batch_limits.ts';
 export { Dataset, type ReadOptions } from './data/reader.ts';
 export { type EventRule, type LabelRule, prepare, type PrepareOptions, type PrepareStats, type ReadAs } from './data/prepare.ts';
 export { Catalog, type CatalogRequest } from './data/catalog.ts';
@@ -12,7 +13,7 @@ export { bestAuc, makeWorld, worldDefaults, type WorldOptions, worldSchema } fro
 export { appendRefusal, type Reuse } from './model/append.ts';
 export { type BaselineConfig, historyForm, type LongerConfig, longerDefaults, type ModelConfig, type PresetName, presets, type QuerySelection } from './model/config.ts';
 export { ModelDescription } from './model/model.ts';
-export { listCheckpoints, loadCheckpoint } from './model/checkpoint.ts';
+export { type Checkpoint, type JsonObject, listCheckpoints, loadCheckpoint } from './model/checkpoint.ts';
 export type { ParityCheck, ParityReport } from './model/parity.ts';
 export { Graph } from './graph/graph.ts';
 export type { Precision } from './graph/passes/precision.ts';
@@ -22,9 +23,11 @@ export { DeviceArray, DeviceMemory } from './native/device_array.ts';
 export type { DeviceName } from './native/device.ts';
 export type { DeviceReport } from './native/types.ts';
 export { type StepReport, Trainer } from './train/trainer.ts';
+export { countSteps, fit, type FitHooks, type Position, type Source } from './train/fit.ts';
 export type { ParameterGroup } from './train/groups.ts';
-export { trainDefaults, type TrainOptions } from './train/options.ts';
-export { MetricSet, type MetricResult } from './train/metric_set.ts';
+export { type Schedule, trainDefaults, type TrainOptions } from './train/options.ts';
+export { type MetricName, type MetricOptions, MetricSet, type MetricResult } from './train/metric_set.ts';
+export { sigmoid } from './train/metrics.ts';
 export type { Explanation } from './rank/explainer.ts';
 export type { CachedHistory } from './rank/holding.ts';
 export { PagedRanker, type PagedRankerOptions } from './rank/paged_ranker.ts';
