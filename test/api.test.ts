@@ -1,11 +1,13 @@
+import fastify from 'fastify';
 import t from 'tap';
 import { batches, countSteps, encodeCandidates, encodeRequest, fit, historyForm, id, ids, loadCheckpoint, LongerError, MetricSet, ModelDescription, numeric, packBatch, PagedRanker, Ranker, Runtime, sigmoid, trainDefaults, Trainer } from '../lib/index.ts';
 import { Dataset } from '../lib/data/reader.ts';
-import { type CandidateOf, type CandidatesOf, defineSchema, type EventOf, type HistoryOf, type RequestOf } from '../lib/schema/schema.ts';
+import { type CandidateOf, type CandidatesOf, defineSchema, type EventOf, type HistoryOf, type RequestOf, type Schema } from '../lib/schema/schema.ts';
 import { hashedRow } from '../lib/schema/hash.ts';
+import { MemoryHistoryStore, RankClient, rankPlugin, RankService } from '../lib/serve/index.ts';
 import { exactJson } from '../lib/serve/json.ts';
 import { passingStores } from '../lib/train/step.ts';
-import { batchOf, requests, richSchema, sameBits, tiny } from './helpers.ts';
+import { batchOf, freePort, requests, richSchema, sameBits, tiny } from './helpers.ts';
 
 /** What programs in plain JavaScript, or in a hurry, do to the programmatic API. */
 
@@ -143,18 +145,19 @@ t.test('steps that are asked for together are done one after another', async (t)
 });
 
 t.test('a step that is aborted changes nothing, or is done', async (t) => {
-  const wide = defineSchema({ event: { item: id(60_000, 32) }, candidate: { item: id(60_000, 32) }, labels: { click: {} }, time: false });
-  using trainer = new Trainer(new ModelDescription(wide, { ...tiny, width: 32, merge: 4, heads: 2, head: { kind: 'pooled', hidden: [2048, 1024] } }), { ...trainDefaults, sparse: { kind: 'adam', learningRate: 0.1, eps: 1e-8, beta1: 0.9, beta2: 0.999 } }, runtime);
-  const request = encodeRequest(wide, { history: Array.from({ length: 24 }, (_, i) => ({ item: i * 1000 })), candidates: [{ item: 7 }], labels: { click: [1] } });
+  const wide = defineSchema({ tables: { item: { size: 10_000, width: 32 } }, event: { item: id('item') }, candidate: { item: id('item') }, labels: { click: {} }, time: false });
+  using trainer = new Trainer(new ModelDescription(wide, { ...tiny, width: 32, merge: 4, heads: 2, head: { kind: 'pooled', hidden: [1024, 1024] } }), { ...trainDefaults, sparse: { kind: 'adam', learningRate: 0.1, eps: 1e-8, beta1: 0.9, beta2: 0.999 } }, runtime);
+  const request = encodeRequest(wide, { history: Array.from({ length: 24 }, (_, i) => ({ item: i * 400 })), candidates: [{ item: 7 }], labels: { click: [1] } });
   const batch = packBatch(wide, Array.from({ length: 8 }, () => request), historyForm(trainer.model.config));
   const values = (): Uint8Array[] => [...trainer.state.stores.values()].filter(({ name }) => !passingStores.includes(name)).map(({ name, dtype, size }) => new Uint8Array(trainer.state.read(name, 0, new (dtype === 'i32' ? Int32Array : Float32Array)(size)).buffer));
+  await trainer.train(batch);
   const { elapsed } = await trainer.train(batch);
   let [done, left] = [0, 0];
-  for (let i = 0; i <= 40; ++i) {
+  for (let i = 0; i <= 24; ++i) {
     const before = values();
     const step = trainer.step;
     const stop = new AbortController();
-    const until = performance.now() + (i / 40) * 1.2 * (elapsed / 1000);
+    const until = performance.now() + (i / 24) * 1.2 * (elapsed / 1000);
     const trained = trainer.train(batch, stop.signal).then(() => true, (error: unknown) => { t.equal(error, stop.signal.reason); return false; });
     while (performance.now() < until) await new Promise((resolve) => setImmediate(resolve));
     stop.abort();
@@ -204,4 +207,48 @@ t.test('pages read the dense parameters that their ranker reads', async (t) => {
   using paged = new PagedRanker(ranker, { bytes: 2 ** 20 });
   t.ok(sameBits(await paged.score(await paged.hold(data)), await ranker.scoreOnce(data)));
   t.ok((await ranker.verifyParity(data)).equal);
+});
+
+t.test('a service takes what it knows, and a store keeps what it was given', async (t) => {
+  using trainer = new Trainer(new ModelDescription(schema, tiny), trainDefaults, runtime);
+  const directory = t.testdir();
+  await trainer.save(directory);
+  const open = (parts: object, options: object = {}) => RankService.open(directory, { cacheBytes: 2 ** 20, ...options }, parts as never);
+  await t.rejects(open({ thread: 1 }), { code: 'ERR_CONFIG', message: /Did you mean 'threads'/ });
+  await t.rejects(open({ histories: new MemoryHistoryStore(schema) }), { code: 'ERR_CONFIG', message: /\(schema\) => new MemoryHistoryStore\(schema\)/ });
+  t.throws(() => new MemoryHistoryStore(schema, { maxEvent: 3 } as never), { code: 'ERR_CONFIG', message: /Did you mean 'maxEvents'/ });
+  t.throws(() => new MemoryHistoryStore(undefined as never), { code: 'ERR_SCHEMA' });
+  await using service = await open({ histories: (s: Schema) => new MemoryHistoryStore(s), threads: 1 });
+  const { history, ...rest } = good;
+  const wrong: readonly (readonly [unknown, object, RegExp])[] = [
+    [undefined, {}, /request: expected a request/],
+    [{ ...good, topk: 1 }, {}, /topk: unknown key. Did you mean 'topK'/],
+    [{ ...rest, userId: 5 }, {}, /userId: expected a text, got 5/],
+    [good, { timeout: '50' }, /timeout: expected milliseconds above 0, got "50"/],
+    [good, { timeout: NaN }, /timeout/],
+  ];
+  for (const [request, options, message] of wrong) await t.rejects(service.rank(request as never, options), { code: 'ERR_DATA', message });
+  const store = service.histories!;
+  await t.rejects(store.append(5 as never, []), { code: 'ERR_DATA', message: /user: expected a text/ });
+  await t.rejects(store.read(5 as never), { code: 'ERR_DATA' });
+
+  const events = [{ item: 1 as unknown, tags: [1], time: 50 }];
+  await store.append('u', events);
+  const before = await service.rank({ ...rest, userId: 'u' });
+  events[0]!.item = 'another';
+  events[0]!.tags.push(3);
+  await service.load(directory);
+  t.same((await service.rank({ ...rest, userId: 'u' })).logits, before.logits, 'what the caller does with its objects later is no matter');
+
+  const client = new RankClient<Spec>(`http://127.0.0.1:${await freePort()}`);
+  await t.rejects(client.rank({ ...rest, history }), { code: 'ERR_UNAVAILABLE', message: /127\.0\.0\.1.*ECONNREFUSED/ });
+  await t.rejects(client.rank({ ...rest, history }, { signal: AbortSignal.abort() }), { name: 'AbortError' });
+  const app = fastify();
+  await app.register(rankPlugin, { service, prefix: '/rec' });
+  const url = await app.listen({ port: 0, host: '127.0.0.1' });
+  await t.rejects(new RankClient<Spec>(`${url}/elsewhere`).rank({ ...rest, history }), { code: 'ERR_HTTP', message: /status 404 of POST .*elsewhere/ });
+  const far = { item: 2n ** 60n + 1n, tags: [2], time: 60 };
+  const there = await new RankClient<Spec>(`${url}/rec`).rank({ ...rest, history: [far] });
+  t.same(Float32Array.from(there.logits.click!), (await service.rank({ ...rest, history: [far] })).logits['click'], 'ids above 2^53 travel');
+  await app.close();
 });
