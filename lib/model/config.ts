@@ -25,11 +25,15 @@ export interface LongerConfig {
   readonly width: number;
   /** Token merge factor K; the model's width is D = K * d. */
   readonly merge: number;
+  /** InnerTransformer over the K events of a group: blocks (0: none) and their heads, which divide `width`. */
   readonly inner: { readonly blocks: number; readonly heads: number };
+  /** Which merged tokens ask. */
   readonly queries: QuerySelection;
   /** Self-causal layers N after the cross layer. */
   readonly selfLayers: number;
+  /** Of the hybrid attention and the self layers; they divide `width * merge`. */
   readonly heads: number;
+  /** `paper`: global tokens see the history, which sees none of them; `anchored`: those of the user stand in front of it and are seen by all (docs/model.md). */
   readonly visibility: 'paper' | 'anchored';
   /**
    * `full`: a row sees all that is kept and not newer. `banded`: rows are cut into bands, and a row sees a fixed stretch of merged tokens and the
@@ -40,7 +44,9 @@ export interface LongerConfig {
   readonly globals: { readonly uid: string | null; readonly cls: number };
   readonly norm: 'layer' | 'rms';
   readonly ffn: 'gelu' | 'swiglu';
+  /** Gates what attention gives by a sigmoid of its input. */
   readonly gate: boolean;
+  /** Rate in [0, 1), while training. */
   readonly dropout: number;
   /** Seconds to the request (the paper) or since the event before, in buckets. */
   readonly timeGap: TimeGap & { readonly to?: 'request' | 'previous' };
@@ -50,6 +56,7 @@ export interface LongerConfig {
   readonly position: 'recency' | 'ordinal';
   /** How the candidate becomes a token: through the history's own token MLP plus a residual of its own, or by its own MLP. */
   readonly candidateEncoder: 'shared' | 'own';
+  /** What the last MLP reads of the history's rows, and its hidden widths. */
   readonly head: { readonly kind: 'pooled' | 'flatten'; readonly hidden: readonly number[] };
   /**
    * Logit of a row with itself at the start, and so how sharply content is matched before anything is learned: query and key projections start as
@@ -58,6 +65,7 @@ export interface LongerConfig {
   readonly attentionGain: number;
 }
 
+/** Models to compare with, on the same schema. */
 export interface BaselineConfig {
   readonly kind: 'base' | 'sum-pooling' | 'din';
   readonly maxHistory: number;

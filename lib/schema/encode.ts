@@ -80,7 +80,7 @@ export function encodeRequest<S extends SchemaSpec>(schema: Schema<S>, request: 
   const r = request as unknown as Record<string, unknown>;
   const time = schema.time ? seconds(r['time'], 'time', fail) : 0;
   if (typeof r['id'] === 'object' && r['id'] !== null) fail('id', `expected a text or a number, got ${show(r['id'])}`);
-  for (const key of ['labels', 'historyStart', 'userKey']) if (r[key] === undefined) expectNoneNear(key, r, '', fail);
+  expectNoneNear(['labels', 'historyStart', 'userKey'].filter((key) => r[key] === undefined), r, '', fail);
   // They are in order among themselves.
   if (events && events.eventTime.length > 0 && events.eventTime.at(-1)! > time) expectInOrder(events.eventTime, -Infinity, time, fail);
   return {
@@ -105,7 +105,7 @@ function encodeOne(schema: Schema, side: 'user' | 'context', r: Record<string, u
   const columns: Record<string, ArrayLike<unknown>> = {};
   const { all, loose } = namesOf(d);
   for (const name of all) columns[name] = [value[name]];
-  for (const name of loose) if (value[name] === undefined) expectNoneNear(name, value, `${side}.`, fail, all);
+  expectNoneNear(loose.filter((name) => value[name] === undefined), value, `${side}.`, fail, all);
   return encodeSide(d, columns, 1, side, schema, fail, true);
 }
 
@@ -245,8 +245,7 @@ function columnsOf(value: unknown, side: SideDescription, time: boolean, at: str
     const rows = value as Record<string, unknown>[];
     for (let i = 0; i < rows.length; ++i) if (!isObject(rows[i])) fail(`${at}[${i}]`, `expected an object, got ${show(rows[i])}`);
     for (const name of names) columns[name] = rows.map((row) => row[name]);
-    for (const name of loose)
-      if (rows.length > 0 && rows.every((row) => row[name] === undefined)) expectNoneNear(name, rows[0]!, `${at}[0].`, fail, names);
+    if (rows.length > 0) expectNoneNear(loose.filter((name) => rows.every((row) => row[name] === undefined)), rows[0]!, `${at}[0].`, fail, names);
     return { columns, rows: rows.length };
   }
   if (!isObject(value)) return fail(at, `expected a list of objects or an object of columns, got ${show(value)}`);
@@ -255,7 +254,7 @@ function columnsOf(value: unknown, side: SideDescription, time: boolean, at: str
   for (const name of names) {
     const column = value[name];
     if ((column === undefined || column === null) && optional.has(name)) {
-      expectNoneNear(name, value, `${at}.`, fail, names);
+      expectNoneNear([name], value, `${at}.`, fail, names);
       columns[name] = [];
       continue;
     }

@@ -9,10 +9,21 @@ export const isObject = (value: unknown): value is Readonly<Record<string, unkno
 
 const withoutDigits = (key: string): string => key.replace(/\d+/g, '');
 
-/** What may be left out and is misspelt would not be missed. Names that differ in digits alone are columns of their own. @param known other names */
-export function expectNoneNear(key: string, r: Readonly<Record<string, unknown>>, at: string, fail: Fail, known: readonly string[] = []): void {
-  const meant = nearest(key, Object.keys(r).filter((other) => other !== key && !known.includes(other) && withoutDigits(other) !== withoutDigits(key)));
-  if (meant !== undefined) fail(`${at}${meant}`, `unknown key; did you mean '${key}'?`);
+/** More keys than these are no row's, and are not looked through: a body may have millions. */
+const mostKeys = 200;
+
+/**
+ * What may be left out and is misspelt would not be missed. Names that differ in digits alone are columns of their own.
+ * @param lacking names of what is not there @param known other names
+ */
+export function expectNoneNear(lacking: readonly string[], r: Readonly<Record<string, unknown>>, at: string, fail: Fail, known: readonly string[] = []): void {
+  if (lacking.length === 0) return;
+  const keys = Object.keys(r);
+  const strangers = keys.length > mostKeys ? [] : keys.filter((key) => !lacking.includes(key) && !known.includes(key));
+  for (const name of lacking) {
+    const meant = nearest(name, strangers.filter((key) => withoutDigits(key) !== withoutDigits(name)));
+    if (meant !== undefined) fail(`${at}${meant}`, `unknown key; did you mean '${name}'?`);
+  }
 }
 
 /** Of a view whose memory has gone elsewhere, which looks like an empty one. */

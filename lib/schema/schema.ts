@@ -29,11 +29,14 @@ type TimesOf<S extends SchemaSpec> = S['time'] extends false ? unknown : { /** S
 /** A part that the schema has, has not, or (where no type knows the schema) may have. */
 type PartOf<Name extends string, F> = [F] extends [Features] ? { readonly [K in Name]: RowOf<F> } : unknown extends F ? unknown : { readonly [K in Name]?: RowOf<Features> };
 
+/** An event of a history as the schema types it, with its time in seconds where the schema has time. */
 export type EventOf<S extends SchemaSpec> = RowOf<S['event']> & TimeOf<S>;
+/** A candidate as the schema types it. */
 export type CandidateOf<S extends SchemaSpec> = RowOf<S['candidate']>;
 
 /** A request as the schema types it: one user, one context, one time, a history (oldest first), candidates, labels. */
 export type RequestOf<S extends SchemaSpec> = TimeOf<S> & {
+  /** Comes back with scores and errors. */
   readonly id?: string | undefined;
   /** Groups requests of one user for GAUC. Default: the first user id feature. */
   readonly userKey?: string | number | bigint | undefined;
@@ -72,6 +75,7 @@ export interface SideDescription {
   readonly numericCount: number;
 }
 
+/** What requests look like; `defineSchema` makes one, `JSON.stringify` and `schemaFromJSON` take it to a file and back. */
 export class Schema<S extends SchemaSpec = SchemaSpec> {
   readonly spec: S;
   readonly tables: Readonly<Record<string, TableSpec>>;

@@ -19,12 +19,17 @@ import { withPolicyThatFits } from './out_of_memory.ts';
 import { checkTrainOptions } from './shape.ts';
 import { averageDecay, gradientStep, initialiseStep, lossScaleStore, passingStores, rateInputs, type StepOptions, type TableGradient, trainStep, type TrainStep, updateStep } from './step.ts';
 
+/** What one step did. */
 export interface StepReport {
   /** 1 for the first step. */
   readonly step: number;
+  /** Mean over labelled candidates of the cross entropy in nats, tasks summed by their weights; before the update. */
   readonly loss: number;
+  /** The same of each task, unweighted. */
   readonly perTask: Float32Array;
+  /** Global norms of the gradients before clipping. */
   readonly norm: { readonly dense: number; readonly sparse: number };
+  /** Of dense parameters, by the schedule. */
   readonly learningRate: number;
   /** Microseconds on the native thread. */
   readonly elapsed: number;
