@@ -41,7 +41,7 @@ export async function* shuffled<T>(source: AsyncIterable<T> | Iterable<T>, windo
 export async function* batches(schema: Schema, source: AsyncIterable<EncodedRequest> | Iterable<EncodedRequest>, options: BatchOptions): AsyncGenerator<Batch> {
   expectOptions(options, ['maxHistory', 'alignment', 'merge', 'position', 'timeGap', 'maxEvents', 'maxRequests', 'maxCandidates', 'shuffleWindow', 'seed', 'epoch', 'skip'], 'batches');
   for (const name of ['maxEvents', 'maxRequests', 'maxCandidates'] as const)
-    if (!Number.isSafeInteger(options[name]) || options[name] < 1) throw new LongerError('ERR_CONFIG', `expected a whole number of at least 1, got ${options[name]}`, { place: `batches: ${name}` });
+    if (!(typeof options[name] === 'number' && options[name] >= 1)) throw new LongerError('ERR_CONFIG', `expected a number of at least 1, got ${options[name]}`, { place: `batches: ${name}` });
   const { shuffleWindow = 0, seed = 1, epoch = 0, skip = 0 } = options;
   const ordered = shuffleWindow > 1 ? shuffled(source, shuffleWindow, seed, epoch) : source;
   const made = assemble(schema, ordered, options, skip);

@@ -58,16 +58,17 @@ export class RankClient<S extends SchemaSpec = SchemaSpec> {
 
   async #send<T>(method: string, path: string, body: unknown, { signal, timeout }: CallOptions = {}): Promise<T> {
     const url = this.#url + path;
+    const broken = (cause: unknown): never => {
+      if (signal?.aborted) throw cause;
+      const why = (cause as { readonly cause?: { readonly code?: string } }).cause?.code ?? String(cause);
+      throw new LongerError('ERR_UNAVAILABLE', `the service cannot be reached: ${why}`, { place: url, cause });
+    };
     const reply = await fetch(url, {
       method, signal: signal ?? null,
       headers: { ...this.#headers, ...(body === undefined ? {} : { 'content-type': 'application/json' }), ...(timeout === undefined ? {} : { 'x-deadline-ms': String(timeout) }) },
       ...(body === undefined ? {} : { body: exactJson(body) }),
-    }).catch((cause: unknown) => {
-      if (signal?.aborted) throw cause;
-      const why = (cause as { readonly cause?: { readonly code?: string } }).cause?.code ?? String(cause);
-      throw new LongerError('ERR_UNAVAILABLE', `the service cannot be reached: ${why}`, { place: url, cause });
-    });
-    const text = await reply.text();
+    }).catch(broken);
+    const text = await reply.text().catch(broken);
     if (reply.ok) return JSON.parse(text) as T;
     const { error } = parsed(text, `status ${reply.status} of ${method} ${url}`);
     const { code, message, field } = error;
