@@ -1,5 +1,5 @@
 import { LongerError } from '../errors.ts';
-import { expectNoneNear, isDetached, isObject } from './given.ts';
+import { expectNoneNear, isDetached, isObject, requestKeys } from './given.ts';
 import { has64Bits, hashedRow } from './hash.ts';
 import { nearest } from './suggest.ts';
 import { expectInOrder, seconds } from './times.ts';
@@ -80,7 +80,7 @@ export function encodeRequest<S extends SchemaSpec>(schema: Schema<S>, request: 
   const r = request as unknown as Record<string, unknown>;
   const time = schema.time ? seconds(r['time'], 'time', fail) : 0;
   if (typeof r['id'] === 'object' && r['id'] !== null) fail('id', `expected a text or a number, got ${show(r['id'])}`);
-  expectNoneNear(['labels', 'historyStart', 'userKey'].filter((key) => r[key] === undefined), r, '', fail);
+  expectNoneNear(['labels', 'historyStart', 'userKey'].filter((key) => r[key] === undefined), r, '', fail, requestKeys);
   // They are in order among themselves.
   if (events && events.eventTime.length > 0 && events.eventTime.at(-1)! > time) expectInOrder(events.eventTime, -Infinity, time, fail);
   return {
@@ -91,21 +91,14 @@ export function encodeRequest<S extends SchemaSpec>(schema: Schema<S>, request: 
   };
 }
 
-/** The names of a side's features, and of those that may be left out. */
-function namesOf({ fields, numeric }: SideDescription): { readonly all: readonly string[]; readonly loose: readonly string[] } {
-  const features = [...fields, ...numeric];
-  return { all: features.map((f) => f.name), loose: features.filter((f) => f.optional || ('kind' in f && f.kind === 'ids')).map((f) => f.name) };
-}
-
 function encodeOne(schema: Schema, side: 'user' | 'context', r: Record<string, unknown>, fail: Fail): EncodedSide {
   const d = schema.sides[side];
   const value = r[side];
   if (d.fields.length + d.numeric.length === 0) return emptySide;
   if (!isObject(value)) return fail(side, value === undefined || value === null ? 'is missing' : `expected an object, got ${show(value)}`);
   const columns: Record<string, ArrayLike<unknown>> = {};
-  const { all, loose } = namesOf(d);
-  for (const name of all) columns[name] = [value[name]];
-  expectNoneNear(loose.filter((name) => value[name] === undefined), value, `${side}.`, fail, all);
+  for (const name of d.names) columns[name] = [value[name]];
+  expectNoneNear(d.mayLack.filter((name) => value[name] === undefined), value, `${side}.`, fail, d.names);
   return encodeSide(d, columns, 1, side, schema, fail, true);
 }
 
@@ -238,14 +231,13 @@ function userKeyOf(r: Record<string, unknown>, schema: Schema, fail: Fail): stri
 
 /** Rows as objects, or an object of columns, both as columns. */
 function columnsOf(value: unknown, side: SideDescription, time: boolean, at: string, fail: Fail): { columns: Columns; rows: number } {
-  const { all, loose } = namesOf(side);
-  const names = [...all, ...(time ? ['time'] : [])];
+  const names = time ? [...side.names, 'time'] : [...side.names];
   const columns: Record<string, ArrayLike<unknown>> = {};
   if (Array.isArray(value)) {
     const rows = value as Record<string, unknown>[];
     for (let i = 0; i < rows.length; ++i) if (!isObject(rows[i])) fail(`${at}[${i}]`, `expected an object, got ${show(rows[i])}`);
     for (const name of names) columns[name] = rows.map((row) => row[name]);
-    if (rows.length > 0) expectNoneNear(loose.filter((name) => rows.every((row) => row[name] === undefined)), rows[0]!, `${at}[0].`, fail, names);
+    if (rows.length > 0) expectNoneNear(side.mayLack.filter((name) => rows.every((row) => row[name] === undefined)), rows[0]!, `${at}[0].`, fail, side.names);
     return { columns, rows: rows.length };
   }
   if (!isObject(value)) return fail(at, `expected a list of objects or an object of columns, got ${show(value)}`);
@@ -254,7 +246,7 @@ function columnsOf(value: unknown, side: SideDescription, time: boolean, at: str
   for (const name of names) {
     const column = value[name];
     if ((column === undefined || column === null) && optional.has(name)) {
-      expectNoneNear([name], value, `${at}.`, fail, names);
+      expectNoneNear([name], value, `${at}.`, fail, side.names);
       columns[name] = [];
       continue;
     }

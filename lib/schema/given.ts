@@ -7,6 +7,9 @@ import { nearest } from './suggest.ts';
 /** An object with keys: no list, and no Map, whose entries are none. */
 export const isObject = (value: unknown): value is Readonly<Record<string, unknown>> => typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Map);
 
+/** Of requests, and of calls for their ranking. */
+export const requestKeys: ReadonlySet<string> = new Set(['id', 'user', 'userKey', 'userId', 'context', 'time', 'history', 'historyStart', 'candidates', 'labels', 'tasks', 'topK', 'explain', 'reuse']);
+
 const withoutDigits = (key: string): string => key.replace(/\d+/g, '');
 
 /** More keys than these are no row's, and are not looked through: a body may have millions. */
@@ -14,12 +17,13 @@ const mostKeys = 200;
 
 /**
  * What may be left out and is misspelt would not be missed. Names that differ in digits alone are columns of their own.
- * @param lacking names of what is not there @param known other names
+ * @param lacking names of what is not there @param known other names; `time` is one everywhere
  */
-export function expectNoneNear(lacking: readonly string[], r: Readonly<Record<string, unknown>>, at: string, fail: Fail, known: readonly string[] = []): void {
+export function expectNoneNear(lacking: readonly string[], r: Readonly<Record<string, unknown>>, at: string, fail: Fail, known: ReadonlySet<string>): void {
   if (lacking.length === 0) return;
   const keys = Object.keys(r);
-  const strangers = keys.length > mostKeys ? [] : keys.filter((key) => !lacking.includes(key) && !known.includes(key));
+  const strangers = keys.length > mostKeys ? [] : keys.filter((key) => !known.has(key) && key !== 'time' && !lacking.includes(key));
+  if (strangers.length === 0) return;
   for (const name of lacking) {
     const meant = nearest(name, strangers.filter((key) => withoutDigits(key) !== withoutDigits(name)));
     if (meant !== undefined) fail(`${at}${meant}`, `unknown key; did you mean '${name}'?`);

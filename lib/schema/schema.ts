@@ -73,6 +73,9 @@ export interface SideDescription {
   readonly fields: readonly Field[];
   readonly numeric: readonly { readonly name: string; readonly mean: number; readonly std: number; readonly optional: boolean }[];
   readonly numericCount: number;
+  /** Of all features, and of those that a row may lack. */
+  readonly names: ReadonlySet<string>;
+  readonly mayLack: readonly string[];
 }
 
 /** What requests look like; `defineSchema` makes one, `JSON.stringify` and `schemaFromJSON` take it to a file and back. */
@@ -158,7 +161,11 @@ function describe(side: Side, features: Features, tables: Record<string, TableSp
     }
     fields.push({ name, table, width: spec.width, kind: f.type, pooling: f.type === 'ids' ? f.pooling : 'sum', hash: spec.hash ?? false, optional });
   }
-  return { fields, numeric, numericCount: numeric.length };
+  const all = [...fields, ...numeric];
+  return {
+    fields, numeric, numericCount: numeric.length,
+    names: new Set(all.map((f) => f.name)), mayLack: all.filter((f) => f.optional || ('kind' in f && f.kind === 'ids')).map((f) => f.name),
+  };
 }
 
 /** JSON with sorted keys. */

@@ -5,7 +5,7 @@ import type { PagedCacheStats } from '../rank/paged_cache.ts';
 import type { Ranker } from '../rank/ranker.ts';
 import type { RequestOf, Schema, SchemaSpec } from '../schema/schema.ts';
 import { show } from '../schema/encode.ts';
-import { isObject } from '../schema/given.ts';
+import { isObject, requestKeys } from '../schema/given.ts';
 import { nearest } from '../schema/suggest.ts';
 import type { HistoryStore } from './history_store.ts';
 import type { ShadowStats } from './shadow.ts';
@@ -25,15 +25,12 @@ export type RankRequest<S extends SchemaSpec = SchemaSpec> = Omit<RequestOf<S>, 
   readonly explain?: number | undefined;
 };
 
-const keys: readonly string[] = ['user', 'context', 'time', 'history', 'historyStart', 'userId', 'userKey', 'candidates', 'tasks', 'topK', 'explain', 'reuse', 'id', 'labels'];
-
 /** @throws LongerError ERR_DATA for what is no request, a user id that is no text, or a key that is misspelt and would not be missed */
 export function checkRankRequest(request: object): void {
   if (!isObject(request)) throw new LongerError('ERR_DATA', `expected a request, got ${show(request)}`, { place: 'request' });
   if (request['userId'] !== undefined) checkUser(request['userId'], 'userId');
-  for (const key of Object.keys(request).slice(0, 200)) {
-    if (keys.includes(key)) continue;
-    const near = nearest(key, keys);
+  for (const key of Object.keys(request).filter((k) => !requestKeys.has(k)).slice(0, 200)) {
+    const near = nearest(key, [...requestKeys]);
     if (near !== undefined) throw new LongerError('ERR_DATA', 'unknown key', { place: key.slice(0, 60), remedy: `Did you mean '${near}'?` });
   }
 }
