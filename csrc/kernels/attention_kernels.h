@@ -11,6 +11,8 @@ void candidate_attention(const Call& call);
 void candidate_attention_dx(const Call& call);
 void group_attention(const Call& call);
 void group_attention_dx(const Call& call);
+void inner_transformer(const Call& call);
+void inner_transformer_dx(const Call& call);
 void paged_attention(const Call& call);
 void paged_candidate_attention(const Call& call);
 void attention_probabilities(const Call& call);

@@ -11,6 +11,8 @@ OpList attention_ops() {
        cpu::candidate_attention_dx_workspace},
       {"group_attention", reference::group_attention, cpu::group_attention, cpu::group_attention_workspace},
       {"group_attention_dx", reference::group_attention_dx, cpu::group_attention_dx, cpu::group_attention_dx_workspace},
+      {"inner_transformer", reference::inner_transformer, nullptr, nullptr},
+      {"inner_transformer_dx", reference::inner_transformer_dx, nullptr, nullptr},
       {"paged_attention", reference::paged_attention, cpu::paged_attention, cpu::paged_attention_workspace},
       {"paged_candidate_attention", reference::paged_candidate_attention, cpu::paged_candidate_attention,
        cpu::paged_candidate_attention_workspace},

@@ -52,7 +52,7 @@ struct Prepare {
 struct Op {
   const char* name;
   Kernel reference;
-  Kernel cpu;
+  Kernel cpu;  // nullptr: a device has it, the CPU runs its parts
   Workspace workspace;  // of the cpu kernel; nullptr for none. Reference kernels allocate for themselves.
   const Prepare* prepare = nullptr;
   bool in_place = false;  // what its outputs hold before counts

@@ -128,6 +128,8 @@ const Op& CompiledGraph::add_leaf(const Node& node) {
   const cuda::DeviceOp* on_device = nullptr;
   if (backend_ == Backend::cuda && !(on_device = cuda::find_device_op(node.op)))
     throw Error("ERR_DEVICE", label + ": the operation " + quoted(node.op) + " has no CUDA kernel yet; this model runs on the CPU");
+  if (backend_ == Backend::cpu && !op->cpu)
+    throw Error("ERR_DEVICE", label + ": the operation " + quoted(node.op) + " runs on a device only; the CPU runs its parts");
   const size_t operands = node.inputs.size() + node.outputs.size();
   if (operands > kMostOperands) throw graph_error(label + ": more than " + std::to_string(kMostOperands) + " operands");
   most_operands_ = std::max(most_operands_, static_cast<int>(operands));

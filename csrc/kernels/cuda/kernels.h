@@ -73,6 +73,8 @@ void candidate_attention(const Call& call, const Queue& queue);
 void candidate_attention_dx(const Call& call, const Queue& queue);
 void group_attention(const Call& call, const Queue& queue);
 void group_attention_dx(const Call& call, const Queue& queue);
+void inner_transformer(const Call& call, const Queue& queue);
+void inner_transformer_dx(const Call& call, const Queue& queue);
 void paged_attention(const Call& call, const Queue& queue);
 void paged_candidate_attention(const Call& call, const Queue& queue);
 int64_t attention_workspace(const Call& call);
@@ -81,6 +83,7 @@ int64_t candidate_attention_workspace(const Call& call);
 int64_t candidate_attention_dx_workspace(const Call& call);
 int64_t group_attention_workspace(const Call& call);
 int64_t group_attention_dx_workspace(const Call& call);
+int64_t inner_transformer_dx_workspace(const Call& call);
 int64_t paged_attention_workspace(const Call& call);
 int64_t paged_candidate_attention_workspace(const Call& call);
 

@@ -39,6 +39,7 @@ const DeviceOp kOps[] = {
     {"candidate_attention_dx", candidate_attention_dx, candidate_attention_dx_workspace},
     {"group_attention", group_attention, group_attention_workspace},
     {"group_attention_dx", group_attention_dx, group_attention_dx_workspace},
+    {"inner_transformer", inner_transformer, nullptr},
     {"paged_attention", paged_attention, paged_attention_workspace},
     {"paged_candidate_attention", paged_candidate_attention, paged_candidate_attention_workspace},
     {"embed", embed, nullptr},
