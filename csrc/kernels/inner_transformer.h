@@ -19,7 +19,7 @@ namespace longer {
 enum InnerParameter { kGamma1, kBeta1, kWq, kBq, kWk, kBk, kWv, kBv, kWo, kBo, kGamma2, kBeta2, kW1, kB1, kW2, kB2, kInnerParameters };
 
 // Elements of a parameter of a block of this width.
-inline int64_t inner_parameter_size(int parameter, int64_t width) {
+constexpr int64_t inner_parameter_size(int parameter, int64_t width) {
   switch (parameter) {
     case kWq: case kWk: case kWv: case kWo: return width * width;
     case kW1: case kW2: return 4 * width * width;

@@ -178,6 +178,8 @@ inline void inner_transformer_case(OpCase& c, Dice& d, bool backward) {
     c.in(f32, {size}, values);
     if (backward) c.out(f32, {size});
   }
+  c.rounds_to(type);
+  if (backward) c.measured_by(1 + longer::kBk, 1 + longer::kWk);  // a key's bias moves all scores of a row alike: its gradient is none
 }
 
 }  // namespace simt

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <deque>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -71,6 +72,10 @@ class OpCase {
   OpCase& first_row(int64_t row) { first_row_ = row; return *this; }
   // Only that many rows of the outputs that follow hold anything: the i32 in `output` says.
   OpCase& counted_by(int output) { counted_by_ = output; return *this; }
+  // Its factors are rounded to this type, whatever the type of an output is.
+  OpCase& rounds_to(longer::DType type) { inside_ = type; return *this; }
+  // An output whose sums cancel: its error is one relative to the largest value of another.
+  OpCase& measured_by(int output, int other) { measured_by_[output] = other; return *this; }
   const std::vector<double>& result(int i) const { return outs_[i].result; }
   int outputs() const { return static_cast<int>(outs_.size()); }
   const std::vector<double>& exact_out(int i) const { return outs_[i].exact; }
@@ -152,8 +157,9 @@ class OpCase {
     const Value& v = outs_[output];
     const size_t count = counted(output);
     double most = 0.05, worst = 0;  // what cancels to nothing is measured against its terms
-    for (size_t i = 0; i < count; ++i)
-      if (std::isfinite(v.exact[i])) most = std::max(most, std::fabs(v.exact[i]));
+    const auto other = measured_by_.find(output);
+    for (const double e : other == measured_by_.end() ? std::vector<double>(v.exact.begin(), v.exact.begin() + static_cast<std::ptrdiff_t>(count)) : outs_[other->second].exact)
+      if (std::isfinite(e)) most = std::max(most, std::fabs(e));
     for (size_t i = 0; i < count; ++i) {
       if (v.result[i] == v.exact[i] || (std::isnan(v.result[i]) && std::isnan(v.exact[i]))) continue;
       if (v.shape.dtype == longer::DType::i32) return 1;
@@ -171,7 +177,7 @@ class OpCase {
     run_device(device);
     for (size_t i = 0; i < outs_.size(); ++i)
       if (outs_[i].shape.present()) {
-        const double allowed = factor * rounding_of(outs_[i].shape.dtype) + accumulated;
+        const double allowed = factor * std::max(rounding_of(outs_[i].shape.dtype), rounding_of(inside_)) + accumulated;
         const double found = error(static_cast<int>(i));
         expect(found <= allowed, describe() + " output " + std::to_string(i) + ": error " + std::to_string(found) + ", allowed " + std::to_string(allowed));
       }
@@ -259,6 +265,8 @@ class OpCase {
   const longer::cuda::DeviceOp* op_ = nullptr;
   int64_t first_row_ = 0;
   int counted_by_ = -1;
+  std::map<int, int> measured_by_;
+  longer::DType inside_ = longer::DType::f32;
   bool tf32_ = false;
   int32_t fault_ = 0;
 };

@@ -7,6 +7,7 @@
 #include "kernels/cuda/flash.h"
 #include "kernels/cuda/pointwise.cuh"
 #include "kernels/cuda/tile.cuh"
+#include "kernels/cuda/workspace.h"
 
 namespace longer::cuda {
 
@@ -263,23 +264,6 @@ FlashInput flash_input(const char* name, const FlashTensors& t) {
 
 // What tells how long a tile of rows takes.
 inline Counts cost_of(const FlashTensors& t, const FlashInput& in) { return {in.k_offsets ? in.k_offsets : in.q_offsets, t.page_rows > 0}; }
-
-// Parts of a workspace, each at a multiple of 256 bytes; from null, only their sizes.
-class Parts {
- public:
-  explicit Parts(void* memory) : memory_(static_cast<char*>(memory)) {}
-  template <class T>
-  T* take(int64_t count) {
-    const int64_t at = bytes_;
-    bytes_ += divide_up(count * static_cast<int64_t>(sizeof(T)), 256) * 256;
-    return memory_ ? reinterpret_cast<T*>(memory_ + at) : nullptr;
-  }
-  int64_t bytes() const { return bytes_; }
-
- private:
-  char* memory_;
-  int64_t bytes_ = 0;
-};
 
 inline TileList take_list(Parts& parts, int64_t rows, int64_t requests) {
   TileList list;

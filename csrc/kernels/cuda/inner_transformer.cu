@@ -7,9 +7,16 @@ namespace longer::cuda {
 namespace {
 
 template <class T, int D>
+struct InnerShared {
+  InnerAttentionWeights<T, D> attention;
+  InnerFfnWeights<T, D> ffn;
+};
+
+template <class T, int D>
 __global__ void __launch_bounds__(32 * kInnerWarps<D>) inner_transformer_kernel(InnerShape s, InnerParameters parameters, const T* x, T* y, int64_t slots) {
-  auto& w = shared_memory<InnerWeights<T, D>>();
-  load_weights(w, parameters);
+  auto& w = shared_memory<InnerShared<T, D>>();
+  load_weights(w.attention, parameters);
+  load_weights(w.ffn, parameters);
   __syncthreads();
   const int64_t first = static_cast<int64_t>(blockIdx.x) * kInnerWarps<D> + threadIdx.x / 32;
   InnerTiles tiles(s, first);
@@ -18,21 +25,17 @@ __global__ void __launch_bounds__(32 * kInnerWarps<D>) inner_transformer_kernel(
     if (tile.end == 0) continue;
     float v[D / 8][4];
     load_rows<T, D>(v, x, tile);
-    add_attention<T, D>(v, w, s, tile, KeepNothing());
+    add_attention<T, D>(v, w.attention, s, tile);
     Left<T> n[D / 16];
-    normed<T, D>(n, v, row_statistics(v, s.rms, s.eps), w.gamma2, w.beta2);
-#pragma unroll
-    for (int j = 0; j < D / 8; ++j) {
-      const float2 b = pair_at(w.b2, j);
-      v[j][0] += b.x, v[j][1] += b.y, v[j][2] += b.x, v[j][3] += b.y;
-    }
+    normed<T, D>(n, v, row_statistics(v, s.rms, s.eps), w.ffn.gamma, w.ffn.beta);
+    add_vector<D>(v, w.ffn.b2);
 #pragma unroll 1
     for (int unit = 0; unit < 4 * D; unit += 16) {  // of the hidden layer, which exists 16 units at a time
       float hidden[2][4] = {};
-      multiply_matrix(hidden, n, w.up, unit);
+      multiply_matrix(hidden, n, w.ffn.up, unit);
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        const float2 b = pair_at(w.b1 + unit, half);
+        const float2 b = pair_at(w.ffn.b1 + unit, half);
 #pragma unroll
         for (int r = 0; r < 4; ++r) hidden[half][r] = activate(Activation::gelu, hidden[half][r] + (r % 2 ? b.y : b.x));
       }
@@ -40,7 +43,7 @@ __global__ void __launch_bounds__(32 * kInnerWarps<D>) inner_transformer_kernel(
 #pragma unroll
       for (int i = 0; i < D / 16; ++i) {
         Right<T> right;
-        load_factor<true>(right, w.down, 16 * i, unit);
+        load_factor<true>(right, w.ffn.down, 16 * i, unit);
         multiply(v + 2 * i, h, right);
       }
     }
@@ -59,7 +62,7 @@ void inner_transformer(const Call& call, const Queue& queue) {
     constexpr int D = decltype(width)::value;
     const int64_t slots = a.rows ? inner_slots(s) : 0;
     launch(queue.stream, "inner_transformer", inner_transformer_kernel<T, D>, dim3(static_cast<unsigned>(std::min<int64_t>(divide_up(slots, kInnerWarps<D>), kInnerMostBlocks))),
-           dim3(32 * kInnerWarps<D>), sizeof(InnerWeights<T, D>), s, parameters, static_cast<const T*>(a.x.data), static_cast<T*>(a.y.data), slots);
+           dim3(32 * kInnerWarps<D>), sizeof(InnerShared<T, D>), s, parameters, static_cast<const T*>(a.x.data), static_cast<T*>(a.y.data), slots);
   });
 }
 

@@ -42,12 +42,18 @@ struct Places {
 };
 
 template <class T, int D>
-struct InnerWeights {
+struct InnerAttentionWeights {
   Tile<T, D, D> q, k, v, o;  // rows of q, k, v and columns of o by places
-  Tile<T, D, 4 * D> up;      // rows by places
-  Tile<T, 4 * D, D> down;    // columns by places
-  float gamma1[D], beta1[D], gamma2[D], beta2[D], bo[D], b2[D];  // by places
-  float bq[D], bk[D], bv[D], b1[4 * D];
+  float gamma[D], beta[D], bo[D];  // by places
+  float bq[D], bk[D], bv[D];
+};
+
+template <class T, int D>
+struct InnerFfnWeights {
+  Tile<T, D, 4 * D> up;    // rows by places
+  Tile<T, 4 * D, D> down;  // columns by places
+  float gamma[D], beta[D], b2[D];  // by places
+  float b1[4 * D];
 };
 
 template <class T, int D, bool kRowsByPlace, bool kColumnsByPlace, int kRows, int kColumns>
@@ -70,22 +76,25 @@ __device__ __forceinline__ void load_vector(float (&to)[kSize], const float* fro
 
 // By the whole block, which has to meet before they are used.
 template <class T, int D>
-__device__ __forceinline__ void load_weights(InnerWeights<T, D>& w, const InnerParameters& p) {
+__device__ __forceinline__ void load_weights(InnerAttentionWeights<T, D>& w, const InnerParameters& p) {
   load_matrix<T, D, true, false>(w.q, p.of[kWq]);
   load_matrix<T, D, true, false>(w.k, p.of[kWk]);
   load_matrix<T, D, true, false>(w.v, p.of[kWv]);
   load_matrix<T, D, false, true>(w.o, p.of[kWo]);
-  load_matrix<T, D, true, false>(w.up, p.of[kW1]);
-  load_matrix<T, D, false, true>(w.down, p.of[kW2]);
-  load_vector<D, true>(w.gamma1, p.of[kGamma1]);
-  load_vector<D, true>(w.beta1, p.of[kBeta1]);
-  load_vector<D, true>(w.gamma2, p.of[kGamma2]);
-  load_vector<D, true>(w.beta2, p.of[kBeta2]);
+  load_vector<D, true>(w.gamma, p.of[kGamma1]);
+  load_vector<D, true>(w.beta, p.of[kBeta1]);
   load_vector<D, true>(w.bo, p.of[kBo]);
-  load_vector<D, true>(w.b2, p.of[kB2]);
   load_vector<D, false>(w.bq, p.of[kBq]);
   load_vector<D, false>(w.bk, p.of[kBk]);
   load_vector<D, false>(w.bv, p.of[kBv]);
+}
+template <class T, int D>
+__device__ __forceinline__ void load_weights(InnerFfnWeights<T, D>& w, const InnerParameters& p) {
+  load_matrix<T, D, true, false>(w.up, p.of[kW1]);
+  load_matrix<T, D, false, true>(w.down, p.of[kW2]);
+  load_vector<D, true>(w.gamma, p.of[kGamma2]);
+  load_vector<D, true>(w.beta, p.of[kBeta2]);
+  load_vector<D, true>(w.b2, p.of[kB2]);
   load_vector<D, false>(w.b1, p.of[kB1]);
 }
 
@@ -314,50 +323,45 @@ struct KeepNothing {
   static constexpr bool kWanted = false;
 };
 
-// r = x + attention(norm(x)) wo + bo, in place of x. keep.q(i, factor), keep.k, keep.v, keep.o: 16 columns, from 16 i on, of the
-// tile's rows of q, k, v and of what attention gives.
+// What attention gives for the rows whose norm is n, as left factors. keep.q(i, factor), keep.k, keep.v: 16 columns of q, k and v, from 16 i on.
 template <class T, int D, class Keep>
-__device__ __forceinline__ void add_attention(float (&x)[D / 8][4], InnerWeights<T, D>& w, const InnerShape& s, const InnerTile& tile, const Keep& keep) {
+__device__ __forceinline__ void attend(Left<T> (&given)[D / 16], const Left<T> (&n)[D / 16], InnerAttentionWeights<T, D>& w, const InnerShape& s, const InnerTile& tile, const Keep& keep) {
   constexpr int kSteps = D / 16;
   Left<T> q[kSteps], k[kSteps];
-  uint32_t v[D / 8][2];  // right factors: tokens, of 8 columns
-  {
-    Left<T> n[kSteps];
-    normed<T, D>(n, x, row_statistics(x, s.rms, s.eps), w.gamma1, w.beta1);
-    const auto rows_of = [&](Tile<T, D, D>& weight, const float* bias, int i) {
-      float sums[2][4];
+  const auto rows_of = [&](Tile<T, D, D>& weight, const float* bias, int i) {
+    float sums[2][4];
 #pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        const float2 b = pair_at(bias, 2 * i + half);
-        sums[half][0] = sums[half][2] = b.x, sums[half][1] = sums[half][3] = b.y;
-      }
-      multiply_matrix(sums, n, weight, 16 * i);
-      return left_of<T>(sums);
-    };
-#pragma unroll
-    for (int i = 0; i < kSteps; ++i) {
-      q[i] = rows_of(w.q, w.bq, i);
-      k[i] = rows_of(w.k, w.bk, i);
-      if constexpr (Keep::kWanted) keep.q(i, q[i]), keep.k(i, k[i]), keep.v(i, rows_of(w.v, w.bv, i));
+    for (int half = 0; half < 2; ++half) {
+      const float2 b = pair_at(bias, 2 * i + half);
+      sums[half][0] = sums[half][2] = b.x, sums[half][1] = sums[half][3] = b.y;
     }
-    // v as a right factor has tokens in pairs: its transpose is what is computed, for which n lies right already.
+    multiply_matrix(sums, n, weight, 16 * i);
+    return left_of<T>(sums);
+  };
 #pragma unroll
-    for (int i = 0; i < kSteps; ++i) {
-      const int g = threadIdx.x % 32 / 4;
-      const float low = w.bv[16 * i + g], high = w.bv[16 * i + g + 8];
-      float sums[2][4] = {{low, low, high, high}, {low, low, high, high}};
+  for (int i = 0; i < kSteps; ++i) {
+    q[i] = rows_of(w.q, w.bq, i);
+    k[i] = rows_of(w.k, w.bk, i);
+    if constexpr (Keep::kWanted) keep.q(i, q[i]), keep.k(i, k[i]), keep.v(i, rows_of(w.v, w.bv, i));
+  }
+  // v as a right factor has tokens in pairs: its transpose is what is computed, for which n lies right already.
+  uint32_t v[D / 8][2];
 #pragma unroll
-      for (int step = 0; step < kSteps; ++step) {
-        Left<T> weight;
-        load_factor<true>(weight, w.v, 16 * i, 16 * step);
+  for (int i = 0; i < kSteps; ++i) {
+    const int g = threadIdx.x % 32 / 4;
+    const float low = w.bv[16 * i + g], high = w.bv[16 * i + g + 8];
+    float sums[2][4] = {{low, low, high, high}, {low, low, high, high}};
 #pragma unroll
-        for (int half = 0; half < 2; ++half) multiply<T>(sums[half], weight.pair, n[step].pair[half], n[step].pair[2 + half]);
-      }
+    for (int step = 0; step < kSteps; ++step) {
+      Left<T> weight;
+      load_factor<true>(weight, w.v, 16 * i, 16 * step);
 #pragma unroll
-      for (int half = 0; half < 2; ++half)
-#pragma unroll
-        for (int tokens = 0; tokens < 2; ++tokens) v[2 * i + half][tokens] = pack<T>(sums[tokens][2 * half], sums[tokens][2 * half + 1]);
+      for (int half = 0; half < 2; ++half) multiply<T>(sums[half], weight.pair, n[step].pair[half], n[step].pair[2 + half]);
     }
+#pragma unroll
+    for (int half = 0; half < 2; ++half)
+#pragma unroll
+      for (int tokens = 0; tokens < 2; ++tokens) v[2 * i + half][tokens] = pack<T>(sums[tokens][2 * half], sums[tokens][2 * half + 1]);
   }
   float o[D / 8][4] = {};
   const InnerSight sight(s, tile);
@@ -384,22 +388,28 @@ __device__ __forceinline__ void add_attention(float (&x)[D / 8][4], InnerWeights
           for (int r = 0; r < 4; ++r) o[j][r] = sums[r];
       }
   }
-  Left<T> given[kSteps];
 #pragma unroll
-  for (int i = 0; i < kSteps; ++i) {
-    given[i] = left_of<T>(o + 2 * i);
-    if constexpr (Keep::kWanted) keep.o(i, given[i]);
+  for (int i = 0; i < kSteps; ++i) given[i] = left_of<T>(o + 2 * i);
+}
+
+template <int D>
+__device__ __forceinline__ void add_vector(float (&v)[D / 8][4], const float* vector) {
+#pragma unroll
+  for (int j = 0; j < D / 8; ++j) {
+    const float2 b = pair_at(vector, j);
+    v[j][0] += b.x, v[j][1] += b.y, v[j][2] += b.x, v[j][3] += b.y;
   }
+}
+
+// r = x + attention(norm(x)) wo + bo, in place of x.
+template <class T, int D>
+__device__ __forceinline__ void add_attention(float (&x)[D / 8][4], InnerAttentionWeights<T, D>& w, const InnerShape& s, const InnerTile& tile) {
+  Left<T> n[D / 16], given[D / 16];
+  normed<T, D>(n, x, row_statistics(x, s.rms, s.eps), w.gamma, w.beta);
+  attend<T, D>(given, n, w, s, tile, KeepNothing());
+  add_vector<D>(x, w.bo);
 #pragma unroll
-  for (int i = 0; i < kSteps; ++i) {
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const float2 b = pair_at(w.bo, 2 * i + half);
-      float (&sums)[4] = x[2 * i + half];
-      sums[0] += b.x, sums[1] += b.y, sums[2] += b.x, sums[3] += b.y;
-    }
-    multiply_matrix(x + 2 * i, given, w.o, 16 * i);
-  }
+  for (int i = 0; i < D / 16; ++i) multiply_matrix(x + 2 * i, given, w.o, 16 * i);
 }
 
 // ---- launching

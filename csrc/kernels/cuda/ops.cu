@@ -40,6 +40,7 @@ const DeviceOp kOps[] = {
     {"group_attention", group_attention, group_attention_workspace},
     {"group_attention_dx", group_attention_dx, group_attention_dx_workspace},
     {"inner_transformer", inner_transformer, nullptr},
+    {"inner_transformer_dx", inner_transformer_dx, inner_transformer_dx_workspace},
     {"paged_attention", paged_attention, paged_attention_workspace},
     {"paged_candidate_attention", paged_candidate_attention, paged_candidate_attention_workspace},
     {"embed", embed, nullptr},
