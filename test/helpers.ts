@@ -172,7 +172,7 @@ export function inputsOf(model: ModelDescription, batch: Batch): { sizes: Record
 /** Loss, logits and gradients, dense and sparse ones (by what they would change), of one step. */
 export async function gradients(model: ModelDescription, batch: Batch, options: Partial<StepOptions>, runtime: Runtime, home: StateHome = runtime): Promise<Record<string, Float64Array>> {
   const stepOptions = { ...still, ...options };
-  const step = trainStep(model, stepOptions);
+  const step = trainStep(model, { ...(home === runtime && { target: runtime }), ...stepOptions });
   const state = new State([...model.layout.stores(), ...step.stores], home);
   model.initialise(state, 7);
   initialiseStep(state, model.layout, stepOptions);

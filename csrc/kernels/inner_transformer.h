@@ -2,7 +2,7 @@
 //
 //   n = norm(x)                                   gamma1, beta1; of one kind and eps with the second norm (norm.h)
 //   r = x + attention(n wq + bq, n wk + bk, n wv + bv) wo + bo
-//   y = r + gelu(norm(r) w1 + b1) w2 + b2         w1 [d,4d], w2 [4d,d]
+//   y = r + gelu(norm(r) w1 + b1) w2 + b2         w1 [d,4d], w2 [4d,d]; + x where the block has an outer shortcut
 //
 // inner_transformer_dx: dx and the gradients of all parameters, from x, dy and the parameters. The forward pass keeps nothing
 // for it: what it needs of that pass it computes again.
@@ -35,20 +35,20 @@ struct InnerTransformerArgs {
   Tensor gradient[kInnerParameters];         // backward only, with the same absent
   int64_t rows, width, requests, heads, group;
   double scale, eps;
-  bool rms;
+  bool rms, outer;
 };
 
 inline InnerTransformerArgs inner_transformer_args(const Call& call, bool backward) {
   const DenseCheck check(backward ? "inner_transformer_dx" : "inner_transformer", call);
   const int before = backward ? 3 : 2, ins = before + kInnerParameters, outs = backward ? 1 + kInnerParameters : 1;
-  check.counts(ins, ins, 1, outs, 5);
+  check.counts(ins, ins, 1, outs, 6);
   InnerTransformerArgs a;
   a.x = call.input(0);
   check.require(a.x.rank == 2 && DenseCheck::floating(a.x), "x must be a matrix");
   a.rows = a.x.dim[0], a.width = a.x.dim[1];
   a.event_offsets = call.input(before - 1);
   a.requests = check.offsets(a.event_offsets, "event_offsets must be i32 and not empty");
-  a.heads = call.integer(0), a.scale = call.number(1), a.group = call.integer(2), a.rms = call.integer(3) == 1, a.eps = call.number(4);
+  a.heads = call.integer(0), a.scale = call.number(1), a.group = call.integer(2), a.rms = call.integer(3) == 1, a.eps = call.number(4), a.outer = call.integer(5) == 1;
   check.require(a.heads > 0 && a.width % a.heads == 0, "the width is not a multiple of the heads");
   check.require(a.group > 0, "K must be positive");
   check.require(call.integer(3) == 0 || call.integer(3) == 1, "unknown kind of norm");

@@ -69,8 +69,8 @@ export function profileCommand(): Command {
       const schema = worldSchema(world);
       const model = new ModelDescription(schema, run.model);
       const options = { ...trainDefaults, ...run.train, recompute: typeof run.train.recompute === 'string' ? run.train.recompute : ('none' as const) };
-      const step = trainStep(model, options);
       using runtime = new Runtime(machineOf(o));
+      const step = trainStep(model, { ...options, target: runtime });
       using state = new State([...model.layout.stores(), ...step.stores], runtime);
       model.initialise(state, 1);
       initialiseStep(state, model.layout, options);

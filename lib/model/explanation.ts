@@ -1,8 +1,8 @@
 import { Graph, type Value } from '../graph/graph.ts';
 import { attentionProbabilities, candidateAttentionProbabilities } from '../graph/ops/attention_probabilities.ts';
-import { inference } from '../graph/passes/inference.ts';
-import { type Precision, precision } from '../graph/passes/precision.ts';
-import { prune } from '../graph/passes/prune.ts';
+import { inferenceGraph } from '../graph/passes/inference.ts';
+import { cpuTarget } from '../graph/passes/inner_transformer.ts';
+import type { Precision } from '../graph/passes/precision.ts';
 import { baselineCandidateSide, baselineUserSide } from './baselines/baselines.ts';
 import { groupCount, type LongerConfig, type ModelConfig, queryCount } from './config.ts';
 import { type AttentionWatch, candidateSide, userSide } from './longer.ts';
@@ -40,5 +40,5 @@ export function explanationGraph(model: ModelDescription, policy: Precision): Gr
     logits = baselineCandidateSide(graph, schema, config, baselineUserSide(graph, schema, config), (weights) => { graph.output('weights', weights); });
   }
   graph.output('logits', logits);
-  return precision(prune(inference(graph)), policy, [logits]);
+  return inferenceGraph(graph, policy, cpuTarget, [logits]);
 }

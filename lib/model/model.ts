@@ -4,9 +4,9 @@ import { type Dim, fixed, symbol, type Symbols } from '../graph/dim.ts';
 import { Graph, type Value } from '../graph/graph.ts';
 import { lower, ParameterLayout, type Placement, tableStore } from '../graph/lower.ts';
 import { gatherRows } from '../graph/ops/gather_rows.ts';
-import { inference } from '../graph/passes/inference.ts';
-import { type Precision, precision } from '../graph/passes/precision.ts';
-import { prune } from '../graph/passes/prune.ts';
+import { inferenceGraph } from '../graph/passes/inference.ts';
+import { cpuTarget, type Target } from '../graph/passes/inner_transformer.ts';
+import type { Precision } from '../graph/passes/precision.ts';
 import { elementBytes } from '../native/dtype.ts';
 import { Plan, type State } from '../native/plan.ts';
 import type { Runtime } from '../native/runtime.ts';
@@ -78,24 +78,24 @@ export class ModelDescription {
   }
 
   /** History and candidates in one pass: output `logits` f32 [candidates, tasks]. */
-  forward(policy: Precision = 'fp32'): Graph {
+  forward(policy: Precision = 'fp32', target: Target = cpuTarget): Graph {
     const { graph, logits } = this.full();
     graph.output('logits', logits);
-    return precision(prune(inference(graph)), policy, [logits]);
+    return inferenceGraph(graph, policy, target, [logits]);
   }
 
   /** The candidate-independent part, once a request: outputs `cache.<name>`. */
-  prefill(policy: Precision = 'fp32'): Graph {
+  prefill(policy: Precision = 'fp32', target: Target = cpuTarget): Graph {
     const graph = new Graph();
     for (const [name, value] of Object.entries(this.userSide(graph))) graph.output(`cache.${name}`, value);
-    return precision(prune(inference(graph)), policy);
+    return inferenceGraph(graph, policy, target);
   }
 
   /**
    * What an append computes: the inputs `past.<name>` are an earlier cache, the outputs `cache.<name>` what a prefill of the grown history gives.
    * @throws LongerError ERR_CONFIG for a model under which nothing holds when a history grows; `appendRefusal` says why
    */
-  append(policy: Precision = 'fp32'): Graph {
+  append(policy: Precision = 'fp32', target: Target = cpuTarget): Graph {
     const { config } = this;
     const refusal = appendRefusal(this.schema, config);
     if (refusal !== null || config.kind !== 'longer') throw new LongerError('ERR_CONFIG', `the cache cannot be appended to: ${refusal}`, { place: 'model', remedy: appendRemedy });
@@ -107,7 +107,7 @@ export class ModelDescription {
       return gatherRows(graph, ofKeys(name) ? indexInput(graph, 'key.join', symbol('keys')) : indexInput(graph, 'row.join', symbol('sequence')), past, fresh);
     };
     for (const [name, value] of Object.entries(userSide(graph, this.schema, config, { join }))) graph.output(`cache.${name}`, value);
-    return precision(prune(inference(graph)), policy);
+    return inferenceGraph(graph, policy, target);
   }
 
   /** Candidates against the cache: inputs `cache.<name>`, output `logits` f32 [candidates, tasks]. */
@@ -116,7 +116,7 @@ export class ModelDescription {
     const cache = Object.fromEntries(this.cacheIn(policy).map((e) => [e.name, graph.input(`cache.${e.name}`, e.dtype, [e.rows, fixed(e.width)])]));
     const logits = this.#candidateSide(graph, cache);
     graph.output('logits', logits);
-    return precision(prune(inference(graph)), policy, [logits]);
+    return inferenceGraph(graph, policy, cpuTarget, [logits]);
   }
 
   /** Sizes and arrays of a batch for any of the graphs. */
@@ -211,7 +211,7 @@ export class ModelDescription {
  * @param denseStore where the dense parameters are read
  */
 export function fullPlan(model: ModelDescription, state: State, runtime: Runtime, policy: Precision = 'fp32', denseStore = 'dense'): Plan {
-  return planOf(model, model.forward(policy), state, runtime, denseStore);
+  return planOf(model, model.forward(policy, runtime), state, runtime, denseStore);
 }
 
 /** A graph of the model as a plan over its parameters. @param denseStore where the dense ones are read */

@@ -5,10 +5,10 @@ import { castDefinition } from '../graph/ops/cast.ts';
 import { gatherRows } from '../graph/ops/gather_rows.ts';
 import { type PagedKeys, pagedAttention, pagedCandidateAttention } from '../graph/ops/paged_attention.ts';
 import { quantisedWords, writeQuantisedRows, writeRows } from '../graph/ops/write_rows.ts';
-import { inference } from '../graph/passes/inference.ts';
-import { type Precision, precision } from '../graph/passes/precision.ts';
+import { inferenceGraph } from '../graph/passes/inference.ts';
+import { cpuTarget, type Target } from '../graph/passes/inner_transformer.ts';
+import type { Precision } from '../graph/passes/precision.ts';
 import { elementBytes } from '../native/dtype.ts';
-import { prune } from '../graph/passes/prune.ts';
 import { appendRefusal, appendRemedy } from './append.ts';
 import { baselineCandidateSide } from './baselines/baselines.ts';
 import { groupCount, type LongerConfig, type ModelConfig, queryCount } from './config.ts';
@@ -50,10 +50,12 @@ export class PagedGraphs {
   /** One row a request. */
   readonly single: readonly CacheEntry[];
   readonly pageBytes: number;
+  readonly #target: Target;
 
   /** @throws LongerError ERR_CONFIG for a page that does not hold whole rows, or a model that has no int8 form */
-  constructor(model: ModelDescription, policy: Precision, pageBytes: number, cachePrecision: CachePrecision = 'model') {
+  constructor(model: ModelDescription, policy: Precision, pageBytes: number, cachePrecision: CachePrecision = 'model', target: Target = cpuTarget) {
     this.model = model;
+    this.#target = target;
     this.config = model.config;
     this.precision = policy;
     this.pageBytes = pageBytes;
@@ -127,7 +129,7 @@ export class PagedGraphs {
   }
 
   #finished(graph: Graph, keep: readonly Value[] = []): Graph {
-    const done = precision(prune(inference(graph)), this.precision, keep);
+    const done = inferenceGraph(graph, this.precision, this.#target, keep);
     // Converting the whole pool for one operation is never meant.
     for (const { op, inputs, name } of done.nodes)
       if (op === castDefinition && inputs.some((v) => ['pool.f32', 'pool.bf16', 'pool.f16'].some((rows) => v?.dims[0]!.terms.has(rows)))) throw mixed(name);

@@ -66,7 +66,7 @@ export async function checkParity(
 }
 
 async function cachedLogits(model: ModelDescription, state: State, runtime: Runtime, requests: readonly EncodedRequest[], precision: Precision, denseStore: string): Promise<Float32Array> {
-  const [prefillGraph, scoreGraph] = [model.prefill(precision), model.score(precision)];
+  const [prefillGraph, scoreGraph] = [model.prefill(precision, runtime), model.score(precision)];
   using prefill = new Plan(lower(prefillGraph, model.layout, parameterPlaces(prefillGraph, model.layout, denseStore)), state, runtime);
   using score = new Plan(lower(scoreGraph, model.layout, parameterPlaces(scoreGraph, model.layout, denseStore)), state, runtime);
   const batch = packBatch(model.schema, requests, historyForm(model.config));

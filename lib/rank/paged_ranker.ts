@@ -79,7 +79,7 @@ export class PagedRanker<S extends SchemaSpec = SchemaSpec> implements Disposabl
     for (const place of ['bytes', 'ttl'] as const)
       if (cache && options[place] !== undefined) throw new LongerError('ERR_CONFIG', 'a shared cache has its own', { place, remedy: `Give it to the PagedCache, or give no cache` });
     this.ranker = ranker;
-    this.#graphs = new PagedGraphs(model, precision, cache?.pool.pageBytes ?? defaultPageBytes(model, precision, cachePrecision), cachePrecision);
+    this.#graphs = new PagedGraphs(model, precision, cache?.pool.pageBytes ?? defaultPageBytes(model, precision, cachePrecision), cachePrecision, runtime);
     this.#quantised = cachePrecision === 'int8';
     const least = this.#fullHistory() * this.#graphs.pageBytes;
     const budget = cache ? cache.pool.pages * cache.pool.pageBytes : bytes;

@@ -100,7 +100,7 @@ export class Ranker<S extends SchemaSpec = SchemaSpec> implements Disposable {
     this.#runtime = runtime;
     this.#owned = [...owned];
     this.denseStore = denseStore;
-    this.#prefill = this.#plan(model.prefill(precision));
+    this.#prefill = this.#plan(model.prefill(precision, runtime));
     this.#score = this.#plan(model.score(precision));
   }
 
@@ -171,7 +171,7 @@ export class Ranker<S extends SchemaSpec = SchemaSpec> implements Disposable {
     expectPrefilled(cache);
     expectList(growth, 'growth', 'Give new events for each request of the cache');
     const { schema, config } = this.model;
-    this.#append ??= this.#plan(this.model.append(this.precision));
+    this.#append ??= this.#plan(this.model.append(this.precision, this.#runtime));
     if (growth.length !== cache.requests.length)
       throw new LongerError('ERR_SHAPE', `the cache holds ${cache.requests.length} requests, ${growth.length} were given more events`);
     const form = historyForm(config);

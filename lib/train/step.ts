@@ -7,6 +7,7 @@ import { accumulate, clipScale, type DenseOptimizer, denseUpdate, emaUpdate, typ
 import { type SparseGradient, sparseGrad } from '../graph/ops/sparse_grad.ts';
 import { differentiate } from '../graph/passes/differentiate.ts';
 import { fuse } from '../graph/passes/fuse.ts';
+import { cpuTarget, fuseInnerTransformers, type Target } from '../graph/passes/inner_transformer.ts';
 import { orderByDepth } from '../graph/passes/order.ts';
 import { modeOf, type Precision, precision } from '../graph/passes/precision.ts';
 import { prune } from '../graph/passes/prune.ts';
@@ -36,6 +37,8 @@ export interface StepOptions {
   /** Needed for a memory budget: arena bytes of a lowered graph at the sizes given. */
   readonly measure?: (spec: GraphSpec) => number;
   readonly sizes?: Symbols;
+  /** What the step is to run on; the CPU where it is left out. */
+  readonly target?: Target;
   /** What runs tile by tile; the default suits a core's cache. */
   readonly tiling?: Tiling;
 }
@@ -116,7 +119,8 @@ function gradients(model: ModelDescription, totals: boolean, options: StepOption
   readonly sparse: ReadonlyMap<Value, readonly SparseUse[]>;
 } {
   const { layout, schema } = model;
-  const { graph, logits } = model.full();
+  const { graph: parts, logits } = model.full();
+  const graph = fuseInnerTransformers(parts, options.precision, options.target ?? cpuTarget);
   orderByDepth(graph);
   const tasks = schema.tasks.length;
   const labels = graph.input('labels', 'f32', [symbol('candidates'), fixed(tasks)]);

@@ -87,7 +87,7 @@ export class Trainer implements Disposable {
     this.options = options;
     this.runtime = runtime;
     // A device works on all rows at once, so nothing of a tile would stay near and be computed again for it.
-    const step = { ...options, ...budgetMeasure(model, options, runtime), tiling: runtime.backend === 'cpu' ? defaultTiling : noTiling };
+    const step = { ...options, ...budgetMeasure(model, options, runtime), tiling: runtime.backend === 'cpu' ? defaultTiling : noTiling, target: runtime };
     this.#stepOptions = step;
     this.compiled = trainStep(model, step);
     this.#scaled = this.compiled.graph.outputs.has('loss_scale') ? ['loss_scale'] : [];

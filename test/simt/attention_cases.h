@@ -161,7 +161,7 @@ inline void inner_transformer_case(OpCase& c, Dice& d, bool backward) {
   const std::vector<int32_t> events = d.offsets(d.whole(0, 5), d.most(150, 40));
   c.in(type, {events.back(), width}, -2, 2);
   if (backward) c.in(type, {events.back(), width}, -1, 1);
-  c.in(events).attributes({static_cast<double>(heads), 1 / std::sqrt(static_cast<double>(width) / static_cast<double>(heads)), static_cast<double>(group), rms ? 1.0 : 0.0, 1e-5});
+  c.in(events).attributes({static_cast<double>(heads), 1 / std::sqrt(static_cast<double>(width) / static_cast<double>(heads)), static_cast<double>(group), rms ? 1.0 : 0.0, 1e-5, d.coin() ? 1.0 : 0.0});
   c.out(type, {events.back(), width});
   for (int i = 0; i < longer::kInnerParameters; ++i) {
     const int64_t size = longer::inner_parameter_size(i, width);

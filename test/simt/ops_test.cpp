@@ -178,7 +178,7 @@ const std::map<std::string, Maker>& makers() {
       {"group_attention", {reference::group_attention, [](OpCase& c, Dice& d) { simt::group_attention_case(c, d, false); }, 3, 3e-6}},
       {"group_attention_dx", {reference::group_attention_dx, [](OpCase& c, Dice& d) { simt::group_attention_case(c, d, true); }, 3, 6e-6}},  // of few keys, what cancels is much
       {"inner_transformer", {reference::inner_transformer, [](OpCase& c, Dice& d) { simt::inner_transformer_case(c, d, false); }, 3, 3e-6}},
-      {"inner_transformer_dx", {reference::inner_transformer_dx, [](OpCase& c, Dice& d) { simt::inner_transformer_case(c, d, true); }, 6, 3e-6}},
+      {"inner_transformer_dx", {reference::inner_transformer_dx, [](OpCase& c, Dice& d) { simt::inner_transformer_case(c, d, true); }, 8, 3e-6}},
       {"paged_attention", {reference::paged_attention, simt::paged_attention_case, 3, 3e-6}},
       {"paged_candidate_attention", {reference::paged_candidate_attention, simt::paged_candidate_attention_case, 3, 3e-6}},
       {"embed", {reference::embed, embed}},

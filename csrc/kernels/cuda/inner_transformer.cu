@@ -47,6 +47,7 @@ __global__ void __launch_bounds__(32 * kInnerWarps<D>) inner_transformer_kernel(
         multiply(v + 2 * i, h, right);
       }
     }
+    if (s.outer) add_rows<T, D>(v, x, tile);
     store_rows<T, D>(y, v, tile);
   }
 }

@@ -25,7 +25,7 @@ struct InnerShape {
   int64_t requests, rows;
   int group, tile_rows;  // groups of events of a tile, and how many events: the groups that 16 hold
   int heads, head_width;
-  bool rms;
+  bool rms, outer;
   float scale, eps;
 };
 
@@ -139,7 +139,7 @@ class InnerTiles {
 // Whether a row of a tile is an event.
 __device__ __forceinline__ bool is_event(const InnerTile& tile, int row) { return row >= tile.first && row < tile.end; }
 
-// visit(row of the tile, where its columns of run i begin in a matrix, j of the first sums, 0 or 2: which of the sums)
+// visit(whether the row is an event, where its columns of run i begin in a matrix, j of the first sums, 0 or 2: which of the sums)
 template <int D, class Visit>
 __device__ __forceinline__ void each_run(const InnerTile& tile, Visit&& visit) {
   const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
@@ -173,6 +173,16 @@ __device__ __forceinline__ void load_rows(float (&v)[D / 8][4], const T* from, c
       v[j + i][r] = pair.x, v[j + i][r + 1] = pair.y;
     }
   });
+}
+
+template <class T, int D>
+__device__ __forceinline__ void add_rows(float (&v)[D / 8][4], const T* from, const InnerTile& tile) {
+  float other[D / 8][4];
+  load_rows<T, D>(other, from, tile);
+#pragma unroll
+  for (int j = 0; j < D / 8; ++j)
+#pragma unroll
+    for (int r = 0; r < 4; ++r) v[j][r] += other[j][r];
 }
 
 template <class T, int D>
@@ -419,7 +429,7 @@ inline InnerShape inner_shape(const char* op, const InnerTransformerArgs& a) {
   if (a.width / a.heads % 2) throw shape_error(std::string(op) + ": the device takes heads of an even number of columns");
   const int group = static_cast<int>(a.group);
   return {a.event_offsets.i32(), a.requests, a.rows, group, kInnerRows / group * group, static_cast<int>(a.heads), static_cast<int>(a.width / a.heads),
-          a.rms, static_cast<float>(a.scale), static_cast<float>(a.eps)};
+          a.rms, a.outer, static_cast<float>(a.scale), static_cast<float>(a.eps)};
 }
 
 inline InnerParameters inner_parameters(const char* op, const Tensor (&parameter)[kInnerParameters]) {

@@ -275,11 +275,11 @@ __device__ __forceinline__ void ffn_steps(float (&dr)[D / 8][4], FfnSums<T, D>& 
   }
   if constexpr (kThroughMemory) move_rows<D>(r, memory, tile, false);
   through_norm<D>(dn, r, statistics, shared.ffn.gamma, s.rms, sums.gamma, sums.beta);
-  load_rows<T, D>(dr, dy, tile);
 #pragma unroll
   for (int j = 0; j < D / 8; ++j)
 #pragma unroll
-    for (int i = 0; i < 4; ++i) dr[j][i] += dn[j][i];
+    for (int i = 0; i < 4; ++i) dr[j][i] = dn[j][i];
+  add_rows<T, D>(dr, dy, tile);
 }
 
 // ---- steps 4 and 5
@@ -417,7 +417,7 @@ struct AttentionSums {
 
 // Steps 4 and 5. The block calls it, and has met before.
 template <class T, int D, class Shared>
-__device__ __forceinline__ void attention_steps(float (&dr)[D / 8][4], AttentionSums<T, D>& sums, Shared& shared, const InnerShape& s, const InnerTile& tile, const T* x, T* dx) {
+__device__ __forceinline__ void attention_steps(float (&dr)[D / 8][4], AttentionSums<T, D>& sums, Shared& shared, const InnerShape& s, const InnerTile& tile, const T* x, const T* dy, T* dx) {
   using S = Share<D>;
   AttentionTiles<T, D>& tiles = shared.attention_tiles;
   InnerAttentionWeights<T, D>& w = shared.attention;
@@ -471,6 +471,7 @@ __device__ __forceinline__ void attention_steps(float (&dr)[D / 8][4], Attention
   for (int j = 0; j < D / 8; ++j)
 #pragma unroll
     for (int i = 0; i < 4; ++i) dn[j][i] += dr[j][i];
+  if (s.outer) add_rows<T, D>(dn, dy, tile);
   store_rows<T, D>(dx, dn, tile);
   __syncthreads();  // the rows of all warps are there
 #pragma unroll 1
@@ -523,7 +524,7 @@ __global__ void __launch_bounds__(32 * kInnerWarps<D>, 1) inner_transformer_dx_k
     if constexpr (kSteps != kAllSteps) move_rows<D>(dr, m.dr, tile, kFfn);
     __syncthreads();  // the tiles are done with
     if constexpr (kAttention) {
-      attention_steps<T, D>(dr, attention, shared, s, tile, m.x, m.dx);
+      attention_steps<T, D>(dr, attention, shared, s, tile, m.x, m.dy, m.dx);
       __syncthreads();  // the tiles are done with
     }
   }

@@ -90,6 +90,7 @@ void inner_transformer(const Call& call) {
   const InnerTransformerArgs a = inner_transformer_args(call, false);
   Parts parts(a);
   forward(a, parts, a.y);
+  for (int64_t i = 0; a.outer && i < a.y.size(); ++i) a.y.f64()[i] += a.x.f64()[i];
 }
 
 void inner_transformer_dx(const Call& call) {
@@ -123,6 +124,7 @@ void inner_transformer_dx(const Call& call) {
   of_weight(f.first.y, dv, kWv, d, d);
   const Tensor dn = of_input(dq, kWq, d, d, none, of_input(dk, kWk, d, d, none, of_input(dv, kWv, d, d, none, none, 0), 0), 0);
   of_norm(a.x, f.first, kGamma1, dn, dr, a.dx);
+  for (int64_t i = 0; a.outer && i < a.dx.size(); ++i) a.dx.f64()[i] += a.dy.f64()[i];
 }
 
 }  // namespace longer::reference

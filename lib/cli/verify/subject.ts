@@ -2,9 +2,9 @@ import { packBatch } from '../../data/batch.ts';
 import { Dataset } from '../../data/reader.ts';
 import { LongerError } from '../../errors.ts';
 import { lower } from '../../graph/lower.ts';
-import { inference } from '../../graph/passes/inference.ts';
-import { precision as inPrecision, type Precision } from '../../graph/passes/precision.ts';
-import { prune } from '../../graph/passes/prune.ts';
+import { inferenceGraph } from '../../graph/passes/inference.ts';
+import type { Target } from '../../graph/passes/inner_transformer.ts';
+import type { Precision } from '../../graph/passes/precision.ts';
 import type { Checkpoint } from '../../model/checkpoint.ts';
 import { historyForm, type LongerConfig } from '../../model/config.ts';
 import { type CacheEntry, fullPlan, type ModelDescription } from '../../model/model.ts';
@@ -66,7 +66,7 @@ export function makeSubject({ model, checkpoint, train, requests, device = 'cpu'
   const plans = once((threads: number) => keep(fullPlan(model, state, runtimes(threads), precision)));
   const rankers = once((threads: number) => keep(new Ranker(model, state, runtimes(threads), { precision })));
   const rowPlan = once(() => {
-    const graph = rowsGraph(model, precision);
+    const graph = rowsGraph(model, precision, runtimes(usualThreads));
     return { graph, plan: keep(new Plan(lower(graph, model.layout), state, runtimes(usualThreads))) };
   });
   return {
@@ -109,14 +109,14 @@ function once<T>(make: (key: number) => T): (key: number) => T {
 }
 
 /** The user's side with the rows that each layer gives as outputs `rows<layer>`. */
-function rowsGraph(model: ModelDescription, policy: Precision) {
+function rowsGraph(model: ModelDescription, policy: Precision, target: Target) {
   const { graph } = model.full();
   const { selfLayers } = model.config as LongerConfig;
   for (let layer = 0; layer <= selfLayers; ++layer) {
     const last = graph.nodes.findLast((n) => n.name.startsWith(`layer${layer}.`));
     graph.output(`rows${layer}`, last!.outputs[0]!);
   }
-  return inPrecision(prune(inference(graph)), policy);
+  return inferenceGraph(graph, policy, target);
 }
 
 /** The first requests of a file, or made ones with long, short and no history and with several, one and no candidates. */

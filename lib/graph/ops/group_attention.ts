@@ -5,7 +5,7 @@ import { type Graph, type OpDefinition, rowsOf, type Value, widthOf } from '../g
 const flops = (factor: number): NonNullable<OpDefinition['flops']> => (node, sizes) =>
   factor * sizeOf(rowsOf(node.inputs[0]!), sizes) * node.attrs[2]! * widthOf(node.inputs[0]!);
 
-const definition: OpDefinition = {
+export const groupAttentionDefinition: OpDefinition = {
   name: 'group_attention',
   tile: { inputs: ['row', 'row', 'row', 'offsets'], outputs: ['row'], groupSize: 2 },
   flops: flops(4),
@@ -25,6 +25,6 @@ const dxDefinition: OpDefinition = {
 
 export function groupAttention(graph: Graph, q: Value, k: Value, v: Value, eventOffsets: Value, heads: number, groupSize: number): Value {
   const o = graph.like(q, 'group_attention');
-  graph.emit(definition, [q, k, v, eventOffsets], [o], [heads, 1 / Math.sqrt(widthOf(q) / heads), groupSize]);
+  graph.emit(groupAttentionDefinition, [q, k, v, eventOffsets], [o], [heads, 1 / Math.sqrt(widthOf(q) / heads), groupSize]);
   return o;
 }

@@ -12,7 +12,7 @@ export interface LinearOptions {
 const matmulFlops = (rows: Value, w: Value) => (sizes: Parameters<NonNullable<OpDefinition['flops']>>[1]): number =>
   2 * sizeOf(rowsOf(rows), sizes) * constantOf(w.dims[0]!) * constantOf(w.dims[1]!);
 
-const definition: OpDefinition = {
+export const linearDefinition: OpDefinition = {
   name: 'linear',
   tile: { inputs: ['row', 'whole', 'whole', 'row'], outputs: ['row'] },
   optionalOutputs: [1],
@@ -40,7 +40,7 @@ export function linear(graph: Graph, x: Value, w: Value, options: LinearOptions 
   }
   const y = graph.temporary('linear', 'f32', dims);
   const pre = activation === 'none' ? null : graph.temporary('pre', 'f32', dims);
-  graph.emit(definition, [x, w, bias, residual], [y, pre], [activationCode[activation]]);
+  graph.emit(linearDefinition, [x, w, bias, residual], [y, pre], [activationCode[activation]]);
   return y;
 }
 

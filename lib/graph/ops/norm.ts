@@ -3,7 +3,7 @@ import { expectWidth, type Graph, type OpDefinition, rowsOf, type Value, widthOf
 
 export type NormKind = 'layer' | 'rms';
 
-const definition: OpDefinition = {
+export const normDefinition: OpDefinition = {
   name: 'norm',
   tile: { inputs: ['row', 'whole'], outputs: ['row'] },
   optionalOutputs: [1, 2],
@@ -38,6 +38,6 @@ export function norm(graph: Graph, x: Value, gamma: Value, beta: Value | null, k
   const y = graph.like(x, 'norm');
   const mean = kind === 'layer' ? graph.temporary('mean', 'f32', [rowsOf(x)]) : null;
   const rstd = graph.temporary('rstd', 'f32', [rowsOf(x)]);
-  graph.emit(definition, [x, gamma, beta], [y, mean, rstd], [kind === 'layer' ? 0 : 1, eps]);
+  graph.emit(normDefinition, [x, gamma, beta], [y, mean, rstd], [kind === 'layer' ? 0 : 1, eps]);
   return y;
 }

@@ -25,6 +25,9 @@ const narrowTypes = { bf16: 'bf16', fp16: 'f16' } as const;
 /** Whether a scope (one or more names joined by dots) stands somewhere in the path of a node. */
 const inScope = (node: Node, scope: string): boolean => `.${node.name}.`.includes(`.${scope}.`);
 
+/** Whether the policy keeps this operation in f32. */
+export const staysFull = (node: Node, policy: Precision): boolean => typeof policy === 'object' && policy.full.some((scope) => inScope(node, scope));
+
 /**
  * Checks a policy against the graph that it is meant for.
  * @param place the setting's name, for errors
@@ -64,7 +67,6 @@ export function precision(graph: Graph, policy: Precision, keep: Iterable<Value>
     return same;
   }
   const narrow = narrowTypes[mode];
-  const scopes = typeof policy === 'string' ? [] : policy.full;
   const kept = withTerms(graph, keep);
   const result = graph.rewrite([]);
   const typed = new Map<Value, Value>(); // as the new graph has it, where that differs
@@ -83,7 +85,7 @@ export function precision(graph: Graph, policy: Precision, keep: Iterable<Value>
 
   for (const node of graph.nodes) {
     const { op } = node;
-    const half: DTypeName = scopes.some((s) => inScope(node, s)) ? 'f32' : narrow;
+    const half: DTypeName = staysFull(node, policy) ? 'f32' : narrow;
     const after: Node[] = [];
     const inputs = node.inputs.map((v, i) => {
       const value = v && (typed.get(v) ?? v);
