@@ -153,33 +153,47 @@ inline void group_attention_case(OpCase& c, Dice& d, bool backward) {
   for (int i = 0; i < (backward ? 3 : 1); ++i) c.out(h.type, {events.back(), h.width()});
 }
 
-// Blocks of every form that the device has: widths, heads, groups of 1 to 16 events (those that 16 is no multiple of, too), both norms.
-inline void inner_transformer_case(OpCase& c, Dice& d, bool backward) {
-  const longer::DType type = d.coin() ? longer::DType::bf16 : longer::DType::f16, f32 = longer::DType::f32;
-  const int64_t width = d.one_of<int64_t>({16, 32, 32, 64}), heads = d.one_of<int64_t>({1, 2, 4}), group = d.one_of<int64_t>({1, 2, 4, 8, 8, 16, 3, 7});
-  const bool rms = d.coin();
-  const std::vector<int32_t> events = d.offsets(d.whole(0, 5), d.most(150, 40));
-  c.in(type, {events.back(), width}, -2, 2);
-  if (backward) c.in(type, {events.back(), width}, -1, 1);
-  c.in(events).attributes({static_cast<double>(heads), 1 / std::sqrt(static_cast<double>(width) / static_cast<double>(heads)), static_cast<double>(group), rms ? 1.0 : 0.0, 1e-5, d.coin() ? 1.0 : 0.0});
-  c.out(type, {events.back(), width});
+struct InnerForm {
+  longer::DType type;
+  int64_t width, heads, group;
+  bool rms, outer;
+  std::vector<int32_t> events;
+};
+
+inline void add_inner_transformer(OpCase& c, Dice& d, bool backward, const InnerForm& f) {
+  const longer::DType f32 = longer::DType::f32;
+  const auto attribute = [](auto x) { return static_cast<double>(x); };
+  c.in(f.type, {f.events.back(), f.width}, -2, 2);
+  if (backward) c.in(f.type, {f.events.back(), f.width}, -1, 1);
+  c.in(f.events).attributes({attribute(f.heads), std::sqrt(attribute(f.heads) / attribute(f.width)), attribute(f.group), attribute(f.rms), 1e-5, attribute(f.outer)});
+  c.out(f.type, {f.events.back(), f.width});
   for (int i = 0; i < longer::kInnerParameters; ++i) {
-    const int64_t size = longer::inner_parameter_size(i, width);
+    const int64_t size = longer::inner_parameter_size(i, f.width);
     const bool gain = i == longer::kGamma1 || i == longer::kGamma2, shift = i == longer::kBeta1 || i == longer::kBeta2;
-    if (shift && rms) {
+    if (shift && f.rms) {
       c.in_absent();
       if (backward) c.out_absent();
       continue;
     }
     // A matrix holds numbers that bf16 holds, as it is rounded before it is multiplied.
-    const double most = size > 4 * width ? 1.5 / std::sqrt(static_cast<double>(width)) : 0.5;
+    const double most = size > 4 * f.width ? 1.5 / std::sqrt(attribute(f.width)) : 0.5;
     std::vector<double> values = d.numbers(size, gain ? 0.5 : -most, gain ? 1.5 : most);
-    for (double& v : values) v = rounded(v, size > 4 * width ? longer::DType::bf16 : f32);
+    for (double& v : values) v = rounded(v, size > 4 * f.width ? longer::DType::bf16 : f32);
     c.in(f32, {size}, values);
     if (backward) c.out(f32, {size});
   }
-  c.rounds_to(type);
-  if (backward) c.measured_by(1 + longer::kBk, 1 + longer::kWk);  // a key's bias moves all scores of a row alike: its gradient is none
+  c.rounds_to(f.type);
+  if (!backward) return;
+  c.measured_by(1 + longer::kBk, 1 + longer::kWk);  // a key's bias moves all scores of a row alike: its gradient is none
+  c.measured_by(1 + longer::kBq, 1 + longer::kWq);  // and of a few keys much of a query's cancels
+}
+
+// Blocks of every form that the device has: widths, heads, groups of 1 to 16 events (those that 16 is no multiple of, too), both norms.
+inline void inner_transformer_case(OpCase& c, Dice& d, bool backward) {
+  const longer::DType type = d.coin() ? longer::DType::bf16 : longer::DType::f16;
+  const int64_t width = d.one_of<int64_t>({16, 32, 32, 64}), heads = d.one_of<int64_t>({1, 2, 4}), group = d.one_of<int64_t>({1, 2, 4, 8, 8, 16, 3, 7});
+  const bool rms = d.coin(), outer = d.coin();
+  add_inner_transformer(c, d, backward, {type, width, heads, group, rms, outer, d.offsets(d.whole(0, 5), d.most(150, 40))});
 }
 
 }  // namespace simt

@@ -331,6 +331,17 @@ void tf32_products(Device& device) {
   }
 }
 
+// More tiles than all blocks of inner_transformer take in a round.
+void many_tiles(Device& device, bool backward) {
+  simt::InnerForm f{bf16, 16, 2, 4, false, false, {0}};
+  for (int i = 0; i < 1100; ++i) f.events.push_back(f.events.back() + i % 3);
+  OpCase c(backward ? "inner_transformer_dx" : "inner_transformer", backward ? reference::inner_transformer_dx : reference::inner_transformer, 1);
+  Dice dice(9);
+  simt::add_inner_transformer(c, dice, backward, f);
+  c.check(device, backward ? 8 : 3, 3e-6);
+  c.check_same_bits(device, simt::Schedule::reverse);
+}
+
 // Two pages of 16 keys, as these tables name them.
 OpCase paged_case(const std::vector<int32_t>& table, const std::vector<double>& span) {
   OpCase c("paged_attention", reference::paged_attention, 1);
@@ -399,6 +410,8 @@ int main(int count, char** arguments) {
   if (!watched && (only.empty() || only == "candidate_attention"))
     for (const DType type : {f32, bf16, f16})
       for (const int64_t m : {1, 2, 3, 5}) candidate_alone(*device, type, m);
+  for (const bool backward : {false, true})
+    if (!watched && (only.empty() || only == (backward ? "inner_transformer_dx" : "inner_transformer"))) many_tiles(*device, backward);
   if (!watched && (only.empty() || only == "paged_attention"))
     for (const DType type : {f32, bf16, f16})
       for (const int64_t page_rows : {1, 48, 64}) pages_alike(*device, type, page_rows);
