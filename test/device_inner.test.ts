@@ -27,13 +27,14 @@ const forms: Readonly<Record<string, LongerConfig>> = {
   'd 16, K 16, rms norm': { ...wide, merge: 16, norm: 'rms' },
   'd 32, K 4, oldest-aligned': { ...wide, width: 32, merge: 4, alignment: 'oldest', inner: { blocks: 1, heads: 4 } },
   'd 32, K 8, three blocks': { ...wide, width: 32, merge: 8, inner: { blocks: 3, heads: 2 } },
-  'd 64, K 2': { ...wide, width: 64, inner: { blocks: 1, heads: 4 } },
+  'd 32, K 2': { ...wide, width: 32, inner: { blocks: 1, heads: 4 } },
 };
 /** As the parts run, for one reason each. */
 const inParts: Readonly<Record<string, readonly [LongerConfig, Precision]>> = {
   'fp32': [wide, 'fp32'],
   'tf32': [wide, 'tf32'],
   'another width': [{ ...wide, width: 24, heads: 4 }, 'bf16'],
+  'a wider one': [{ ...wide, width: 64, heads: 4 }, 'bf16'],
   'heads of one column': [{ ...wide, inner: { blocks: 1, heads: 16 } }, 'bf16'],
   'a group size that does not divide 16': [{ ...wide, merge: 3, heads: 4 }, 'bf16'],
   'SwiGLU': [{ ...wide, ffn: 'swiglu' }, 'bf16'],
@@ -71,9 +72,6 @@ await t.test('where a plan runs on a device in bf16 or fp16 a block is one opera
   }
   const dropping = trainStep(new ModelDescription(richSchema, { ...wide, dropout: 0.1 }), { ...still, precision: 'bf16', target: device });
   t.same(count(dropping.graph, 'inner_transformer'), 0, 'dropout');
-  const small: Target = { backend: 'cuda', sharedMemory: 99 * 1024 };
-  const fused = (config: LongerConfig): number => count(new ModelDescription(richSchema, config).forward('bf16', small), 'inner_transformer');
-  t.same([fused(wide), fused(forms['d 32, K 4, oldest-aligned']!), fused(forms['d 64, K 2']!)], [1, 1, 0], 'a GPU of 99 KB of shared memory a block has no room for width 64');
   t.end();
 });
 
@@ -121,7 +119,7 @@ await t.test('training goes where the CPU goes', async (t) => {
 
 await t.test('the bits of a score are the same from the cache, for a request and a candidate alone, from pages and after an append', async (t) => {
   const served = [
-    ['d 16, K 2', 'bf16'], ['d 16, K 1, one head', 'fp16'], ['d 32, K 4, oldest-aligned', 'fp16'], ['d 64, K 2', 'bf16'], ['banded', 'bf16'],
+    ['d 16, K 2', 'bf16'], ['d 16, K 1, one head', 'fp16'], ['d 32, K 4, oldest-aligned', 'fp16'], ['d 32, K 2', 'bf16'], ['banded', 'bf16'],
   ] as const;
   for (const [name, precision] of served) {
     const config = name === 'banded' ? { ...banded, width: 16, merge: 4, heads: 4 } : forms[name]!;

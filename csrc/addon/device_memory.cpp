@@ -72,7 +72,6 @@ Napi::Value device_use(const Napi::CallbackInfo& info) {
   report.Set("allocated", static_cast<double>(use.allocated));
   report.Set("available", static_cast<double>(device.available()));
   report.Set("scratch", static_cast<double>(runtime->runtime->lane()->scratch_bytes()));
-  report.Set("sharedMemory", static_cast<double>(device.info().shared_memory));
   report.Set("graphLaunches", static_cast<double>(use.graph_launches));
   return report;
 }

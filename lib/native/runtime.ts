@@ -52,11 +52,6 @@ export class Runtime implements Disposable {
     return this.device === 'cpu' ? 'cpu' : 'cuda';
   }
 
-  /** Bytes of shared memory that a block of threads may have on the device; 0 on the CPU. */
-  get sharedMemory(): number {
-    return this.backend === 'cpu' ? 0 : this.deviceUse().sharedMemory;
-  }
-
   /** @internal */
   get handle(): RuntimeHandle {
     if (!this.#handle) throw disposed('runtime');

@@ -91,8 +91,6 @@ export interface DeviceUse {
   /** Of the allocated ones, those that this runtime keeps for its runs. */
   readonly scratch: number;
   readonly graphLaunches: number;
-  /** Bytes of shared memory that a block of threads may have. */
-  readonly sharedMemory: number;
 }
 
 export interface MemoryReport {

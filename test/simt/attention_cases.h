@@ -191,7 +191,7 @@ inline void add_inner_transformer(OpCase& c, Dice& d, bool backward, const Inner
 // Blocks of every form that the device has: widths, heads, groups of 1 to 16 events (those that 16 is no multiple of, too), both norms.
 inline void inner_transformer_case(OpCase& c, Dice& d, bool backward) {
   const longer::DType type = d.coin() ? longer::DType::bf16 : longer::DType::f16;
-  const int64_t width = d.one_of<int64_t>({16, 32, 32, 64}), heads = d.one_of<int64_t>({1, 2, 4}), group = d.one_of<int64_t>({1, 2, 4, 8, 8, 16, 3, 7});
+  const int64_t width = d.one_of<int64_t>({16, 32}), heads = d.one_of<int64_t>({1, 2, 4}), group = d.one_of<int64_t>({1, 2, 4, 8, 8, 16, 3, 7});
   const bool rms = d.coin(), outer = d.coin();
   add_inner_transformer(c, d, backward, {type, width, heads, group, rms, outer, d.offsets(d.whole(0, 5), d.most(150, 40))});
 }

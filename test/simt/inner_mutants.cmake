@@ -7,8 +7,6 @@ macro(inner_mutant name)
   edit(inner_transformer.cuh [[kInnerMostBlocks = 264]] [[kInnerMostBlocks = 2]])
   edit(inner_transformer.cuh [[    if (a.width == 16) run(type, std::integral_constant<int, 16>());
     else if (a.width == 32)]] [[    if (a.width == 32)]])
-  edit(inner_transformer.cuh [[    else if (a.width == 64) run(type, std::integral_constant<int, 64>());
-]] [[]])
   edit(inner_transformer.cuh [[else if (a.x.dtype == DType::f16) sized(Half{});]] [[]])
 endmacro()
 
@@ -23,7 +21,7 @@ inner_mutant(inner_sees_no_events)
 edit(inner_transformer.cuh [[ && is_event(tile, row) == is_event(tile, key)) seen]] [[) seen]])
 
 inner_mutant(inner_rows_of_another_request)
-edit(inner_transformer.cuh [[static_cast<int>(max(begin - row0, int64_t{0}))]] [[row0 < 0 ? static_cast<int>(-row0) : 0]])
+edit(inner_transformer.cuh [[max(begin - row0, 0))]] [[max(-row0, 0))]])
 
 inner_mutant(inner_head_of_its_neighbour)
 edit(inner_transformer.cuh [[return c >= first && c < end;]] [[return c > first && c <= end;]])
@@ -46,7 +44,7 @@ edit(inner_transformer_dx.cu [[  __syncthreads();  // and the gradients of all u
 
 inner_mutant(inner_tiles_in_use)
 edit(inner_transformer_dx.cu [[    __syncthreads();  // the tiles are done with
-    if constexpr (kAttention)]] [[    if constexpr (kAttention)]])
+]] [[]])
 
 inner_mutant(inner_attention_rows_not_awaited)
 edit(inner_transformer_dx.cu [[  __syncthreads();  // the rows of all warps are there
@@ -55,8 +53,8 @@ edit(inner_transformer_dx.cu [[  __syncthreads();  // the rows of all warps are 
   for (int row0 = 0; row0 < S::kRows; row0 += kInnerRows) sums.add(tiles, row0);]])
 
 inner_mutant(inner_next_round_too_early)
-edit(inner_transformer_dx.cu [[      __syncthreads();  // the tiles are done with
-    }]] [[    }]])
+edit(inner_transformer_dx.cu [[    __syncthreads();  // and these
+]] [[]])
 
 inner_mutant(inner_probabilities_not_awaited)
 edit(inner_transformer_dx.cu [[  __syncwarp();  // all lanes' probabilities are there
@@ -79,7 +77,7 @@ inner_mutant(inner_units_of_the_first_tile)
 edit(inner_transformer_dx.cu [[sums.add(tiles, shared.ffn, unit0, row0);]] [[sums.add(tiles, shared.ffn, unit0, 0);]])
 
 inner_mutant(inner_lost_part)
-edit(inner_transformer_dx.cu [[for (int i = 0; i < count; ++i) total]] [[for (int i = 1; i < count; ++i) total]])
+edit(inner_transformer_dx.cu [[for (int i = 0; i < count; ++i) {]] [[for (int i = 1; i < count; ++i) {]])
 
 inner_mutant(inner_lost_warp)
 edit(inner_transformer_dx.cu [[for (int w = 0; w < Share<D>::kWarps; ++w) total]] [[for (int w = 1; w < Share<D>::kWarps; ++w) total]])

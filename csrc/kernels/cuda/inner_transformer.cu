@@ -13,16 +13,16 @@ struct InnerShared {
 };
 
 template <class T, int D>
-__global__ void __launch_bounds__(32 * kInnerWarps<D>) inner_transformer_kernel(InnerShape s, InnerParameters parameters, const T* x, T* y, int64_t slots) {
+__global__ void __launch_bounds__(32 * kInnerWarps<D>, 2) inner_transformer_kernel(InnerShape s, InnerParameters parameters, const T* x, T* y, int slots) {
   auto& w = shared_memory<InnerShared<T, D>>();
   load_weights(w.attention, parameters);
   load_weights(w.ffn, parameters);
   __syncthreads();
-  const int64_t first = static_cast<int64_t>(blockIdx.x) * kInnerWarps<D> + threadIdx.x / 32;
+  const int first = blockIdx.x * kInnerWarps<D> + threadIdx.x / 32;
   InnerTiles tiles(s, first);
-  for (int64_t slot = first; slot < slots; slot += static_cast<int64_t>(gridDim.x) * kInnerWarps<D>) {
+  for (int slot = first; slot < slots; slot += gridDim.x * kInnerWarps<D>) {
     const InnerTile tile = tiles.at(slot);
-    if (tile.end == 0) continue;
+    if (tile.events == 0) continue;
     float v[D / 8][4];
     load_rows<T, D>(v, x, tile);
     add_attention<T, D>(v, w.attention, s, tile);
@@ -63,7 +63,7 @@ void inner_transformer(const Call& call, const Queue& queue) {
     constexpr int D = decltype(width)::value;
     const int64_t slots = a.rows ? inner_slots(s) : 0;
     launch(queue.stream, "inner_transformer", inner_transformer_kernel<T, D>, dim3(static_cast<unsigned>(std::min<int64_t>(divide_up(slots, kInnerWarps<D>), kInnerMostBlocks))),
-           dim3(32 * kInnerWarps<D>), sizeof(InnerShared<T, D>), s, parameters, static_cast<const T*>(a.x.data), static_cast<T*>(a.y.data), slots);
+           dim3(32 * kInnerWarps<D>), sizeof(InnerShared<T, D>), s, parameters, static_cast<const T*>(a.x.data), static_cast<T*>(a.y.data), static_cast<int>(slots));
   });
 }
 

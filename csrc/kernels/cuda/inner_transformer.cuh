@@ -16,13 +16,13 @@ namespace longer::cuda {
 constexpr int kInnerRows = 16;      // of a warp's tile
 constexpr int kInnerMostBlocks = 264;  // two for each multiprocessor of a H100; a constant, so that sums are the same on every GPU
 
-// Warps of a block: with so many, each has 16 of the 4 D hidden units and 16 rows of one D x D matrix's gradient, or twice that.
+// Warps of a block: with so many, each has 16 of the 4 D hidden units and 16 rows of one D x D matrix's gradient.
 template <int D>
 constexpr int kInnerWarps = D == 16 ? 4 : 8;
 
 struct InnerShape {
   const int32_t* event_offsets;
-  int64_t requests, rows;
+  int requests, rows;  // as many as the offsets, which are i32, can tell
   int group, tile_rows;  // groups of events of a tile, and how many events: the groups that 16 hold
   int heads, head_width;
   bool rms, outer;
@@ -102,42 +102,42 @@ __device__ __forceinline__ void load_weights(InnerFfnWeights<T, D>& w, const Inn
 
 // Requests have slots for their tiles: one with its first event at row o has those from o / tile_rows + request on, which are
 // enough and are no other's. Slots without a tile have no rows.
-inline int64_t inner_slots(const InnerShape& s) { return s.rows / s.tile_rows + s.requests; }
+inline int64_t inner_slots(const InnerShape& s) { return int64_t{s.rows / s.tile_rows} + s.requests; }
 
 struct InnerTile {
-  int64_t row0;  // of the batch, at row 0 of the tile; may be before the first
-  int first, end;  // rows of the tile that are events
+  int row0;         // of the batch, at row 0 of the tile; may be before the first
+  unsigned events;  // bit i: row i of the tile is one
 };
 
 // Finds the tiles of slots that come in ascending order.
 class InnerTiles {
  public:
-  __device__ __forceinline__ InnerTiles(const InnerShape& s, int64_t slot) : s_(s) {
-    int64_t low = 0, high = s.requests;  // first_slot(low) <= slot < first_slot(high)
+  __device__ __forceinline__ InnerTiles(const InnerShape& s, int slot) : s_(s) {
+    int low = 0, high = s.requests;  // first_slot(low) <= slot < first_slot(high)
     while (high - low > 1) {
-      const int64_t middle = (low + high) / 2;
+      const int middle = low + (high - low) / 2;
       if (first_slot(middle) <= slot) low = middle;
       else high = middle;
     }
     request_ = low;
   }
-  __device__ __forceinline__ InnerTile at(int64_t slot) {
+  __device__ __forceinline__ InnerTile at(int slot) {
     while (request_ + 1 < s_.requests && first_slot(request_ + 1) <= slot) ++request_;
-    const int64_t begin = s_.event_offsets[request_], end = s_.event_offsets[request_ + 1];
-    const int64_t row0 = end - (slot - first_slot(request_) + 1) * s_.tile_rows;
-    if (row0 + s_.tile_rows <= begin) return {0, 0, 0};
-    return {row0, static_cast<int>(max(begin - row0, int64_t{0})), s_.tile_rows};
+    const int begin = s_.event_offsets[request_], end = s_.event_offsets[request_ + 1];
+    const int row0 = end - (slot - first_slot(request_) + 1) * s_.tile_rows;
+    if (row0 + s_.tile_rows <= begin) return {0, 0};
+    return {row0, (1u << s_.tile_rows) - (1u << max(begin - row0, 0))};
   }
 
  private:
-  __device__ __forceinline__ int64_t first_slot(int64_t request) const { return s_.event_offsets[request] / s_.tile_rows + request; }
+  __device__ __forceinline__ int first_slot(int request) const { return s_.event_offsets[request] / s_.tile_rows + request; }
 
   const InnerShape& s_;
-  int64_t request_;
+  int request_;
 };
 
 // Whether a row of a tile is an event.
-__device__ __forceinline__ bool is_event(const InnerTile& tile, int row) { return row >= tile.first && row < tile.end; }
+__device__ __forceinline__ bool is_event(const InnerTile& tile, int row) { return tile.events >> row & 1; }
 
 // visit(whether the row is an event, where its columns of run i begin in a matrix, j of the first sums, 0 or 2: which of the sums)
 template <int D, class Visit>
@@ -148,7 +148,7 @@ __device__ __forceinline__ void each_run(const InnerTile& tile, Visit&& visit) {
 #pragma unroll
     for (int run = 0; run < D; run += Places<D>::kRun) {
       const int row = g + 4 * r;
-      visit(is_event(tile, row), (tile.row0 + row) * D + run + t * Places<D>::kEach, run / 8, r);
+      visit(is_event(tile, row), static_cast<int64_t>(tile.row0 + row) * D + run + t * Places<D>::kEach, run / 8, r);
     }
 }
 
@@ -428,7 +428,8 @@ inline InnerShape inner_shape(const char* op, const InnerTransformerArgs& a) {
   if (a.group > kInnerRows) throw shape_error(std::string(op) + ": the device takes groups of up to 16 events");
   if (a.width / a.heads % 2) throw shape_error(std::string(op) + ": the device takes heads of an even number of columns");
   const int group = static_cast<int>(a.group);
-  return {a.event_offsets.i32(), a.requests, a.rows, group, kInnerRows / group * group, static_cast<int>(a.heads), static_cast<int>(a.width / a.heads),
+  narrow(op, a.rows + a.requests);
+  return {a.event_offsets.i32(), static_cast<int>(a.requests), static_cast<int>(a.rows), group, kInnerRows / group * group, static_cast<int>(a.heads), static_cast<int>(a.width / a.heads),
           a.rms, a.outer, static_cast<float>(a.scale), static_cast<float>(a.eps)};
 }
 
@@ -444,8 +445,7 @@ void with_inner_form(const char* op, const InnerTransformerArgs& a, Run&& run) {
   const auto sized = [&](auto type) {
     if (a.width == 16) run(type, std::integral_constant<int, 16>());
     else if (a.width == 32) run(type, std::integral_constant<int, 32>());
-    else if (a.width == 64) run(type, std::integral_constant<int, 64>());
-    else throw shape_error(std::string(op) + ": the device takes widths of 16, 32 and 64");
+    else throw shape_error(std::string(op) + ": the device takes widths of 16 and 32");
   };
   if (a.x.dtype == DType::bf16) sized(Bf16{});
   else if (a.x.dtype == DType::f16) sized(Half{});

@@ -7,16 +7,12 @@
 //
 // In steps 2 and 5 a factor's rows are all events of the block, so nothing is summed over warps. A block goes on with other
 // tiles and leaves the gradients of parameters as its part; a second kernel adds the parts up in ascending order. How many
-// there are depends on the shapes alone. Where the gradients of all parameters do not fit into registers (D = 64), r is
-// computed by a kernel of its own, steps 1 to 3 and steps 4 and 5 are a kernel each, and r and dr go through memory in f32.
+// there are depends on the shapes alone.
 #include "kernels/cuda/inner_transformer.cuh"
-#include "kernels/cuda/workspace.h"
 
 namespace longer::cuda {
 
 namespace {
-
-enum Steps { kFfnSteps = 1, kAttentionSteps = 2, kAllSteps = 3 };
 
 // Where gradients of parameters stand in a part: in the order of the parameters.
 constexpr int part_offset(int parameter, int width) {
@@ -33,7 +29,7 @@ struct Share {
   static constexpr int kUnits = 4 * D / kWarps, kUnitTiles = kUnits / 16;  // hidden units of a warp
   static constexpr int kBands = 4 * kSteps / kWarps;                       // of 16 rows of a D x D gradient
   static constexpr int kPart = part_offset(kInnerParameters, D);
-  static constexpr int kColumns = D <= 32 ? 1 : D / 32;                    // of a vector's gradient that a lane has
+  static constexpr int kColumns = D / Places<D>::kRun;                     // of a vector's gradient that a lane has
 };
 
 template <class T, int D>
@@ -48,15 +44,13 @@ struct AttentionTiles {
   Tile<T, Share<D>::kRows, D> of[kTiles];
   Tile<T, kInnerRows, Share<D>::kRows> p, ds;  // of one head
 };
-struct Nothing {};
-
-template <class T, int D, int kSteps>
+template <class T, int D>
 struct DxShared {
-  std::conditional_t<(kSteps & kAttentionSteps) != 0, InnerAttentionWeights<T, D>, Nothing> attention;
-  std::conditional_t<(kSteps & kFfnSteps) != 0, InnerFfnWeights<T, D>, Nothing> ffn;
+  InnerAttentionWeights<T, D> attention;
+  InnerFfnWeights<T, D> ffn;
   union {
-    std::conditional_t<(kSteps & kFfnSteps) != 0, FfnTiles<T, D>, Nothing> ffn_tiles;
-    std::conditional_t<(kSteps & kAttentionSteps) != 0, AttentionTiles<T, D>, Nothing> attention_tiles;
+    FfnTiles<T, D> ffn_tiles;
+    AttentionTiles<T, D> attention_tiles;
     float vectors[Share<D>::kWarps][D];
   };
 };
@@ -69,38 +63,40 @@ __device__ __forceinline__ void put_factor(Tile<T, kRows, kColumns>& tile, int r
   for (int i = 0; i < 4; ++i) *reinterpret_cast<uint32_t*>(&tile.element(row0 + g + i % 2 * 8, column0 + i / 2 * 8 + 2 * t)) = f.pair[i];
 }
 
-// Adds the columns' sums over the rows of the tile; lane l has those at place_held(i).
-template <int D>
-__device__ __forceinline__ void add_columns(float (&sums)[Share<D>::kColumns], const float (&v)[D / 8][4]) {
-  float w[D / 4];
-#pragma unroll
-  for (int i = 0; i < D / 4; ++i) w[i] = v[i / 2][i % 2] + v[i / 2][2 + i % 2];
+// Adds the columns' sums over the rows of the tile, a run at a time; this lane has the one at place_held of each. value(j, r) is the element of sums.
+template <int D, class Value>
+__device__ __forceinline__ void add_columns(float (&sums)[Share<D>::kColumns], Value&& value) {
+  constexpr int kCount = Places<D>::kRun / 4;  // of the run in this lane's rows
   const int lane = threadIdx.x % 32;
-  int count = D / 4;
 #pragma unroll
-  for (int by = 16; by >= 4; by /= 2) {
-    if (count == 1) {
-      w[0] += __shfl_xor_sync(0xffffffffu, w[0], by);
-      continue;
-    }
-    count /= 2;
+  for (int run = 0; run < Share<D>::kColumns; ++run) {
+    float w[kCount];
 #pragma unroll
-    for (int i = 0; i < D / 8; ++i)
-      if (i < count) {
-        const float mine = lane & by ? w[i + count] : w[i], theirs = lane & by ? w[i] : w[i + count];
-        w[i] = mine + __shfl_xor_sync(0xffffffffu, theirs, by);
+    for (int i = 0; i < kCount; ++i) w[i] = value(run * kCount / 2 + i / 2, i % 2) + value(run * kCount / 2 + i / 2, 2 + i % 2);
+    int count = kCount;
+#pragma unroll
+    for (int by = 16; by >= 4; by /= 2) {
+      if (count == 1) {
+        w[0] += __shfl_xor_sync(0xffffffffu, w[0], by);
+        continue;
       }
-  }
+      count /= 2;
 #pragma unroll
-  for (int i = 0; i < Share<D>::kColumns; ++i) sums[i] += w[i];
+      for (int i = 0; i < kCount / 2; ++i)
+        if (i < count) {
+          const float mine = lane & by ? w[i + count] : w[i], theirs = lane & by ? w[i] : w[i + count];
+          w[i] = mine + __shfl_xor_sync(0xffffffffu, theirs, by);
+        }
+    }
+    sums[run] += w[0];
+  }
 }
 template <int D>
-__device__ __forceinline__ int place_held(int i) {
+__device__ __forceinline__ int place_held(int run) {
   const int lane = threadIdx.x % 32;
   int index = 0;
-  for (int by = 16, count = D / 4; by >= 4 && count > 1; by /= 2) count /= 2, index += lane & by ? count : 0;
-  index += i;
-  return index / 2 * 8 + lane % 4 * 2 + index % 2;
+  for (int by = 16, count = Places<D>::kRun / 4; by >= 4 && count > 1; by /= 2) count /= 2, index += lane & by ? count : 0;
+  return run * Places<D>::kRun + index / 2 * 8 + lane % 4 * 2 + index % 2;
 }
 
 // A vector's gradient of the block: of all its warps, in ascending order. The block calls it, and has met before.
@@ -117,18 +113,17 @@ __device__ __forceinline__ void store_vector(float* to, const float (&sums)[Shar
   __syncthreads();
 }
 
-// dn, the gradient of norm's result, to that of its argument v.
+// dn, the gradient of norm's result, to that of its argument h, which is lost.
 template <int D>
-__device__ __forceinline__ void through_norm(float (&dn)[D / 8][4], const float (&v)[D / 8][4], const RowStatistics& s, const float* gamma, bool rms,
+__device__ __forceinline__ void through_norm(float (&dn)[D / 8][4], float (&h)[D / 8][4], const RowStatistics& s, const float* gamma, bool rms,
                                              float (&dgamma)[Share<D>::kColumns], float (&dbeta)[Share<D>::kColumns]) {
   constexpr int N = D / 8;
-  add_columns<D>(dbeta, dn);
-  float h[N][4], product[N][4];
 #pragma unroll
   for (int j = 0; j < N; ++j)
 #pragma unroll
-    for (int r = 0; r < 4; ++r) h[j][r] = (v[j][r] - s.mean[r / 2]) * s.rstd[r / 2], product[j][r] = dn[j][r] * h[j][r];
-  add_columns<D>(dgamma, product);
+    for (int r = 0; r < 4; ++r) h[j][r] = (h[j][r] - s.mean[r / 2]) * s.rstd[r / 2];
+  add_columns<D>(dbeta, [&](int j, int r) { return dn[j][r]; });
+  add_columns<D>(dgamma, [&](int j, int r) { return dn[j][r] * h[j][r]; });
   float mean_g[2] = {}, mean_gh[2] = {};
 #pragma unroll
   for (int j = 0; j < N; ++j) {
@@ -148,20 +143,6 @@ __device__ __forceinline__ void through_norm(float (&dn)[D / 8][4], const float 
   for (int j = 0; j < N; ++j)
 #pragma unroll
     for (int r = 0; r < 4; ++r) dn[j][r] = s.rstd[r / 2] * (dn[j][r] - mean_g[r / 2] - h[j][r] * mean_gh[r / 2]);
-}
-
-// Rows of f32 to memory or from there.
-template <int D>
-__device__ __forceinline__ void move_rows(float (&v)[D / 8][4], float* memory, const InnerTile& tile, bool store) {
-  each_run<D>(tile, [&](bool there, int64_t at, int j, int r) {
-#pragma unroll
-    for (int i = 0; i < Places<D>::kEach / 2; ++i) {
-      auto* pair = reinterpret_cast<float2*>(memory + at) + i;
-      const float2 read = !store && there ? *pair : make_float2(0.f, 0.f);
-      if (!store) v[j + i][r] = read.x, v[j + i][r + 1] = read.y;
-      else if (there) *pair = make_float2(v[j + i][r], v[j + i][r + 1]);
-    }
-  });
 }
 
 // ---- steps 1 to 3
@@ -213,8 +194,8 @@ struct FfnSums {
     }
   }
 
-  __device__ __forceinline__ void store(float* part, float (&vectors)[S::kWarps][D], int unit0) const {
-    const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+  __device__ __forceinline__ void store(float* part, float (&vectors)[S::kWarps][D]) const {
+    const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4, unit0 = S::kUnits * (threadIdx.x / 32);
 #pragma unroll
     for (int u = 0; u < S::kUnitTiles; ++u)
 #pragma unroll
@@ -236,27 +217,25 @@ struct FfnSums {
 };
 
 // Steps 1 to 3: dr of the warp's tile. The block calls it.
-template <class T, int D, bool kThroughMemory, class Shared>
-__device__ __forceinline__ void ffn_steps(float (&dr)[D / 8][4], FfnSums<T, D>& sums, Shared& shared, const InnerShape& s, const InnerTile& tile, const T* x, const T* dy, float* memory) {
+template <class T, int D>
+__device__ __forceinline__ void ffn_steps(float (&dr)[D / 8][4], FfnSums<T, D>& sums, DxShared<T, D>& shared, const InnerShape& s, const InnerTile& tile, const T* x, const T* dy) {
   using S = Share<D>;
   FfnTiles<T, D>& tiles = shared.ffn_tiles;
   const int warp = threadIdx.x / 32, own = kInnerRows * warp, unit0 = S::kUnits * warp;
   float r[D / 8][4];
-  if constexpr (kThroughMemory) {
-    move_rows<D>(r, memory, tile, false);
-  } else {
-    load_rows<T, D>(r, x, tile);
-    add_attention<T, D>(r, shared.attention, s, tile);
-  }
+  load_rows<T, D>(r, x, tile);
+  add_attention<T, D>(r, shared.attention, s, tile);
   const RowStatistics statistics = row_statistics(r, s.rms, s.eps);
   {
     Left<T> n[S::kSteps];
     normed<T, D>(n, r, statistics, shared.ffn.gamma, shared.ffn.beta);
-    load_rows<T, D>(dr, dy, tile);
-    add_columns<D>(sums.b2, dr);
 #pragma unroll
-    for (int i = 0; i < S::kSteps; ++i) put_factor(tiles.n, own, 16 * i, n[i]), put_factor(tiles.dy, own, 16 * i, left_of<T>(dr + 2 * i));
+    for (int i = 0; i < S::kSteps; ++i) put_factor(tiles.n, own, 16 * i, n[i]);
   }
+  load_rows<T, D>(dr, dy, tile);
+  add_columns<D>(sums.b2, [&](int j, int r) { return dr[j][r]; });
+#pragma unroll
+  for (int i = 0; i < S::kSteps; ++i) put_factor(tiles.dy, own, 16 * i, left_of<T>(dr + 2 * i));
   __syncthreads();  // the rows of all warps are there
 #pragma unroll 1
   for (int row0 = 0; row0 < S::kRows; row0 += kInnerRows) sums.add(tiles, shared.ffn, unit0, row0);
@@ -273,7 +252,6 @@ __device__ __forceinline__ void ffn_steps(float (&dr)[D / 8][4], FfnSums<T, D>& 
       multiply(dn + 2 * i, dpre, weight);
     }
   }
-  if constexpr (kThroughMemory) move_rows<D>(r, memory, tile, false);
   through_norm<D>(dn, r, statistics, shared.ffn.gamma, s.rms, sums.gamma, sums.beta);
 #pragma unroll
   for (int j = 0; j < D / 8; ++j)
@@ -363,11 +341,14 @@ template <class T, int D>
 struct AttentionSums {
   using S = Share<D>;
   float w[S::kBands][D / 8][4] = {};  // 16 rows of wq, wk, wv or wo
-  float b[S::kBands][D / 8] = {};
+  float b[D / 8] = {};                // of that of them whose bias is this warp's
   float gamma[S::kColumns] = {}, beta[S::kColumns] = {};
 
   static __device__ __forceinline__ int matrix_of(int band) { return (threadIdx.x / 32 + band * S::kWarps) / S::kSteps; }
   static __device__ __forceinline__ int row_of(int band) { return (threadIdx.x / 32 + band * S::kWarps) % S::kSteps * 16; }
+
+  // Of each matrix one warp sums the bias, and no warp those of two.
+  static __device__ __forceinline__ bool has_bias(int band) { return row_of(band) == 16 * band; }
 
   // Step 5, of the tile in rows row0 on.
   __device__ __forceinline__ void add(AttentionTiles<T, D>& tiles, int row0) {
@@ -381,13 +362,13 @@ struct AttentionSums {
         Right<T> right;
         load_factor<true>(right, tiles.of[matrix], 16 * c, row0);
         multiply(w[i] + 2 * c, left, right);
-        if (row_of(i) == 0)
+        if (has_bias(i))
 #pragma unroll
           for (int half = 0; half < 2; ++half)
 #pragma unroll
             for (int pair = 0; pair < 2; ++pair) {
               const float2 v = unpack<T>(right.pair[2 * half + pair]);
-              b[i][2 * c + half] += v.x + v.y;
+              b[2 * c + half] += v.x + v.y;
             }
       }
     }
@@ -406,8 +387,8 @@ struct AttentionSums {
           const int row = row_of(i) + g + r / 2 * 8, column = 8 * j + 2 * t + r % 2;
           to[of_output ? row * D + Places<D>::column_of(column) : Places<D>::column_of(row) * D + column] = w[i][j][r];
         }
-        const float sum = quad_sum(b[i][j]);
-        if (row_of(i) == 0 && t == 0) to[D * D + (of_output ? Places<D>::column_of(8 * j + g) : 8 * j + g)] = sum;
+        const float sum = quad_sum(b[j]);
+        if (has_bias(i) && t == 0) to[D * D + (of_output ? Places<D>::column_of(8 * j + g) : 8 * j + g)] = sum;
       }
     }
     store_vector<D>(part + kOffset<kGamma1, D>, gamma, vectors);
@@ -416,8 +397,8 @@ struct AttentionSums {
 };
 
 // Steps 4 and 5. The block calls it, and has met before.
-template <class T, int D, class Shared>
-__device__ __forceinline__ void attention_steps(float (&dr)[D / 8][4], AttentionSums<T, D>& sums, Shared& shared, const InnerShape& s, const InnerTile& tile, const T* x, const T* dy, T* dx) {
+template <class T, int D>
+__device__ __forceinline__ void attention_steps(const float (&dr)[D / 8][4], AttentionSums<T, D>& sums, DxShared<T, D>& shared, const InnerShape& s, const InnerTile& tile, const T* x, const T* dy, T* dx) {
   using S = Share<D>;
   AttentionTiles<T, D>& tiles = shared.attention_tiles;
   InnerAttentionWeights<T, D>& w = shared.attention;
@@ -425,8 +406,7 @@ __device__ __forceinline__ void attention_steps(float (&dr)[D / 8][4], Attention
   float v[D / 8][4];
   Left<T> n[S::kSteps], factors[S::kSteps];
   load_rows<T, D>(v, x, tile);
-  RowStatistics statistics = row_statistics(v, s.rms, s.eps);
-  normed<T, D>(n, v, statistics, w.gamma, w.beta);
+  normed<T, D>(n, v, row_statistics(v, s.rms, s.eps), w.gamma, w.beta);
   attend<T, D>(factors, n, w, s, tile, KeepRows<T, D>{tiles, own});
 #pragma unroll
   for (int i = 0; i < S::kSteps; ++i) put_factor(tiles.of[tiles.kGiven], own, 16 * i, factors[i]);
@@ -463,6 +443,7 @@ __device__ __forceinline__ void attention_steps(float (&dr)[D / 8][4], Attention
       }
     }
   load_rows<T, D>(v, x, tile);
+  const RowStatistics statistics = row_statistics(v, s.rms, s.eps);
   normed<T, D>(n, v, statistics, w.gamma, w.beta);
 #pragma unroll
   for (int i = 0; i < S::kSteps; ++i) put_factor(tiles.of[tiles.kNormed], own, 16 * i, n[i]);
@@ -484,53 +465,32 @@ template <class T>
 struct DxMemory {
   const T *x, *dy;
   T* dx;
-  float* dr;     // where it goes through memory; before, r
   float* parts;  // [blocks, kPart]
-  int64_t slots, slots_each;  // of a block: a multiple of its warps
+  int slots, slots_each;  // of a block: a multiple of its warps
 };
 
 template <class T, int D>
-__global__ void __launch_bounds__(32 * kInnerWarps<D>) inner_transformer_r_kernel(InnerShape s, InnerParameters parameters, DxMemory<T> m) {
-  auto& weights = shared_memory<InnerAttentionWeights<T, D>>();
-  load_weights(weights, parameters);
-  __syncthreads();
-  const int64_t first = blockIdx.x * m.slots_each + threadIdx.x / 32, last = min((blockIdx.x + 1) * m.slots_each, m.slots);
-  InnerTiles tiles(s, first);
-  for (int64_t slot = first; slot < last; slot += kInnerWarps<D>) {
-    const InnerTile tile = tiles.at(slot);
-    float r[D / 8][4];
-    load_rows<T, D>(r, m.x, tile);
-    add_attention<T, D>(r, weights, s, tile);
-    move_rows<D>(r, m.dr, tile, true);
-  }
-}
-
-template <class T, int D, int kSteps>
 __global__ void __launch_bounds__(32 * kInnerWarps<D>, 1) inner_transformer_dx_kernel(InnerShape s, InnerParameters parameters, DxMemory<T> m) {
-  auto& shared = shared_memory<DxShared<T, D, kSteps>>();
-  if constexpr (kSteps & kAttentionSteps) load_weights(shared.attention, parameters);
-  if constexpr (kSteps & kFfnSteps) load_weights(shared.ffn, parameters);
+  auto& shared = shared_memory<DxShared<T, D>>();
+  load_weights(shared.attention, parameters);
+  load_weights(shared.ffn, parameters);
   __syncthreads();
-  constexpr bool kFfn = kSteps & kFfnSteps, kAttention = kSteps & kAttentionSteps;
-  std::conditional_t<kFfn, FfnSums<T, D>, Nothing> ffn;
-  std::conditional_t<kAttention, AttentionSums<T, D>, Nothing> attention;
-  const int64_t first = blockIdx.x * m.slots_each, last = min(first + m.slots_each, m.slots), own = threadIdx.x / 32;
+  FfnSums<T, D> ffn;
+  AttentionSums<T, D> attention;
+  const int first = blockIdx.x * m.slots_each, last = min(first + m.slots_each, m.slots), own = threadIdx.x / 32;
   InnerTiles tiles(s, min(first + own, last - 1));
 #pragma unroll 1
-  for (int64_t slot = first; slot < last; slot += kInnerWarps<D>) {
-    const InnerTile tile = slot + own < last ? tiles.at(slot + own) : InnerTile{0, 0, 0};
+  for (int slot = first; slot < last; slot += kInnerWarps<D>) {
+    const InnerTile tile = slot + own < last ? tiles.at(slot + own) : InnerTile{0, 0};
     float dr[D / 8][4];
-    if constexpr (kFfn) ffn_steps<T, D, !kAttention>(dr, ffn, shared, s, tile, m.x, m.dy, m.dr);
-    if constexpr (kSteps != kAllSteps) move_rows<D>(dr, m.dr, tile, kFfn);
+    ffn_steps<T, D>(dr, ffn, shared, s, tile, m.x, m.dy);
     __syncthreads();  // the tiles are done with
-    if constexpr (kAttention) {
-      attention_steps<T, D>(dr, attention, shared, s, tile, m.x, m.dy, m.dx);
-      __syncthreads();  // the tiles are done with
-    }
+    attention_steps<T, D>(dr, attention, shared, s, tile, m.x, m.dy, m.dx);
+    __syncthreads();  // and these
   }
   float* part = m.parts + static_cast<int64_t>(blockIdx.x) * Share<D>::kPart;
-  if constexpr (kFfn) ffn.store(part, shared.vectors, Share<D>::kUnits * static_cast<int>(own));
-  if constexpr (kAttention) attention.store(part, shared.vectors);
+  ffn.store(part, shared.vectors);
+  attention.store(part, shared.vectors);
 }
 
 struct Gradients {
@@ -539,14 +499,21 @@ struct Gradients {
 };
 
 __global__ void inner_transformer_sum_kernel(const float* parts, int count, Gradients gradients) {
-  const int at = blockIdx.x * blockDim.x + threadIdx.x, size = gradients.first[kInnerParameters];
+  const int at = (blockIdx.x * blockDim.x + threadIdx.x) * kPack, size = gradients.first[kInnerParameters];
   if (at >= size) return;
-  float total = 0;
-#pragma unroll 8
-  for (int i = 0; i < count; ++i) total += parts[static_cast<int64_t>(i) * size + at];
+  float total[kPack] = {};
+#pragma unroll 4
+  for (int i = 0; i < count; ++i) {
+    float v[kPack];
+    load_own_pack(v, parts + static_cast<int64_t>(i) * size + at, kPack, true);
 #pragma unroll
-  for (int i = 0; i < kInnerParameters; ++i)
-    if (gradients.of[i] && at >= gradients.first[i] && at < gradients.first[i + 1]) gradients.of[i][at - gradients.first[i]] = total;
+    for (int e = 0; e < kPack; ++e) total[e] += v[e];
+  }
+#pragma unroll
+  for (int i = 0; i < kInnerParameters; ++i)  // sizes are multiples of 16
+    if (gradients.of[i] && at >= gradients.first[i] && at < gradients.first[i + 1])
+#pragma unroll
+      for (int e = 0; e < kPack; ++e) gradients.of[i][at - gradients.first[i] + e] = total[e];
 }
 
 // Blocks, and the slots of each.
@@ -559,36 +526,18 @@ struct Division {
   }
 };
 
-template <int D>
-constexpr bool kInOneKernel = D < 64;
-
-template <class T>
-struct DxWorkspace {
-  DxMemory<T> memory;
-  int64_t bytes;
-};
-template <class T, int D>
-DxWorkspace<T> dx_workspace(const InnerTransformerArgs& a, const Division& division, void* memory) {
-  Parts parts(memory);
-  DxWorkspace<T> w{{static_cast<const T*>(a.x.data), static_cast<const T*>(a.dy.data), static_cast<T*>(a.dx.data), nullptr, nullptr, division.slots, division.each}, 0};
-  w.memory.parts = parts.take<float>(division.blocks * Share<D>::kPart);
-  w.memory.dr = parts.take<float>(kInOneKernel<D> ? 0 : a.rows * D);
-  w.bytes = parts.bytes();
-  return w;
-}
-
 constexpr const char* kName = "inner_transformer_dx";
 
 }  // namespace
 
 int64_t inner_transformer_dx_workspace(const Call& call) {
   const InnerTransformerArgs a = inner_transformer_args(call, true);
-  int64_t bytes = 0;
-  with_inner_form(kName, a, [&](auto type, auto width) {
+  int64_t floats = 0;
+  with_inner_form(kName, a, [&](auto, auto width) {
     constexpr int D = decltype(width)::value;
-    bytes = dx_workspace<decltype(type), D>(a, Division(a, inner_shape(kName, a), kInnerWarps<D>), nullptr).bytes;
+    floats = Division(a, inner_shape(kName, a), kInnerWarps<D>).blocks * Share<D>::kPart;
   });
-  return bytes;
+  return floats * static_cast<int64_t>(sizeof(float));
 }
 
 void inner_transformer_dx(const Call& call, const Queue& queue) {
@@ -602,21 +551,10 @@ void inner_transformer_dx(const Call& call, const Queue& queue) {
     using T = decltype(type);
     constexpr int D = decltype(width)::value;
     const Division division(a, s, kInnerWarps<D>);
-    const DxMemory<T> memory = dx_workspace<T, D>(a, division, call.workspace).memory;
-    const auto run = [&](auto steps) {
-      constexpr int kSteps = decltype(steps)::value;
-      launch(queue.stream, kName, inner_transformer_dx_kernel<T, D, kSteps>, dim3(static_cast<unsigned>(division.blocks)), dim3(32 * kInnerWarps<D>), sizeof(DxShared<T, D, kSteps>),
-             s, parameters, memory);
-    };
-    if constexpr (kInOneKernel<D>) {
-      run(std::integral_constant<int, kAllSteps>());
-    } else {
-      launch(queue.stream, kName, inner_transformer_r_kernel<T, D>, dim3(static_cast<unsigned>(division.blocks)), dim3(32 * kInnerWarps<D>), sizeof(InnerAttentionWeights<T, D>), s,
-             parameters, memory);
-      run(std::integral_constant<int, kFfnSteps>());
-      run(std::integral_constant<int, kAttentionSteps>());
-    }
-    launch(queue.stream, "inner_transformer_dx sum", inner_transformer_sum_kernel, dim3(static_cast<unsigned>(divide_up(Share<D>::kPart, 128))), dim3(128), 0,
+    const DxMemory<T> memory{static_cast<const T*>(a.x.data), static_cast<const T*>(a.dy.data), static_cast<T*>(a.dx.data), static_cast<float*>(call.workspace),
+                             static_cast<int>(division.slots), static_cast<int>(division.each)};
+    launch(queue.stream, kName, inner_transformer_dx_kernel<T, D>, dim3(static_cast<unsigned>(division.blocks)), dim3(32 * kInnerWarps<D>), sizeof(DxShared<T, D>), s, parameters, memory);
+    launch(queue.stream, "inner_transformer_dx sum", inner_transformer_sum_kernel, dim3(static_cast<unsigned>(divide_up(Share<D>::kPart, 64 * kPack))), dim3(64), 0,
            static_cast<const float*>(memory.parts), static_cast<int>(division.blocks), to);
   });
 }

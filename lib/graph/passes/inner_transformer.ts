@@ -12,14 +12,12 @@ import { modeOf, type Precision, staysFull } from './precision.ts';
 /** What a graph is made for. A `Runtime` is one. */
 export interface Target {
   readonly backend: Backend;
-  /** Bytes that a block of threads may have; 0 for the CPU. */
-  readonly sharedMemory: number;
 }
 
-export const cpuTarget: Target = { backend: 'cpu', sharedMemory: 0 };
+export const cpuTarget: Target = { backend: 'cpu' };
 
-/** The widths that the kernels have, and the shared memory that their gradient needs. */
-const sharedMemoryOf = new Map([[16, 64 * 1024], [32, 96 * 1024], [64, 163 * 1024]]);
+/** Those that the kernels have: of wider ones the gradients of the weights do not fit into registers. */
+const widths: readonly number[] = [16, 32];
 
 /**
  * Makes one operation of every block whose attention stays within groups of events (group_attention, its norm and projections before, projection and
@@ -35,7 +33,7 @@ export function fuseInnerTransformers(graph: Graph, policy: Precision, target: T
   const put = new Map<Node, Node>(); // in the place of the last node of the block
   for (const node of graph.nodes) {
     if (node.op !== groupAttentionDefinition) continue;
-    const found = blockAround(node, uses, target);
+    const found = blockAround(node, uses);
     if (!found || found.nodes.some((n) => staysFull(n, policy)) || uses.producersOf(found.x).some((n) => staysFull(n, policy))) continue;
     for (const n of found.nodes) gone.add(n);
     put.set(found.nodes.at(-1)!, found.node);
@@ -80,15 +78,14 @@ interface Block {
   readonly nodes: readonly Node[];
 }
 
-function blockAround(attention: Node, uses: Uses, { sharedMemory }: Target): Block | null {
+function blockAround(attention: Node, uses: Uses): Block | null {
   const [heads, scale, groupSize] = attention.attrs as [number, number, number];
   const [q, k, v] = attention.inputs.slice(0, 3).map((a) => plainLinear(uses.maker(a, linearDefinition), null, uses, attention));
   const norm1 = uses.maker(q?.inputs[0], normDefinition);
   const x = norm1?.inputs[0];
   if (!q || !k || !v || !norm1 || !x || ![k, v].every((n) => n.inputs[0] === q.inputs[0]) || uses.readers(q.inputs[0]!).length !== 3) return null;
   const width = widthOf(x);
-  const needs = sharedMemoryOf.get(width);
-  if (needs === undefined || sharedMemory < needs || 16 % groupSize !== 0 || (width / heads) % 2 !== 0) return null;
+  if (!widths.includes(width) || 16 % groupSize !== 0 || (width / heads) % 2 !== 0) return null;
 
   const [outReader, ...others] = uses.readers(attention.outputs[0]!);
   const out = others.length === 0 ? plainLinear(outReader, x, uses) : null;
