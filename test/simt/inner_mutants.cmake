@@ -4,7 +4,7 @@ begin_mutants(INNER_MUTANTS)
 # inner_mutant(NAME): of bf16 and width 32 alone, and of two blocks, so that a small case goes several rounds.
 macro(inner_mutant name)
   add_mutant(${name})
-  edit(inner_transformer.cuh [[kInnerMostBlocks = 264]] [[kInnerMostBlocks = 2]])
+  edit(inner_weights.cuh [[kInnerMostBlocks = 264]] [[kInnerMostBlocks = 2]])
   edit(inner_transformer.cuh [[    if (a.width == 16) run(type, std::integral_constant<int, 16>());
     else if (a.width == 32)]] [[    if (a.width == 32)]])
   edit(inner_transformer.cuh [[else if (a.x.dtype == DType::f16) sized(Half{});]] [[]])
@@ -21,7 +21,7 @@ inner_mutant(inner_sees_no_events)
 edit(inner_transformer.cuh [[ && is_event(tile, row) == is_event(tile, key)) seen]] [[) seen]])
 
 inner_mutant(inner_rows_of_another_request)
-edit(inner_transformer.cuh [[max(begin - row0, 0))]] [[max(-row0, 0))]])
+edit(inner_tiles.cuh [[max(begin - row0, 0))]] [[max(-row0, 0))]])
 
 inner_mutant(inner_head_of_its_neighbour)
 edit(inner_transformer.cuh [[return c >= first && c < end;]] [[return c > first && c <= end;]])
@@ -33,13 +33,13 @@ edit(inner_transformer.cu [[  __syncthreads();
 # ---- the backward pass
 
 inner_mutant(inner_rows_not_awaited)
-edit(inner_transformer_dx.cu [[  __syncthreads();  // the rows of all warps are there
+edit(inner_ffn_dx.cuh [[  __syncthreads();  // the rows of all warps are there
 #pragma unroll 1
   for (int row0 = 0; row0 < S::kRows; row0 += kInnerRows) sums.add(tiles, shared.ffn]] [[#pragma unroll 1
   for (int row0 = 0; row0 < S::kRows; row0 += kInnerRows) sums.add(tiles, shared.ffn]])
 
 inner_mutant(inner_units_not_awaited)
-edit(inner_transformer_dx.cu [[  __syncthreads();  // and the gradients of all units
+edit(inner_ffn_dx.cuh [[  __syncthreads();  // and the gradients of all units
 ]] [[]])
 
 inner_mutant(inner_tiles_in_use)
@@ -74,16 +74,16 @@ edit(inner_transformer_dx.cu [[put_factor(tiles.of[tiles.kNormed], own, 16 * i, 
   through_norm]])
 
 inner_mutant(inner_units_of_the_first_tile)
-edit(inner_transformer_dx.cu [[sums.add(tiles, shared.ffn, unit0, row0);]] [[sums.add(tiles, shared.ffn, unit0, 0);]])
+edit(inner_ffn_dx.cuh [[sums.add(tiles, shared.ffn, unit0, row0);]] [[sums.add(tiles, shared.ffn, unit0, 0);]])
 
 inner_mutant(inner_lost_part)
 edit(inner_transformer_dx.cu [[for (int i = 0; i < count; ++i) {]] [[for (int i = 1; i < count; ++i) {]])
 
 inner_mutant(inner_lost_warp)
-edit(inner_transformer_dx.cu [[for (int w = 0; w < Share<D>::kWarps; ++w) total]] [[for (int w = 1; w < Share<D>::kWarps; ++w) total]])
+edit(inner_shares.cuh [[for (int w = 0; w < Share<D>::kWarps; ++w) total]] [[for (int w = 1; w < Share<D>::kWarps; ++w) total]])
 
 inner_mutant(inner_vectors_not_awaited)
-edit(inner_transformer_dx.cu [[ = sums[i];  // D = 16: by two lanes, the same
+edit(inner_shares.cuh [[ = sums[i];  // D = 16: by two lanes, the same
   __syncthreads();]] [[ = sums[i];]])
 
 end_mutants()
