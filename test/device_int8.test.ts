@@ -119,16 +119,17 @@ await t.test('found, grown, copied on write or new after others have left, the b
     using pages = new PagedRanker(ranker, { bytes: Math.floor(2.5 * pagesUsed) * probe.cache.pool.pageBytes, cachePrecision });
     using cold = new PagedRanker(ranker, { bytes: 100_000, cachePrecision });
     const outcomes: string[] = [];
-    for (const length of [9, 13, 14, 22, 24, 24])
+    for (const length of [9, 13, 22, 24])
       for (const user of [1, 2, 3]) {
         const r = encodedTo({ ...requests([24], [2], user)[0]!, userKey: `u${user}` }, length);
+        const want = await coldly(cold, r);
         const [held] = await pages.hold([r]);
-        t.ok(sameBits(await pages.score([held!]), await coldly(cold, r)), `${name}, ${precision}: user ${user}, ${length} events, ${held!.outcome}`);
+        t.ok(sameBits(await pages.score([held!]), want), `${name}, ${precision}: user ${user}, ${length} events, ${held!.outcome}`);
         outcomes.push(held!.outcome);
         held!.release();
         const [again] = await pages.hold([r]);
         t.equal(again!.outcome, 'hit');
-        t.ok(sameBits(await pages.score([again!]), await coldly(cold, r)), `${name}, ${precision}: found`);
+        t.ok(sameBits(await pages.score([again!]), want), `${name}, ${precision}: found`);
         again!.release();
       }
     t.ok(outcomes.includes('miss') && (config === tiny || outcomes.includes('partial')), `${name}: ${outcomes.join()}`);

@@ -22,6 +22,7 @@ int8_mutant(int8_no_barrier)
 edit(flash_forward.cu [[      __syncthreads();  // stage s is there, and the other is done with]] [[]])
 
 int8_mutant(int8_own_keys_from_pages)
+edit(flash_forward.cu [[if (kQuantised && part == 0) {]] [[if (kQuantised) {]])
 edit(flash_forward.cu [[        if (part == 0 && key < all.end)]] [[        if (key < all.end)]])
 
 int8_mutant(int8_scale_of_another_row)
