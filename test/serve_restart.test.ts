@@ -154,7 +154,7 @@ class Caller {
           ++this.ranks;
         }
     } catch (error) {
-      if (error instanceof LongerError) throw error; // an answer; a connection that broke is none
+      if (error instanceof LongerError && error.cause === undefined) throw error; // an answer; a connection that broke is none
     }
   }
 }

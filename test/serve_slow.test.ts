@@ -15,6 +15,9 @@ const patience = 12;
 const openFiles = (pid: number): number => readdirSync(`/proc/${pid}/fd`).length;
 const residentMiB = (pid: number): number => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))![1]) / 1024;
 
+/** Milliseconds for which the thread with the event loop was ready to run and had no CPU. */
+const waited = (pid: number): number => Number(readFileSync(`/proc/${pid}/task/${pid}/schedstat`, 'utf8').split(' ')[1]) / 1e6;
+
 /** Clients that send slowly, nothing, or read nothing. */
 class SlowClients {
   readonly #child;
@@ -49,8 +52,8 @@ await t.test(`${many} slow connections (ulimit -n: ${allowed}): others are serve
   for (let i = 0; i < 50; ++i) await call();
   const files = openFiles(pid);
   const memory = [residentMiB(pid)];
-  // What a round kept of its sockets it would keep in every round, some 12 KiB each, and what holds up the loop would do so again: a collection of garbage, or other work of the machine, would not.
-  const most = { kept: (6 * many) / 1024, held: 5, gone: patience + 10 };
+  // What a round kept of its sockets it would keep in every round, some 12 KiB each, and what holds up the loop would do so again: a collection of garbage would not. A round in which other work takes its CPU says nothing of the loop; alone on two it lacks one for 8 % of the time.
+  const most = { kept: (6 * many) / 1024, held: 5, gone: patience + 10, short: 0.15 };
   const held: number[] = [];
   const gone: number[] = [];
   const open: number[] = [];
@@ -64,6 +67,7 @@ await t.test(`${many} slow connections (ulimit -n: ${allowed}): others are serve
     const own = monitorEventLoopDelay({ resolution: 10 });
     own.enable();
     const times: number[] = [];
+    const before = { now: performance.now(), waited: waited(pid) };
     for (let i = 0; i < 100; ++i) {
       times.push(await call());
       together = Math.max(together, openFiles(pid) - files);
@@ -71,19 +75,21 @@ await t.test(`${many} slow connections (ulimit -n: ${allowed}): others are serve
     }
     const served = await loopDelay();
     own.disable();
+    const short = (waited(pid) - before.waited) / (performance.now() - before.now);
     // Those that read nothing see no end: the service's own files tell.
     while (openFiles(pid) > files + 3) await sleep(50);
     gone.push((performance.now() - from) / 1000);
     open.push(together);
     memory.push(residentMiB(pid));
     times.sort((a, b) => a - b);
-    t.comment(`round ${round}: ${together} open at once; calls meanwhile, ms: p50 ${times[50]!.toFixed(1)}, max ${times.at(-1)!.toFixed(1)}; event loop p99, ms: ${connecting.toFixed(1)} while they connect, ${served.toFixed(1)} then (that of the test ${(own.percentile(99) / 1e6 - 10).toFixed(1)}); gone after ${gone.at(-1)!.toFixed(1)} s; closed at the clients ${clients.closed}; MiB ${memory.map(Math.round).join(', ')}`);
-    held.push(served - Math.max(5, own.percentile(99) / 1e6 - 10));
+    t.comment(`round ${round}: ${together} open at once; calls meanwhile, ms: p50 ${times[50]!.toFixed(1)}, max ${times.at(-1)!.toFixed(1)}; event loop p99, ms: ${connecting.toFixed(1)} while they connect, ${served.toFixed(1)} then (that of the test ${(own.percentile(99) / 1e6 - 10).toFixed(1)}, ${(100 * short).toFixed(1)} % of the time without a CPU); gone after ${gone.at(-1)!.toFixed(1)} s; closed at the clients ${clients.closed}; MiB ${memory.map(Math.round).join(', ')}`);
+    if (short < most.short) held.push(served - Math.max(5, own.percentile(99) / 1e6 - 10));
     clients.end();
   }
   t.ok(Math.max(...open) > 0.7 * many, `they were open together: ${open.join(', ')}`);
   t.ok(Math.min(...gone) < most.gone, `all sockets were closed soon after the last one came, in some round: ${gone.map((x) => x.toFixed(1)).join(', ')} s`);
   t.ok(kept() < most.kept, `later rounds take no more memory: MiB ${memory.map(Math.round).join(', ')}`);
-  t.ok(Math.min(...held) < most.held, `the event loop is held up no longer than that of the test beside it, in some round: ${held.map((x) => x.toFixed(1)).join(', ')} ms more (p99)`);
+  if (held.length === 0) t.comment('the service waited for a CPU in every round: nothing is said of its event loop');
+  else t.ok(Math.min(...held) < most.held, `the event loop is held up no longer than that of the test beside it, in some round: ${held.map((x) => x.toFixed(1)).join(', ')} ms more (p99)`);
   t.same(await service.end('SIGTERM'), [0, null]);
 });

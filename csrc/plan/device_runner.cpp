@@ -57,7 +57,7 @@ void DeviceRunner::run_node(int n, const MemoryPlan& plan, const RunRequest& req
 void DeviceRunner::queue_nodes(const MemoryPlan& plan, const RunRequest& request, RunOutcome& outcome, uint8_t* arena) {
   lane_.device()->fill(request.exchange->words(), 0, sizeof(Exchange::Words), lane_.stream());
   for (int n = 0; n < nodes() && !outcome.cancelled; ++n) {
-    if (request.cancelled.load(std::memory_order_relaxed)) outcome.cancelled = true;
+    if (graph_.may_stop_before(n) && request.cancelled.load(std::memory_order_relaxed)) outcome.cancelled = true;
     else run_node(n, plan, request, arena, outcome);
   }
 }

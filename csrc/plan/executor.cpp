@@ -251,7 +251,7 @@ void Executor::run(RunRequest& request, RunOutcome& outcome) {
   const int nodes = static_cast<int>(graph_.nodes().size());
   if (request.profile) outcome.times.assign(graph_.leaves().size(), 0.0);
   for (int n = 0; n < nodes && !outcome.cancelled; ++n) {
-    if (request.cancelled.load(std::memory_order_relaxed)) outcome.cancelled = true;
+    if (graph_.may_stop_before(n) && request.cancelled.load(std::memory_order_relaxed)) outcome.cancelled = true;
     else if (graph_.tile(n)) run_tiles(n, plan, request, arena, outcome);
     else run_node(n, plan, request, arena, outcome);
   }

@@ -33,7 +33,7 @@ struct RunRequest {
   std::vector<Borrowed> inputs, outputs;  // in the order of the graph's input and output values
   bool profile = false;
   bool check_finite = false;
-  std::atomic<bool> cancelled{false};  // looked at between nodes and between tiles
+  std::atomic<bool> cancelled{false};  // looked at between nodes and between tiles, until the state is being updated
   std::shared_ptr<Exchange> exchange;  // on a device, from when its inputs are sent until it has run
 };
 

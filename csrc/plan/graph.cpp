@@ -103,7 +103,10 @@ void CompiledGraph::check_node(int index) {
     if (v < 0) continue;
     const Value& value = graph_.values[static_cast<size_t>(v)];
     if (value.place == Place::input) throw graph_error(label + ": writes the input " + quoted(value.name));
-    if (value.place == Place::store) writes_state_ = true;
+    if (value.place == Place::store) {
+      writes_state_ = true;
+      if (first_update_ < 0 && op(index).in_place) first_update_ = index;
+    }
     if (first_writer_[static_cast<size_t>(v)] >= 0) continue;
     first_writer_[static_cast<size_t>(v)] = index;
     begins_as_given_[static_cast<size_t>(v)] = op(index).in_place;

@@ -103,6 +103,8 @@ class CompiledGraph {
   int64_t alignment() const { return backend_ == Backend::cuda ? 256 : kAlignment; }  // of a value's and a workspace's memory
   State& state() const { return *state_; }
   bool writes_state() const { return writes_state_; }
+  // Whether a run may be given up before this node: not once the state is being updated, which would leave a part of it as it was.
+  bool may_stop_before(int node) const { return first_update_ < 0 || node <= first_update_; }
   int most_operands() const { return most_operands_; }
 
   bool begins_as_given(int value) const { return begins_as_given_[static_cast<size_t>(value)] != 0; }  // its first writer works on it in place
@@ -140,6 +142,7 @@ class CompiledGraph {
   std::vector<int> inputs_, outputs_;
   int most_operands_ = 0;
   bool writes_state_ = false;
+  int first_update_ = -1;  // the first node that works in place on a store
 };
 
 }  // namespace longer

@@ -5,7 +5,7 @@ import { nearest } from '../schema/suggest.ts';
 import type { Shape } from '../schema/shape.ts';
 import { trainDefaults, type TrainOptions } from '../train/options.ts';
 import { trainShape } from '../train/shape.ts';
-import { modelShape } from './settings.ts';
+import { modelShape } from '../model/shape.ts';
 
 /** A config file: `{ "model": { "preset": "longer", ... }, "train": { ... } }`. Every key is optional. */
 export interface RunConfig {

@@ -1,7 +1,8 @@
 import { join } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { prepare } from '../data/prepare.ts';
-import { type OptionNames, partNames, perSecond, type PrepareOptions, type PrepareStats, type TaskStats, type TimeUnit } from '../data/prepare_options.ts';
+import { type OptionNames, partNames, perSecond, type PrepareOptions, type PrepareStats, type ReadAs, type TaskStats, type TimeUnit } from '../data/prepare_options.ts';
+import { isReadAs, readAsForms } from '../data/prepare_read_as.ts';
 import { LongerError } from '../errors.ts';
 import { positiveNumber, print, table, wholeNumber } from './files.ts';
 import { addLabel, type Labels, numberOf, valuesOf } from './label_rules.ts';
@@ -17,6 +18,7 @@ interface Options {
   readonly value?: string;
   readonly action?: string;
   readonly eventFeatures?: string;
+  readonly readAs?: Readonly<Record<string, ReadAs>>;
   readonly users?: string;
   readonly items?: string;
   readonly label?: Labels;
@@ -43,6 +45,14 @@ interface Options {
 
 const list = (text: string | undefined): string[] | undefined => text?.split(',').map((s) => s.trim());
 
+function addReadAs(text: string, before: Readonly<Record<string, ReadAs>> = {}): Readonly<Record<string, ReadAs>> {
+  const at = text.lastIndexOf('=', text.includes('=ids:') ? text.indexOf('=ids:') : Infinity);
+  const [column, as] = [text.slice(0, Math.max(0, at)), text.slice(at + 1)];
+  if (column === '' || !isReadAs(as)) throw new InvalidArgumentError(`expected a column and ${readAsForms}, as author_id=id`);
+  if (Object.hasOwn(before, column)) throw new InvalidArgumentError(`${column} is named twice`);
+  return { ...before, [column]: as };
+}
+
 function memorySize(text: string): string {
   if (!/^\d+(\.\d+)? ?[KMGT]i?B$/i.test(text)) throw new InvalidArgumentError('expected a size as 512MB or 4GB');
   return text;
@@ -63,6 +73,7 @@ export function prepareCommand(): Command {
     .option('--event-features <columns>', 'more columns of history events, comma separated')
     .option('--users <file>', 'user side table')
     .option('--items <file>', 'item side table')
+    .option('--read-as <column=kind>', "how a column of a side table or the log becomes a feature, once each: author_id=id, tags=ids (a|b), 'tags=ids:;' (a;b), price=number, age=buckets, title=none; items.age=… where two tables have it (default: as its values suggest)", addReadAs)
     .option('--label <task=rule>', "a task, once each: like=action:like,share 'long=watch_ms>=30000' (>=, >, <=, < or a list of values of any column), seen=all (with --negatives)", (text, before: Labels | undefined) => addLabel(text, before))
     .option('--label-threshold <x>', 'one task: 1 where --value >= x', (text) => numberOf(text))
     .option('--label-actions <list>', 'one task: 1 for these of --action, comma separated', valuesOf)
@@ -90,7 +101,7 @@ export function prepareCommand(): Command {
     });
 }
 
-function summary({ events, users, items, clock, badRows, parts, leftOut }: PrepareStats, out: string): string {
+function summary({ events, users, items, clock, badRows, parts, readAs, leftOut }: PrepareStats, out: string): string {
   const n = (x: number): string => x.toLocaleString('en', { maximumFractionDigits: 0 });
   const rows = partNames.flatMap((name) => {
     const p = parts[name];
@@ -101,12 +112,16 @@ function summary({ events, users, items, clock, badRows, parts, leftOut }: Prepa
   const positives = Object.keys(parts.train!.tasks).map((task) => [task, ...there.map((name) => share(parts[name]!.tasks[task]!))]);
   return [
     `${n(events)} events of ${n(users)} users and ${n(items)} items, ${clock === 'seconds' ? 'with times' : 'in order, without times'}${badRows > 0 ? `; ${n(badRows)} bad row${badRows === 1 ? '' : 's'} left out` : ''}`,
+    ...(Object.keys(readAs).length > 0 ? [`read as (--read-as says otherwise): ${Object.entries(readAs).map(([column, as]) => quoted(`${column}=${as}`)).join(' ')}`] : []),
     ...(leftOut.length > 0 ? [`columns left out, as nearly every row has a text of its own: ${leftOut.join(', ')}`] : []),
     '', table([['', 'requests', 'candidates', 'users', 'history mean', 'median', 'longest', 'items not in train'], ...rows]),
     '', table([['positives', ...there], ...positives]), '',
     `written to ${out}; next: longer train --data ${join(out, 'train.parquet')} --schema ${join(out, 'schema.json')} --out model${parts.valid ? ` --valid ${join(out, 'valid.parquet')} --keep-best` : ''}`,
   ].join('\n');
 }
+
+/** As a shell takes it. */
+const quoted = (text: string): string => (/^[\w.:=,-]+$/.test(text) ? text : `'${text}'`);
 
 /** Of a threshold on --value or actions of --action. */
 function eventRule(threshold: number | undefined, actions: readonly string[] | undefined, kind: 'label' | 'history'): PrepareOptions['history'] {
@@ -135,6 +150,7 @@ function flagNames(o: Options): OptionNames {
   return (option) => {
     const [, column] = /^columns\.(.*)$/.exec(option) ?? [];
     const [, task] = /^labels\.(.*)$/s.exec(option) ?? [];
+    if (option.startsWith('readAs.')) return `--read-as ${option.slice('readAs.'.length)}`;
     if (task !== undefined) return o.label ? `--label ${task}` : single;
     return flags[option] ?? kebab(column ?? option);
   };
@@ -158,6 +174,7 @@ function toOptions(o: Options): PrepareOptions {
     columns: defined({ user: o.user, item: o.item, time: o.time, seq: o.seq, value: o.value, action: o.action }),
     timeUnit: o.timeUnit,
     eventFeatures: list(o.eventFeatures),
+    readAs: o.readAs,
     users: o.users,
     items: o.items,
     labels: labelsOf(o),

@@ -1,5 +1,6 @@
 import { LongerError } from '../errors.ts';
 import { type EncodedCandidates, type EncodedRequest, type EncodedSide, expectEncodedBy } from '../schema/encode.ts';
+import { expectList } from '../schema/given.ts';
 import type { Schema, Side } from '../schema/schema.ts';
 
 /**
@@ -51,11 +52,15 @@ export function firstKept(schema: Schema, form: HistoryForm, { historyStart, eve
 }
 
 /**
- * @param form the model's (`historyForm(config)`), or its maxHistory alone where everything else is as by default
+ * @param encoded requests with their candidates and labels, from `encodeRequest` or a `Dataset`
+ * @param form the model's (`historyForm(config)`), or `{ maxHistory }` where everything else is as by default
  * @param from ordinal of the first event to take of each request; default: all that the form keeps
- * @throws LongerError ERR_DATA for an empty batch, ERR_SCHEMA for a request that another schema has encoded
+ * @throws LongerError ERR_CONFIG for a form without maxHistory, ERR_DATA for an empty batch, ERR_SCHEMA for a request that another schema has encoded
  */
 export function packBatch(schema: Schema, encoded: readonly EncodedRequest[], form: HistoryForm, from?: readonly number[]): Batch {
+  expectList(encoded, 'requests', 'One request is given as [request]');
+  const most = (form as Partial<HistoryForm> | undefined)?.maxHistory;
+  if (!Number.isSafeInteger(most) || most! < 0) throw new LongerError('ERR_CONFIG', `expected a whole number of events, got ${most}`, { place: 'form.maxHistory', remedy: 'historyForm(model.config) is the form of a model' });
   const R = encoded.length;
   const batch = packCandidates(schema, encoded);
   const { columns } = batch;

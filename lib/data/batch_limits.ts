@@ -1,7 +1,9 @@
 /** A batch is full when another request would pass one of these. One request always fits. */
 export interface BatchLimits {
+  /** History events that the model keeps, all requests together. */
   readonly maxEvents: number;
   readonly maxRequests: number;
+  /** Of all requests together. */
   readonly maxCandidates: number;
 }
 

@@ -1,4 +1,6 @@
+import { LongerError } from '../errors.ts';
 import type { EncodedRequest } from '../schema/encode.ts';
+import { expectOptions } from '../schema/given.ts';
 import type { Schema } from '../schema/schema.ts';
 import { type Batch, type HistoryForm, packBatch } from './batch.ts';
 import { BatchFill, type BatchLimits } from './batch_limits.ts';
@@ -31,8 +33,15 @@ export async function* shuffled<T>(source: AsyncIterable<T> | Iterable<T>, windo
   yield* rng.shuffle(held);
 }
 
-/** Ragged batches; the next one is made while the caller works on the last. */
+/**
+ * Ragged batches; the next one is made while the caller works on the last.
+ * @param options the model's form (`historyForm(config)`) and the limits of a batch, as `TrainOptions.batch` has them
+ * @throws LongerError ERR_CONFIG naming the option; what the source throws
+ */
 export async function* batches(schema: Schema, source: AsyncIterable<EncodedRequest> | Iterable<EncodedRequest>, options: BatchOptions): AsyncGenerator<Batch> {
+  expectOptions(options, ['maxHistory', 'alignment', 'merge', 'position', 'timeGap', 'maxEvents', 'maxRequests', 'maxCandidates', 'shuffleWindow', 'seed', 'epoch', 'skip'], 'batches');
+  for (const name of ['maxEvents', 'maxRequests', 'maxCandidates'] as const)
+    if (!(typeof options[name] === 'number' && options[name] >= 1)) throw new LongerError('ERR_CONFIG', `expected a number of at least 1, got ${options[name]}`, { place: `batches: ${name}` });
   const { shuffleWindow = 0, seed = 1, epoch = 0, skip = 0 } = options;
   const ordered = shuffleWindow > 1 ? shuffled(source, shuffleWindow, seed, epoch) : source;
   const made = assemble(schema, ordered, options, skip);

@@ -2,11 +2,12 @@ import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { LongerError } from '../errors.ts';
-import { encodeRequest, type EncodedRequest, expectInOrder, type Fail, failAt, show } from '../schema/encode.ts';
+import { encodeRequest, type EncodedRequest, type Fail, failAt, show } from '../schema/encode.ts';
+import { expectInOrder } from '../schema/times.ts';
 import type { Schema } from '../schema/schema.ts';
 import { nearest } from '../schema/suggest.ts';
+import { membersOf } from './cell_lists.ts';
 import { type CatalogFile, type CellEncoding, isCatalogFile, isVocabulary, shortened } from './catalog_file.ts';
-import { setSeparator } from './prepare_features.ts';
 import { perSecond } from './prepare_options.ts';
 import { parquetTable } from './parquet.ts';
 import { Vocabulary } from './vocabulary.ts';
@@ -236,7 +237,7 @@ export class Catalog {
         return missing ? 0 : this.#vocabularies.get(e.table)!.code(keyOf(value, at, fail));
       case 'set': {
         const words = this.#vocabularies.get(e.table)!;
-        const members = missing ? [] : Array.isArray(value) ? value.map((v) => keyOf(v, at, fail)) : keyOf(value, at, fail).split(setSeparator);
+        const members = missing ? [] : Array.isArray(value) ? value.map((v) => keyOf(v, at, fail)) : membersOf(keyOf(value, at, fail), e.separator ?? '|');
         return [...new Set(members.map((m) => words.code(m)))].filter((code) => code > 0).sort((a, b) => a - b);
       }
     }

@@ -4,7 +4,9 @@ import { type Encoding, tableName } from './prepare_features.ts';
 
 /** How a cell of a log or side table becomes a feature. `table` names a vocabulary: codes 1, 2, …, 0 for what it lacks. */
 export type CellEncoding = { readonly column: string; readonly feature: string } & (
-  | { readonly kind: 'category' | 'set'; readonly table: string }
+  | { readonly kind: 'category'; readonly table: string }
+  /** `separator` stands between the values of a cell (cell_lists.ts); files of before have none, and meant `|`. */
+  | { readonly kind: 'set'; readonly table: string; readonly separator?: string }
   | { readonly kind: 'number'; readonly mean: number }
   | { readonly kind: 'bucket'; readonly boundaries: readonly number[] }
 );
@@ -42,5 +44,6 @@ export const shortened = (hash: Hash): string => hash.digest('hex').slice(0, 32)
 export function cellEncoding(column: string, e: Encoding): CellEncoding {
   const at = { column, feature: e.name };
   if (e.kind === 'number') return { ...at, kind: e.kind, mean: e.mean };
-  return e.kind === 'bucket' ? { ...at, kind: e.kind, boundaries: e.boundaries } : { ...at, kind: e.kind, table: tableName(e.codes) };
+  if (e.kind === 'bucket') return { ...at, kind: e.kind, boundaries: e.boundaries };
+  return e.kind === 'set' ? { ...at, kind: e.kind, table: tableName(e.codes), separator: e.separator } : { ...at, kind: e.kind, table: tableName(e.codes) };
 }

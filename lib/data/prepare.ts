@@ -7,17 +7,19 @@ import { finished } from 'node:stream/promises';
 import { DuckDBInstance, type DuckDBConnection } from '@duckdb/node-api';
 import { LongerError } from '../errors.ts';
 import { cellEncoding, type CellEncoding, type CatalogFile, shortened } from './catalog_file.ts';
-import { describe, encode, encodeSide, joined, profile, profileValue, rows, tableName, tableSize, type Encoding } from './prepare_features.ts';
+import { describe, encode, encodeSide, joined, profile, rows, tableName, tableSize, type Encoding } from './prepare_features.ts';
 import { countBadRows, faults, faultSql } from './prepare_bad_rows.ts';
 import { checkPrepareOptions } from './prepare_check.ts';
+import { askedOf, fewValues, readAsOf } from './prepare_read_as.ts';
+import { textSql } from './cell_lists.ts';
 import { type ColumnRule, expectActions, historyRule, labelRules, labelWarnings, noNumberSql, ruleSql } from './prepare_labels.ts';
-import { type OptionNames, partNames, perSecond, type PartName, type PartStats, type PrepareOptions, type PrepareStats, type SplitRule } from './prepare_options.ts';
+import { type OptionNames, partNames, perSecond, type PartName, type PartStats, type PrepareOptions, type PrepareStats, type ReadAs, type SplitRule } from './prepare_options.ts';
 import * as sql from './prepare_sql.ts';
 import type { Feature } from '../schema/features.ts';
 import { schemaFromJSON, type TableSpec } from '../schema/schema.ts';
 import { nearest } from '../schema/suggest.ts';
 
-export type { EventRule, LabelRule, PrepareOptions, PrepareStats } from './prepare_options.ts';
+export type { EventRule, LabelRule, PrepareOptions, PrepareStats, ReadAs } from './prepare_options.ts';
 
 /** What is held in memory at a time: events of a share of the users, and numbers in the histories of requests that are sorted. The files are the same for any. */
 export interface Pieces {
@@ -81,6 +83,9 @@ export async function prepare(options: PrepareOptions, pieces: Pieces = {}, name
 /** Later ones are taken for numbers of another unit. */
 const latestTime = 1e11;
 
+/** Plural of what a row is about. */
+type TableName = 'users' | 'items' | 'events';
+
 /** A raw column and how it becomes numbers. */
 type Encoded = readonly [string, Encoding];
 
@@ -93,6 +98,11 @@ class Preparation {
   readonly #named: OptionNames;
   readonly #labels: readonly ColumnRule[];
   readonly #leftOut: string[] = [];
+  /** Types of the columns of the log and the side tables, in their files. */
+  readonly #types = new Map<TableName, ReadonlyMap<string, string>>();
+  /** How columns are read, by `table.column`: as asked, and in the end all. */
+  #asked: ReadonlyMap<string, ReadAs> = new Map();
+  readonly #readAs: Record<string, ReadAs> = {};
   /** Names of the vocabulary tables. */
   readonly #vocabularies: string[] = [];
 
@@ -108,6 +118,7 @@ class Preparation {
   async run(): Promise<PrepareStats> {
     const o = this.#options;
     const labels = this.#labels.map(({ name }) => name);
+    await this.#columns();
     const { clock, badRows } = await this.#load();
     const part = sql.partSql(o.split, o.split.kind === 'time' ? await this.#bounds(o.split) : null);
     await this.#db.run(`CREATE VIEW training AS SELECT * FROM (SELECT *, ${part} AS part FROM ordered) WHERE part = 0`);
@@ -153,7 +164,7 @@ class Preparation {
     const [counted] = await rows(this.#db, 'SELECT count(DISTINCT u) AS users, count(DISTINCT i) AS items FROM tokens');
     const stats: PrepareStats = {
       events, users: counted!['users'] as number, items: counted!['items'] as number,
-      clock: clock ? 'seconds' : 'order', badRows, parts, leftOut: this.#leftOut, warnings: labelWarnings(parts.train, this.#named),
+      clock: clock ? 'seconds' : 'order', badRows, parts, readAs: this.#readAs, leftOut: this.#leftOut, warnings: labelWarnings(parts.train, this.#named),
     };
     await this.#writeJson('stats.json', stats);
     return stats;
@@ -200,6 +211,7 @@ class Preparation {
     const history = historyRule(this.#options);
     const rules = history ? [...this.#labels, history] : this.#labels;
     const types = await this.#columnTypes(events);
+    this.#types.set('events', types);
     const uses: (readonly [option: string, column: string])[] = [
       ...Object.entries(columns).map(([name, column]) => [`columns.${name}`, column] as const), ...eventFeatures.map((column) => ['eventFeatures', column] as const),
       ...rules.flatMap(({ option, column }) => (column === null ? [] : [[option, column] as const])),
@@ -207,7 +219,7 @@ class Preparation {
     for (const [option, column] of uses) this.#expectColumn(types, column, events, option);
     const number = (name: string | undefined): string => (name === undefined ? 'NULL' : `TRY_CAST(${sql.identifier(name)} AS DOUBLE)`);
     await this.#db.run(sql.createRaw(events, {
-      user: columns.user, item: columns.item, features: eventFeatures,
+      user: columns.user, item: columns.item, features: eventFeatures.map((name) => ({ name, sql: textSql(sql.identifier(name), types.get(name)!) })),
       time: columns.time === undefined ? 'NULL' : sql.seconds(columns.time, types.get(columns.time)!, perSecond[this.#options.timeUnit ?? 's']),
       seq: number(columns.seq), value: number(columns.value),
       action: columns.action === undefined ? 'NULL' : sql.identifier(columns.action),
@@ -262,18 +274,13 @@ class Preparation {
 
   async #side(side: 'user' | 'item', path: string | undefined, key: string, asked: readonly string[] | undefined): Promise<(readonly [string, Encoding])[]> {
     if (path === undefined) return [];
-    const types = await this.#columnTypes(path);
-    this.#expectColumn(types, key, path, `columns.${side}`);
-    for (const name of asked ?? []) this.#expectColumn(types, name, path, `${side}Features`);
-    await this.#db.run(`CREATE TABLE raw_${side} AS SELECT COLUMNS(*)::VARCHAR FROM ${sql.source(path)}`);
+    const types = this.#types.get(`${side}s`)!;
+    await this.#db.run(`CREATE TABLE raw_${side} AS SELECT ${[...types].map(([c, type]) => `${textSql(sql.identifier(c), type)} AS ${sql.identifier(c)}`).join(', ')} FROM ${sql.source(path)}`);
     const encodings: [string, Encoding][] = [];
     for (const column of asked ?? [...types.keys()].filter((c) => c !== key)) {
-      const name = column === side ? `${column}_` : column;
-      const codes = `codes_${side}_${column}`;
-      const encoding = await profile(this.#db, `raw_${side}`, column, name, codes, asked !== undefined);
-      if (encoding === null) this.#leftOut.push(`${side}.${column}`);
-      else encodings.push([column, encoding]);
-      if (encoding?.kind === 'category' || encoding?.kind === 'set') this.#vocabularies.push(codes);
+      const read = this.#asked.get(`${side}s.${column}`) ?? (await readAsOf(this.#db, `raw_${side}`, column, column, types.get(column)!)) ?? (asked === undefined ? null : 'id');
+      if (read === null) this.#leftOut.push(`${side}.${column}`);
+      else await this.#encoding(encodings, `${side}s`, column, `raw_${side}`, column, column === side ? `${column}_` : column, `codes_${side}_${column}`, read);
     }
     await encodeSide(this.#db, `raw_${side}`, key, `side_${side}`, encodings);
     return encodings;
@@ -283,19 +290,40 @@ class Preparation {
   async #eventEncodings(): Promise<[string, Encoding][]> {
     const { columns, eventFeatures = [] } = this.#options;
     const encodings: [string, Encoding][] = [];
-    const add = (column: string, encoding: Encoding | null, codes: string): void => {
-      if (encoding === null) return;
-      encodings.push([column, encoding]);
-      if (encoding.kind === 'category' || encoding.kind === 'set') this.#vocabularies.push(codes);
-    };
-    if (columns.value !== undefined) add('value', await profileValue(this.#db, 'training', 'value', columns.value, 'codes_event_value'), 'codes_event_value');
-    if (columns.action !== undefined) {
-      const [kinds] = await rows(this.#db, 'SELECT count(DISTINCT action) AS n FROM training');
-      if ((kinds!['n'] as number) > 1) add('action', await profile(this.#db, 'training', 'action', columns.action, 'codes_event_action', true), 'codes_event_action');
-    }
-    for (const f of eventFeatures)
-      add(`x_${f}`, await profile(this.#db, 'training', `x_${f}`, f, `codes_event_x_${f}`, true), `codes_event_x_${f}`);
+    const add = (raw: string, column: string, codes: string, read: ReadAs): Promise<void> => this.#encoding(encodings, 'events', column, 'training', raw, column, `codes_event_${read === 'buckets' ? column : codes}`, read);
+    const kinds = async (column: string): Promise<number> => (await rows(this.#db, `SELECT count(DISTINCT ${column}) AS n FROM training`))[0]!['n'] as number;
+    const byDefault = async (raw: string, column: string): Promise<ReadAs> => (await readAsOf(this.#db, 'training', raw, column, this.#types.get('events')!.get(column)!)) ?? 'id';
+    const asked = (column: string): ReadAs | undefined => this.#asked.get(`events.${column}`);
+    if (columns.value !== undefined) await add('value', columns.value, 'value', asked(columns.value) ?? ((await kinds('value')) <= fewValues ? 'id' : 'buckets'));
+    if (columns.action !== undefined && (await kinds('action')) > 1) await add('action', columns.action, 'action', asked(columns.action) ?? (await byDefault('action', columns.action)));
+    for (const f of eventFeatures) await add(`x_${f}`, f, `x_${f}`, asked(f) ?? (await byDefault(`x_${f}`, f)));
     return encodings;
+  }
+
+  /** Adds what a column becomes, if it holds anything, under the name of its raw column. */
+  async #encoding(to: [string, Encoding][], table: TableName, column: string, relation: string, raw: string, name: string, codes: string, read: ReadAs): Promise<void> {
+    this.#readAs[`${table}.${column}`] = read;
+    if (read === 'none') return;
+    const place = `${this.#options[table] ?? table}, column ${column}`;
+    const encoding = await profile(this.#db, relation, raw, name, codes, read, this.#types.get(table)!.get(column)!, place);
+    if (encoding === null) return;
+    to.push([raw, encoding]);
+    if (encoding.kind === 'category' || encoding.kind === 'set') this.#vocabularies.push(codes);
+  }
+
+  /** The columns of the side tables, and what was asked of all. */
+  async #columns(): Promise<void> {
+    const { columns, eventFeatures = [], readAs = {}, ...o } = this.#options;
+    for (const [side, path, asked] of [['user', o.users, o.userFeatures], ['item', o.items, o.itemFeatures]] as const) {
+      if (path === undefined) continue;
+      const types = await this.#columnTypes(path);
+      this.#expectColumn(types, columns[side], path, `columns.${side}`);
+      for (const name of asked ?? []) this.#expectColumn(types, name, path, `${side}Features`);
+      this.#types.set(`${side}s`, types);
+    }
+    const events = [...new Set([...[columns.value, columns.action].filter((c) => c !== undefined), ...eventFeatures])];
+    const of = (side: 'user' | 'item'): readonly string[] => [...(this.#types.get(`${side}s`)?.keys() ?? [])].filter((c) => c !== columns[side]);
+    this.#asked = askedOf(readAs, [{ table: 'users', columns: of('user') }, { table: 'items', columns: of('item') }, { table: 'events', columns: events }], this.#named);
   }
 
   async #partStats(part: number, length: number): Promise<PartStats | null> {

@@ -1,5 +1,6 @@
 import { LongerError } from '../errors.ts';
 import { boundKinds } from './prepare_labels.ts';
+import { isReadAs, readAsForms } from './prepare_read_as.ts';
 import { type EventRule, type OptionNames, perSecond, type PrepareOptions } from './prepare_options.ts';
 
 /** @throws LongerError ERR_CONFIG for options that do not fit together, before anything is read */
@@ -11,6 +12,8 @@ export function checkPrepareOptions(options: PrepareOptions, named: OptionNames)
     ['candidates', options.candidates ?? 16, 1], ['evaluationCandidates', options.evaluationCandidates ?? 1, 1],
     ['historyLength', options.historyLength ?? 1, 1], ['minHistory', options.minHistory ?? 0, 0], ['seed', options.seed ?? 1, 0],
   ] as const) if (!Number.isSafeInteger(value) || value < low) fail(option, `expected a whole number of at least ${low}, got ${value}`);
+  for (const [column, as] of Object.entries(options.readAs ?? {}))
+    if (!isReadAs(as)) fail(`readAs.${column}`, `expected ${readAsForms}, got ${JSON.stringify(as)}`);
   const { split, labels, columns, negatives, timeUnit = 's' } = options;
   if (!(timeUnit in perSecond)) fail('timeUnit', `expected ${Object.keys(perSecond).join(', ')}, got ${String(timeUnit)}`);
   if (split.kind === 'time' && columns.time === undefined) fail('split', 'a split by time needs a time column', `Name it (${named('columns.time')}), or split by leave-last-fraction where the log has only an order`);

@@ -2,18 +2,16 @@ import type { DuckDBConnection } from '@duckdb/node-api';
 import { LongerError } from '../errors.ts';
 import type { Feature } from '../schema/features.ts';
 import type { TableSpec } from '../schema/schema.ts';
+import { membersSql, separatorOf } from './cell_lists.ts';
+import type { ReadAs } from './prepare_options.ts';
 import { createCodes, identifier, literal, type TokenColumn } from './prepare_sql.ts';
 
-/** How a text column becomes numbers. `name` is the feature, `codes` the vocabulary table of a category or set. */
+/** How a text column becomes numbers. `name` is the feature, `codes` the vocabulary table of a category or set, or the name of buckets. */
 export type Encoding =
-  | { readonly kind: 'category' | 'set'; readonly name: string; readonly codes: string; readonly size: number }
+  | { readonly kind: 'category'; readonly name: string; readonly codes: string; readonly size: number }
+  | { readonly kind: 'set'; readonly name: string; readonly codes: string; readonly size: number; readonly separator: string }
   | { readonly kind: 'number'; readonly name: string; readonly mean: number; readonly std: number }
-  | { readonly kind: 'bucket'; readonly name: string; readonly boundaries: readonly number[] };
-
-/** Between the members of a multi-valued cell. */
-export const setSeparator = '|';
-/** Numeric columns with at most this many different values are categories. */
-const categoryLimit = 64;
+  | { readonly kind: 'bucket'; readonly name: string; readonly codes: string; readonly boundaries: readonly number[] };
 
 export async function rows(connection: DuckDBConnection, sql: string): Promise<Record<string, unknown>[]> {
   const reader = await connection.runAndReadAll(sql);
@@ -21,47 +19,41 @@ export async function rows(connection: DuckDBConnection, sql: string): Promise<R
 }
 
 /**
- * Chooses the encoding of a text column from its values: cells with `|` make a set, more than 64 different numbers a
- * number, anything else a category; null for free text (over half of the cells different) unless it was asked for.
- * @param relation SQL relation that holds the column.
+ * What a column holds, read in a way; null where it holds nothing.
+ * @param relation SQL relation that holds the column @param codes name of its vocabulary or table of buckets
+ * @throws LongerError ERR_DATA for a text where numbers are asked for
  */
-export async function profile(
-  connection: DuckDBConnection, relation: string, column: string, name: string, codes: string, asked: boolean,
-): Promise<Encoding | null> {
+export async function profile(connection: DuckDBConnection, relation: string, column: string, name: string, codes: string, as: ReadAs, type: string, place: string): Promise<Encoding | null> {
   const c = identifier(column);
-  const [p] = await rows(connection, `SELECT count(${c}) AS filled, count(DISTINCT ${c}) AS kinds, count(TRY_CAST(${c} AS DOUBLE)) AS numbers,
-    count(*) FILTER (contains(${c}, '${setSeparator}')) AS sets, avg(v) AS mean, stddev_pop(v) AS std
-    FROM (SELECT ${c}, CASE WHEN isfinite(TRY_CAST(${c} AS DOUBLE)) THEN TRY_CAST(${c} AS DOUBLE) END AS v FROM ${relation})`);
-  const { filled, kinds, numbers, sets, mean, std } = p as Record<string, number>;
-  if (filled === 0) return null;
-  if (numbers === filled && kinds! > categoryLimit) return { kind: 'number', name, mean: mean!, std: std! > 0 ? std! : 1 };
-  const set = sets! > filled! * 0.05;
-  if (!set && !asked && kinds! > Math.max(categoryLimit, filled! / 2)) return null;
-  const keys = set
-    ? `SELECT DISTINCT unnest(string_split(${c}, '${setSeparator}')) AS key FROM ${relation}`
-    : `SELECT DISTINCT ${c} AS key FROM ${relation} WHERE ${c} IS NOT NULL`;
-  await connection.run(createCodes(codes, set ? `SELECT key FROM (${keys}) WHERE key <> ''` : keys, 'TRY_CAST(key AS DOUBLE), key'));
-  return { kind: set ? 'set' : 'category', name, codes, size: await tableSize(connection, codes) };
+  if (as === 'number' || as === 'buckets') {
+    const [p] = await rows(connection, `SELECT count(${c}) AS filled, min(CAST(${c} AS VARCHAR)) FILTER (TRY_CAST(${c} AS DOUBLE) IS NULL) AS text, avg(v) AS mean, stddev_pop(v) AS std
+      FROM (SELECT ${c}, CASE WHEN isfinite(TRY_CAST(${c} AS DOUBLE)) THEN TRY_CAST(${c} AS DOUBLE) END AS v FROM ${relation})`);
+    const { filled, text, mean, std } = p as { filled: number; text: string | null; mean: number | null; std: number | null };
+    if (text !== null) throw new LongerError('ERR_DATA', `expected a number, got ${JSON.stringify(text.slice(0, 60))}`, { place, remedy: 'Mend the column, or read it as an id' });
+    if (filled === 0) return null;
+    return as === 'number' ? { kind: 'number', name, mean: mean ?? 0, std: std !== null && std > 0 ? std : 1 } : { kind: 'bucket', name, codes, boundaries: await quantiles(connection, relation, c) };
+  }
+  const separator = as === 'id' ? null : separatorOf(as, type);
+  const keys = separator === null
+    ? `SELECT DISTINCT CAST(${c} AS VARCHAR) AS key FROM ${relation} WHERE ${c} IS NOT NULL`
+    : `SELECT DISTINCT unnest(${membersSql(c, separator)}) AS key FROM ${relation}`;
+  await connection.run(createCodes(codes, keys, 'TRY_CAST(key AS DOUBLE), key'));
+  const size = await tableSize(connection, codes);
+  if (size === 1) return null;
+  return separator === null ? { kind: 'category', name, codes, size } : { kind: 'set', name, codes, size, separator };
+}
+
+/** 15 boundaries between 16 parts of as many rows, fewer where they are equal. */
+async function quantiles(connection: DuckDBConnection, relation: string, c: string): Promise<number[]> {
+  const shares = Array.from({ length: 15 }, (_, i) => (i + 1) / 16);
+  const found = await rows(connection, shares.map((q) => `SELECT quantile_disc(TRY_CAST(${c} AS DOUBLE), ${q}) AS b FROM ${relation}`).join(' UNION '));
+  return found.map((r) => r['b'] as number).filter((b) => Number.isFinite(b)).sort((a, b) => a - b);
 }
 
 /** Distinct codes plus the one of the unknown. */
 export async function tableSize(connection: DuckDBConnection, codes: string): Promise<number> {
   const [row] = await rows(connection, `SELECT count(*) + 1 AS size FROM ${identifier(codes)}`);
   return row!['size'] as number;
-}
-
-/** A numeric column of the log: a category of few values, else 16 buckets by quantiles of the training part. */
-export async function profileValue(connection: DuckDBConnection, relation: string, column: string, name: string, codes: string): Promise<Encoding> {
-  const c = identifier(column);
-  const [p] = await rows(connection, `SELECT count(DISTINCT ${c}) AS kinds FROM ${relation}`);
-  if ((p!['kinds'] as number) <= categoryLimit) {
-    await connection.run(createCodes(codes, `SELECT DISTINCT CAST(${c} AS VARCHAR) AS key FROM ${relation} WHERE ${c} IS NOT NULL`, 'CAST(key AS DOUBLE)'));
-    return { kind: 'category', name, codes, size: await tableSize(connection, codes) };
-  }
-  const shares = Array.from({ length: 15 }, (_, i) => (i + 1) / 16);
-  const found = await rows(connection, shares.map((q) => `SELECT quantile_disc(${c}, ${q}) AS b FROM ${relation}`).join(' UNION '));
-  const boundaries = found.map((r) => r['b'] as number).filter((b) => Number.isFinite(b)).sort((a, b) => a - b);
-  return { kind: 'bucket', name, boundaries };
 }
 
 /**
@@ -86,14 +78,14 @@ export function encode(row: string, column: string, relation: string, e: Encodin
     case 'number':
       return { sql: `CAST(coalesce(TRY_CAST(${x} AS DOUBLE), ${e.mean}) AS FLOAT)`, join: '' };
     case 'bucket':
-      return { sql: `CASE WHEN ${x} IS NULL THEN 0 ELSE 1 ${e.boundaries.map((b) => `+ CAST(${x} >= ${b} AS INTEGER)`).join(' ')} END`, join: '' };
+      return { sql: `CASE WHEN ${x} IS NULL THEN 0 ELSE 1 ${e.boundaries.map((b) => `+ CAST(TRY_CAST(${x} AS DOUBLE) >= ${b} AS INTEGER)`).join(' ')} END`, join: '' };
     case 'category':
       return { sql: `coalesce(${alias}.code, 0)`, join: `LEFT JOIN ${identifier(e.codes)} ${alias} ON ${alias}.key = CAST(${x} AS VARCHAR)` };
     case 'set':
       return {
         sql: `coalesce(${alias}.codes, CAST([] AS INTEGER[]))`,
         join: `LEFT JOIN (SELECT m.cell, list(c.code ORDER BY c.code) AS codes FROM (
-            SELECT DISTINCT cell, unnest(string_split(cell, '${setSeparator}')) AS member FROM (SELECT DISTINCT ${identifier(column)} AS cell FROM ${relation})) m
+            SELECT DISTINCT cell, unnest(${membersSql('cell', e.separator)}) AS member FROM (SELECT DISTINCT ${identifier(column)} AS cell FROM ${relation})) m
           JOIN ${identifier(e.codes)} c ON m.member = c.key GROUP BY m.cell) ${alias} ON ${alias}.cell = ${x}`,
       };
   }
@@ -116,7 +108,7 @@ export const tableName = (codes: string): string => codes.replace(/^codes_/, '')
 /** The feature as schema.json describes it, and the embedding table it needs. */
 export function describe(e: Encoding): { readonly feature: Feature; readonly table: readonly [string, TableSpec] | null } {
   if (e.kind === 'number') return { feature: { type: 'numeric', mean: e.mean, std: e.std }, table: null };
-  const name = e.kind === 'bucket' ? `event_${e.name}` : tableName(e.codes);
+  const name = tableName(e.codes);
   const size = e.kind === 'bucket' ? e.boundaries.length + 2 : e.size;
   return {
     feature: e.kind === 'set' ? { type: 'ids', table: name, pooling: 'mean' } : { type: 'id', table: name },

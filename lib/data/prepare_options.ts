@@ -36,6 +36,13 @@ export type NegativeRule =
 export const perSecond = { s: 1, ms: 1e3, us: 1e6 } as const;
 export type TimeUnit = keyof typeof perSecond;
 
+/**
+ * How a column becomes a feature: `id`, an embedding for each of its values; `ids`, cells of several values with `|` between them (or of a Parquet list), and
+ * `ids:,` with another separator (`ids:[]` for cells as `['a', 'b']`), pooled by their mean; `number`, standardised; `buckets`, 16 of equal counts with an
+ * embedding each; `none`, left out.
+ */
+export type ReadAs = 'id' | 'ids' | `ids:${string}` | 'number' | 'buckets' | 'none';
+
 export interface PrepareOptions {
   /** Event log: .csv, .csv.gz or .parquet, with a header. */
   readonly events: string;
@@ -60,6 +67,11 @@ export interface PrepareOptions {
   /** Columns of the side tables to use; all that are not free text by default. */
   readonly userFeatures?: readonly string[];
   readonly itemFeatures?: readonly string[];
+  /**
+   * How columns of the side tables, of `eventFeatures`, `columns.value` and `columns.action` are read, by name; `items.name` where several tables have it. What
+   * is not named here is read as its values suggest, and `PrepareStats.readAs` says how.
+   */
+  readonly readAs?: Readonly<Record<string, ReadAs>>;
   /**
    * Tasks by name, and what is positive for each. An event whose number is empty has no label for that task; one that has a label for none cannot be used. Columns
    * of labels are no features of history events unless `columns` or `eventFeatures` names them too, and never of candidates.
@@ -117,6 +129,8 @@ export interface PrepareStats {
   readonly clock: 'seconds' | 'order';
   readonly badRows: number;
   readonly parts: Readonly<Partial<Record<PartName, PartStats>>>;
+  /** How each column was read (`items.genres`: `ids`), as the option of this name takes it. */
+  readonly readAs: Readonly<Record<string, ReadAs>>;
   /** Side columns left out because nearly every row has a text of its own. */
   readonly leftOut: readonly string[];
   /** What is likely not meant: a task with one kind of label alone to train on. */

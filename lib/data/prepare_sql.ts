@@ -32,7 +32,7 @@ export interface RawColumns {
   readonly seq: string;
   readonly value: string;
   readonly action: string;
-  readonly features: readonly string[];
+  readonly features: readonly { readonly name: string; readonly sql: string }[];
   /** What rules say of the row, by column, and the number of the rule whose column is no number. */
   readonly rules: readonly { readonly name: string; readonly sql: string }[];
   readonly noNumber: string;
@@ -43,7 +43,7 @@ export function createRaw(path: string, c: RawColumns): string {
   return `CREATE TABLE raw AS SELECT row_number() OVER () AS line,
     nullif(CAST(${identifier(c.user)} AS VARCHAR), '') AS u, nullif(CAST(${identifier(c.item)} AS VARCHAR), '') AS i,
     CAST(${c.time} AS DOUBLE) AS t, CAST(${c.seq} AS DOUBLE) AS seq, CAST(${c.value} AS DOUBLE) AS value, CAST(${c.action} AS VARCHAR) AS action
-    ${c.features.map((f) => `, nullif(CAST(${identifier(f)} AS VARCHAR), '') AS ${identifier(`x_${f}`)}`).join('')}
+    ${c.features.map((f) => `, ${f.sql} AS ${identifier(`x_${f.name}`)}`).join('')}
     ${c.rules.map((r) => `, ${r.sql} AS ${r.name}`).join('')}, ${c.noNumber} AS no_number
     FROM ${source(path)}`;
 }

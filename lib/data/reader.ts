@@ -1,6 +1,7 @@
 import { LongerError } from '../errors.ts';
 import type { EncodedRequest } from '../schema/encode.ts';
-import type { Schema } from '../schema/schema.ts';
+import { expectOptions, expectPath } from '../schema/given.ts';
+import { expectSchema, type Schema } from '../schema/schema.ts';
 import type { RequestSize } from './batch_limits.ts';
 import type { Catalog } from './catalog.ts';
 import { catalogRows, readerOf } from './encoded_rows.ts';
@@ -34,6 +35,9 @@ export class Dataset {
 
   /** @throws LongerError ERR_DATA for a file of another kind, ERR_SCHEMA where the schema's codes are not the catalog's */
   constructor(path: string, schema: Schema, options: ReadOptions = {}) {
+    expectPath(path, 'Dataset', 'ERR_DATA');
+    expectSchema(schema);
+    expectOptions(options, ['skipBad', 'catalog'], 'Dataset');
     this.#read = readerOf(path);
     this.path = path;
     this.schema = schema;

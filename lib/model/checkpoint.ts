@@ -2,6 +2,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { mkdir, open, readFile, readdir, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { LongerError } from '../errors.ts';
+import { expectPath } from '../schema/given.ts';
 import { readSafetensors, writeSafetensors, type Tensor } from './safetensors.ts';
 
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
@@ -69,6 +70,7 @@ const unfinishedName = /^\.(?:saving|removing)-(\d+)-/;
  * @throws LongerError ERR_CHECKPOINT when something cannot be written.
  */
 export async function saveCheckpoint(directory: string, input: CheckpointInput, { keep = 3 }: { keep?: number } = {}): Promise<string> {
+  expectPath(directory, 'save', 'ERR_CHECKPOINT');
   if (!Number.isSafeInteger(input.step) || input.step < 0 || !Number.isSafeInteger(keep) || keep < 1)
     throw new LongerError('ERR_CHECKPOINT', `step ${input.step} and keep ${keep} must be whole numbers, keep at least 1`, { place: directory });
   for (const [name, { data }] of [...input.tensors, ...(input.optimizer ?? [])])
@@ -106,6 +108,7 @@ export async function saveCheckpoint(directory: string, input: CheckpointInput, 
  * @throws LongerError ERR_CHECKPOINT naming the file, for anything missing, truncated, altered or not ours.
  */
 export async function loadCheckpoint(path: string, { optimizer = true }: { optimizer?: boolean } = {}): Promise<Checkpoint> {
+  expectPath(path, 'model', 'ERR_CHECKPOINT');
   const directory = await stepDirectory(path);
   const manifest = await readManifest(join(directory, manifestFile));
   const read = async (name: string): Promise<Map<string, CheckpointTensor>> => {

@@ -1,5 +1,6 @@
 import type { HistoryForm } from '../data/batch.ts';
 import { LongerError } from '../errors.ts';
+import { modelShape } from './shape.ts';
 
 /** Which merged tokens of the history ask in the hybrid attention (spec 4.1); k counts merged tokens. */
 export type QuerySelection =
@@ -24,11 +25,15 @@ export interface LongerConfig {
   readonly width: number;
   /** Token merge factor K; the model's width is D = K * d. */
   readonly merge: number;
+  /** InnerTransformer over the K events of a group: blocks (0: none) and their heads, which divide `width`. */
   readonly inner: { readonly blocks: number; readonly heads: number };
+  /** Which merged tokens ask. */
   readonly queries: QuerySelection;
   /** Self-causal layers N after the cross layer. */
   readonly selfLayers: number;
+  /** Of the hybrid attention and the self layers; they divide `width * merge`. */
   readonly heads: number;
+  /** `paper`: global tokens see the history, which sees none of them; `anchored`: those of the user stand in front of it and are seen by all (docs/model.md). */
   readonly visibility: 'paper' | 'anchored';
   /**
    * `full`: a row sees all that is kept and not newer. `banded`: rows are cut into bands, and a row sees a fixed stretch of merged tokens and the
@@ -39,7 +44,9 @@ export interface LongerConfig {
   readonly globals: { readonly uid: string | null; readonly cls: number };
   readonly norm: 'layer' | 'rms';
   readonly ffn: 'gelu' | 'swiglu';
+  /** Gates what attention gives by a sigmoid of its input. */
   readonly gate: boolean;
+  /** Rate in [0, 1), while training. */
   readonly dropout: number;
   /** Seconds to the request (the paper) or since the event before, in buckets. */
   readonly timeGap: TimeGap & { readonly to?: 'request' | 'previous' };
@@ -49,6 +56,7 @@ export interface LongerConfig {
   readonly position: 'recency' | 'ordinal';
   /** How the candidate becomes a token: through the history's own token MLP plus a residual of its own, or by its own MLP. */
   readonly candidateEncoder: 'shared' | 'own';
+  /** What the last MLP reads of the history's rows, and its hidden widths. */
   readonly head: { readonly kind: 'pooled' | 'flatten'; readonly hidden: readonly number[] };
   /**
    * Logit of a row with itself at the start, and so how sharply content is matched before anything is learned: query and key projections start as
@@ -57,6 +65,7 @@ export interface LongerConfig {
   readonly attentionGain: number;
 }
 
+/** Models to compare with, on the same schema. */
 export interface BaselineConfig {
   readonly kind: 'base' | 'sum-pooling' | 'din';
   readonly maxHistory: number;
@@ -143,37 +152,18 @@ export function queryCount(config: LongerConfig): number {
 
 /** @throws LongerError ERR_CONFIG that names the setting, for a value that no model can be built from. */
 export function checkConfig(config: ModelConfig): void {
+  modelShape.check(config, 'model', 'ERR_CONFIG');
+  if (config.kind !== 'longer') return;
   const fail = (place: string, message: string): never => {
     throw new LongerError('ERR_CONFIG', message, { place: `model.${place}` });
   };
-  const whole = (place: string, value: number, low: number): void => {
-    if (!Number.isSafeInteger(value) || value < low) fail(place, `expected a whole number of at least ${low}, got ${value}`);
-  };
-  whole('maxHistory', config.maxHistory, 0);
-  whole('width', config.width, 1);
-  whole('timeGap.buckets', config.timeGap.buckets, 2);
-  whole('timeGap.width', config.timeGap.width, 1);
-  config.head.hidden.forEach((w, i) => { whole(`head.hidden[${i}]`, w, 1); });
-  if (config.kind !== 'longer') {
-    config.unit.forEach((w, i) => { whole(`unit[${i}]`, w, 1); });
-    return;
-  }
-  whole('merge', config.merge, 1);
-  whole('inner.blocks', config.inner.blocks, 0);
-  whole('inner.heads', config.inner.heads, 1);
-  whole('selfLayers', config.selfLayers, 0);
-  whole('heads', config.heads, 1);
-  whole('globals.cls', config.globals.cls, 0);
-  if (config.queries.kind === 'recent+uniform') {
-    whole('queries.recent', config.queries.recent, 1);
-    whole('queries.uniform', config.queries.uniform, 1);
-  } else if (config.queries.kind !== 'all') whole('queries.k', config.queries.k, 1);
   if ((config.width * config.merge) % config.heads !== 0)
     fail('heads', `the width after merging, ${config.width * config.merge}, is not divisible by ${config.heads} heads`);
+  if (config.alignment === 'oldest' && config.maxHistory > 0 && groupCount(config) === 0)
+    fail('maxHistory', `groups counted from the oldest event are kept whole, and ${config.maxHistory} events hold none of ${config.merge}`);
+  if (config.head.kind === 'flatten' && queryCount(config) === 0) fail('head.kind', `no history row asks, so there is nothing to flatten`);
   if (config.window === 'banded') checkBands(config, fail);
   if (config.width % config.inner.heads !== 0) fail('inner.heads', `the event width ${config.width} is not divisible by ${config.inner.heads} heads`);
-  if (!(config.dropout >= 0 && config.dropout < 1)) fail('dropout', `expected a rate in [0, 1), got ${config.dropout}`);
-  if (!(Number.isFinite(config.attentionGain) && config.attentionGain > 0)) fail('attentionGain', `expected a positive number, got ${config.attentionGain}`);
 }
 
 /** A banded row's keys are counted from the oldest event, and nothing that it sees may depend on the history's length. */

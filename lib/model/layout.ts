@@ -89,12 +89,11 @@ export function rowArrays(h: HistoryRows, sizes: Record<string, number>, arrays:
 /** @throws LongerError ERR_DATA for a batch that was packed for another form of history */
 function checkForm(config: ModelConfig, { form }: Batch): void {
   const wanted = historyForm(config);
-  const merge = (f: HistoryForm): number => (f.alignment === 'oldest' ? (f.merge ?? 1) : 1);
-  const same = (f: HistoryForm): string => [f.alignment ?? 'newest', merge(f), f.position ?? 'recency', f.timeGap?.to ?? 'request'].join(', ');
-  if (same(form) !== same(wanted))
-    throw new LongerError('ERR_DATA', `the batch was packed as (${same(form)}), the model reads (${same(wanted)})`, {
-      remedy: 'Give packBatch historyForm(model.config)',
-    });
+  const said = ({ maxHistory, alignment = 'newest', merge = 1, position = 'recency', timeGap }: HistoryForm): string[] =>
+    [`maxHistory ${maxHistory}`, `alignment ${alignment}`, `merge ${alignment === 'oldest' ? merge : 'of no matter'}`, `position ${position}`, `timeGap to ${timeGap?.to ?? 'request'}`];
+  const [given, needed] = [said(form), said(wanted)];
+  const at = given.findIndex((part, i) => part !== needed[i]);
+  if (at >= 0) throw new LongerError('ERR_DATA', `it was packed with ${given[at]}, the model reads ${needed[at]}`, { place: 'batch', remedy: 'Give packBatch historyForm(model.config)' });
 }
 
 /** How many boundaries are at most the gap. */

@@ -10,7 +10,7 @@ import { prune } from '../graph/passes/prune.ts';
 import { elementBytes } from '../native/dtype.ts';
 import { Plan, type State } from '../native/plan.ts';
 import type { Runtime } from '../native/runtime.ts';
-import type { Schema } from '../schema/schema.ts';
+import { expectSchema, type Schema } from '../schema/schema.ts';
 import { baselineCacheRows, baselineCandidateSide, baselineUserSide } from './baselines/baselines.ts';
 import { appendRefusal, appendRemedy } from './append.ts';
 import { checkConfig, historyForm, type LongerConfig, longerDefaults, type ModelConfig } from './config.ts';
@@ -43,8 +43,9 @@ export class ModelDescription {
 
   /** @throws LongerError ERR_CONFIG for a setting that no model can be built from. */
   constructor(schema: Schema, config: ModelConfig) {
+    expectSchema(schema);
     // A checkpoint from before an option has no value of it.
-    if (config.kind === 'longer') config = { ...longerDefaults, ...config };
+    if ((config as Partial<ModelConfig> | null | undefined)?.kind === 'longer') config = { ...longerDefaults, ...(config as LongerConfig) };
     checkConfig(config);
     if (schema.sides.candidate.fields.length === 0 && schema.sides.candidate.numericCount === 0)
       throw new LongerError('ERR_SCHEMA', 'a candidate needs at least one feature', { place: 'schema.candidate' });
@@ -210,8 +211,12 @@ export class ModelDescription {
  * @param denseStore where the dense parameters are read
  */
 export function fullPlan(model: ModelDescription, state: State, runtime: Runtime, policy: Precision = 'fp32', denseStore = 'dense'): Plan {
-  const graph = model.forward(policy);
-  return new Plan(lower(graph, model.layout, parameterPlaces(graph, model.layout, denseStore)), state, runtime);
+  return planOf(model, model.forward(policy), state, runtime, denseStore);
+}
+
+/** A graph of the model as a plan over its parameters. @param denseStore where the dense ones are read */
+export function planOf({ layout }: ModelDescription, graph: Graph, state: State, runtime: Runtime, denseStore: string): Plan {
+  return new Plan(lower(graph, layout, parameterPlaces(graph, layout, denseStore)), state, runtime);
 }
 
 /** Dense parameters in another store of the same layout (a moving average of them). */

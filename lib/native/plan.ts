@@ -47,12 +47,14 @@ export class State implements Disposable {
 
   /** Copies elements from `offset` out of a store. Refused while a run that writes the state has not settled. */
   read<T extends Float32Array | Float64Array | Int32Array>(store: string, offset: number, into: T): T {
+    checkOffset(offset);
     native(() => { loadNative().readState(this.handle, store, offset, into); });
     return into;
   }
 
   /** Copies elements into a store from `offset` on. Refused while a run that uses the state has not settled. */
   write(store: string, offset: number, from: Float32Array | Float64Array | Int32Array): void {
+    checkOffset(offset);
     native(() => { loadNative().writeState(this.handle, store, offset, from); });
   }
 
@@ -66,8 +68,12 @@ export class State implements Disposable {
   }
 }
 
+function checkOffset(offset: number): void {
+  if (!Number.isSafeInteger(offset)) throw new LongerError('ERR_SHAPE', `expected a whole number of elements, got ${offset}`, { place: 'offset' });
+}
+
 export interface PlanRunOptions extends RunOptions {
-  /** Stops between operations; the promise rejects with the signal's reason. */
+  /** Stops between operations, and the promise rejects with the signal's reason; a run that has begun to update its state (optimizers) is finished. */
   readonly signal?: AbortSignal | undefined;
 }
 

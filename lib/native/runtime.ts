@@ -1,5 +1,6 @@
 import { availableParallelism } from 'node:os';
 import { LongerError } from '../errors.ts';
+import { expectOptions } from '../schema/given.ts';
 import { type ChosenDevice, type DeviceName, resolveDevice } from './device.ts';
 import { loadNative } from './load.ts';
 import { disposed, native } from './translated.ts';
@@ -32,9 +33,10 @@ export class Runtime implements Disposable {
 
   /** @throws LongerError ERR_CONFIG for a bad option; one of the ERR_DEVICE codes, with the reason and the remedy, for a device that cannot be used */
   constructor(options: RuntimeOptions = {}) {
+    expectOptions(options, ['threads', 'device', 'hereBelow', 'niceness'], 'Runtime');
     const { threads = availableParallelism(), hereBelow = 1000, niceness = 0, device = 'cpu' } = options;
     this.hereBelow = hereBelow;
-    if (!(hereBelow >= 0 && hereBelow <= 2000))
+    if (typeof hereBelow !== 'number' || !(hereBelow >= 0 && hereBelow <= 2000))
       throw new LongerError('ERR_CONFIG', `expected microseconds from 0 to 2000, got ${hereBelow}`, { place: 'hereBelow' });
     if (!Number.isSafeInteger(threads) || threads < 1 || threads > 1024)
       throw new LongerError('ERR_CONFIG', `expected a whole number from 1 to 1024, got ${threads}`, { place: 'threads' });

@@ -1,14 +1,13 @@
 import { firstKept, packBatch } from '../data/batch.ts';
 import { LongerError } from '../errors.ts';
 import { elementsOf, type Graph } from '../graph/graph.ts';
-import { lower } from '../graph/lower.ts';
 import { historyForm, type LongerConfig } from '../model/config.ts';
 import { explanationGraph, explanationRefusal } from '../model/explanation.ts';
 import type { ModelInputs } from '../model/layout.ts';
-import { type ModelDescription, parameterPlaces } from '../model/model.ts';
+import { type ModelDescription, planOf } from '../model/model.ts';
 import { Rollout } from '../model/rollout.ts';
 import { arrayTypes, widened } from '../native/dtype.ts';
-import { Plan, type State } from '../native/plan.ts';
+import type { Plan, State } from '../native/plan.ts';
 import type { Runtime } from '../native/runtime.ts';
 import type { Precision } from '../graph/passes/precision.ts';
 import type { EncodedRequest } from '../schema/encode.ts';
@@ -38,7 +37,7 @@ export class Explainer implements Disposable {
     if (refusal !== null) throw new LongerError('ERR_CONFIG', `the scores cannot be explained by events: ${refusal}`, { place: 'explain' });
     this.#model = model;
     this.#graph = explanationGraph(model, policy);
-    this.#plan = new Plan(lower(this.#graph, model.layout, parameterPlaces(this.#graph, model.layout, denseStore)), state, runtime);
+    this.#plan = planOf(model, this.#graph, state, runtime, denseStore);
   }
 
   /**

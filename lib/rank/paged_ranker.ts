@@ -1,23 +1,25 @@
 import { packBatch, packCandidates } from '../data/batch.ts';
 import { LongerError } from '../errors.ts';
 import { sizeOf } from '../graph/dim.ts';
-import { lower } from '../graph/lower.ts';
+import type { Graph } from '../graph/graph.ts';
 import { appendRefusal } from '../model/append.ts';
 import { groupCount, historyForm, type LongerConfig, queryCount } from '../model/config.ts';
 import { layoutBeside, layoutCandidates, layoutHistory, type ModelInputs } from '../model/layout.ts';
+import { planOf } from '../model/model.ts';
 import { type CachePrecision, defaultPageBytes, keepsRows, PagedGraphs } from '../model/pages.ts';
 import { type CacheRows, type Chain, type Held, heldRows, layoutGrowth, layoutKeys, layoutRows, pagesOf, reuseOf, rowsOf } from '../model/pages_layout.ts';
 import { anchorCount, segmentsOf } from '../model/visibility.ts';
 import { arrayTypes } from '../native/dtype.ts';
-import { Plan, type RunArray } from '../native/plan.ts';
+import type { Plan, RunArray } from '../native/plan.ts';
 import type { DTypeName, NumericArray } from '../native/types.ts';
 import { encodeCandidates, type EncodedCandidates, type EncodedRequest } from '../schema/encode.ts';
+import { expectOptions } from '../schema/given.ts';
 import type { CandidatesOf, HistoryOf, RequestOf, SchemaSpec } from '../schema/schema.ts';
 import { agreement, type Content, kept, sameSide } from './content.ts';
 import { type Growth, grownPages } from './grown_pages.ts';
 import { type CachedHistory, Holding } from './holding.ts';
 import { type CacheItem, type HeldItem, PagedCache } from './paged_cache.ts';
-import { encodedCandidates, encodedRequest, type Ranker } from './ranker.ts';
+import { encodedCandidates, encodedRequests, type Ranker } from './ranker.ts';
 import { nothingReused, Wanted } from './wanted.ts';
 import type { Warmable } from './warmable.ts';
 
@@ -71,7 +73,8 @@ export class PagedRanker<S extends SchemaSpec = SchemaSpec> implements Disposabl
    * ERR_MEMORY
    */
   constructor(ranker: Ranker<S>, options: PagedRankerOptions = {}) {
-    const { model, precision, state, runtime } = ranker;
+    const { model, precision, state, runtime, denseStore } = ranker;
+    expectOptions(options, ['cache', 'bytes', 'ttl', 'cachePrecision'], 'PagedRanker');
     const { cache, bytes = 256 * 2 ** 20, ttl, cachePrecision = 'model' } = options;
     for (const place of ['bytes', 'ttl'] as const)
       if (cache && options[place] !== undefined) throw new LongerError('ERR_CONFIG', 'a shared cache has its own', { place, remedy: `Give it to the PagedCache, or give no cache` });
@@ -90,14 +93,14 @@ export class PagedRanker<S extends SchemaSpec = SchemaSpec> implements Disposabl
     const prefill = this.#graphs.prefill();
     const reads = [...prefill.inputs.keys()];
     this.#reads = { user: reads.some((n) => n.startsWith('user.')), context: reads.some((n) => n.startsWith('context.')), time: reads.includes('request.time') || reads.includes('part.time') };
-    this.#prefill = new Plan(lower(prefill, model.layout), state, runtime);
-    this.#score = new Plan(lower(this.#graphs.score(), model.layout), state, runtime);
-    if (appendRefusal(model.schema, model.config) === null) this.#append = new Plan(lower(this.#graphs.append(), model.layout), state, runtime);
+    const plan = (graph: Graph): Plan => planOf(model, graph, state, runtime, denseStore);
+    [this.#prefill, this.#score] = [plan(prefill), plan(this.#graphs.score())];
+    if (appendRefusal(model.schema, model.config) === null) this.#append = plan(this.#graphs.append());
     this.#scope = `${++rankers}\0`;
   }
 
   /** A cache for this ranker and others of its sizes. One that keeps a single row a request has no use for pages: then the budget is for what lies beside them. */
-  static cacheFor({ model, precision, runtime }: Ranker, { bytes, ttl, cachePrecision }: { readonly bytes: number; readonly ttl?: number; readonly cachePrecision?: CachePrecision }): PagedCache {
+  static cacheFor({ model, precision, runtime }: Pick<Ranker, 'model' | 'precision' | 'runtime'>, { bytes, ttl, cachePrecision }: { readonly bytes: number; readonly ttl?: number; readonly cachePrecision?: CachePrecision }): PagedCache {
     const pageBytes = defaultPageBytes(model, precision, cachePrecision);
     const rest = { pageBytes, runtime, ...(ttl === undefined ? {} : { ttl }) };
     return new PagedCache(keepsRows(model, precision) ? { bytes, ...rest } : { bytes: pageBytes, besideBytes: bytes, ...rest });
@@ -110,7 +113,7 @@ export class PagedRanker<S extends SchemaSpec = SchemaSpec> implements Disposabl
    */
   async hold(requests: readonly (HistoryOf<S> | RequestOf<S> | EncodedRequest)[], { owners, signal }: { readonly owners?: readonly string[]; readonly signal?: AbortSignal } = {}): Promise<CachedHistory[]> {
     if (owners && owners.length !== requests.length) throw new LongerError('ERR_SHAPE', `${requests.length} requests and ${owners.length} owners were given`);
-    const wanted = requests.map((r, i) => this.#wanted(encodedRequest(this.ranker.model.schema, r, i), owners?.[i]));
+    const wanted = encodedRequests(this.ranker.model.schema, requests).map((r, i) => this.#wanted(r, owners?.[i]));
     const held = new Map<Wanted, Holding>();
     try {
       for (let open = wanted; open.length > 0; open = open.filter((w) => !held.has(w))) {

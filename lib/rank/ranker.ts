@@ -2,18 +2,18 @@ import { firstKept, packBatch, packCandidates } from '../data/batch.ts';
 import { LongerError } from '../errors.ts';
 import { sizeOf } from '../graph/dim.ts';
 import type { Graph } from '../graph/graph.ts';
-import { lower } from '../graph/lower.ts';
 import { checkPrecision, type Precision } from '../graph/passes/precision.ts';
 import { loadCheckpoint } from '../model/checkpoint.ts';
 import { layoutAppend, type Reuse } from '../model/append.ts';
 import { historyForm, type LongerConfig, type ModelConfig } from '../model/config.ts';
 import { layoutBeside, layoutCandidates, type ModelInputs } from '../model/layout.ts';
 import { checkParity, type ParityReport } from '../model/parity.ts';
-import { type CacheEntry, fullPlan, ModelDescription, parameterPlaces } from '../model/model.ts';
+import { type CacheEntry, fullPlan, ModelDescription, planOf } from '../model/model.ts';
 import { type DeviceArray, DeviceMemory } from '../native/device_array.ts';
-import { Plan, type RunArray, State } from '../native/plan.ts';
+import { type Plan, type RunArray, State } from '../native/plan.ts';
 import { Runtime } from '../native/runtime.ts';
 import type { DeviceName } from '../native/device.ts';
+import { expectList, expectOptions, isObject } from '../schema/given.ts';
 import { type EncodedCandidates, type EncodedRequest, encodeCandidates, encodeGrowth, encodeRequest, expectEncodedBy } from '../schema/encode.ts';
 import { Explainer, type Explanation } from './explainer.ts';
 import { type CandidatesOf, type HistoryOf, type RequestOf, type Schema, schemaFromJSON, type SchemaSpec } from '../schema/schema.ts';
@@ -68,13 +68,14 @@ export interface RankerOptions<S extends SchemaSpec = SchemaSpec> {
 export class Ranker<S extends SchemaSpec = SchemaSpec> implements Disposable {
   readonly model: ModelDescription;
   readonly precision: Precision;
+  /** Where dense parameters are read: `dense`, or their moving average. */
+  readonly denseStore: string;
   readonly #cache: readonly CacheEntry[];
   /** Cached values by the names of the score graph's inputs. */
   readonly #cached: ReadonlyMap<string, string>;
   readonly #state: State;
   readonly #runtime: Runtime;
   readonly #owned: Disposable[];
-  readonly #denseStore: string;
   readonly #prefill: Plan;
   readonly #score: Plan;
   #append: Plan | undefined;
@@ -98,7 +99,7 @@ export class Ranker<S extends SchemaSpec = SchemaSpec> implements Disposable {
     this.#state = state;
     this.#runtime = runtime;
     this.#owned = [...owned];
-    this.#denseStore = denseStore;
+    this.denseStore = denseStore;
     this.#prefill = this.#plan(model.prefill(precision));
     this.#score = this.#plan(model.score(precision));
   }
@@ -108,6 +109,7 @@ export class Ranker<S extends SchemaSpec = SchemaSpec> implements Disposable {
    * @throws LongerError ERR_CHECKPOINT for what cannot be loaded, ERR_SCHEMA where the model has another schema than the one given
    */
   static async open<S extends SchemaSpec = SchemaSpec>(directory: string, options: RankerOptions<S> = {}): Promise<Ranker<S>> {
+    expectOptions(options, ['threads', 'device', 'runtime', 'schema', 'precision'], 'Ranker.open');
     const checkpoint = await loadCheckpoint(directory, { optimizer: false });
     const config = checkpoint.config['model'] as unknown as ModelConfig | undefined;
     if (!config) throw new LongerError('ERR_CHECKPOINT', 'the manifest holds no model configuration', { place: checkpoint.directory });
@@ -138,7 +140,7 @@ export class Ranker<S extends SchemaSpec = SchemaSpec> implements Disposable {
    */
   pack(requests: readonly (HistoryOf<S> | RequestOf<S> | EncodedRequest)[]): PackedHistories {
     const { schema, config } = this.model;
-    const encoded = requests.map((r, i) => encodedRequest(schema, r, i));
+    const encoded = encodedRequests(schema, requests);
     return { model: this.model, requests: encoded, inputs: this.model.historyInputs(packBatch(schema, encoded, historyForm(config))) };
   }
 
@@ -149,7 +151,7 @@ export class Ranker<S extends SchemaSpec = SchemaSpec> implements Disposable {
    *   ERR_SCHEMA where its schema is
    */
   async prefill(requests: readonly (HistoryOf<S> | RequestOf<S> | EncodedRequest)[] | PackedHistories, signal?: AbortSignal): Promise<Prefilled> {
-    const packed = 'inputs' in requests ? requests : this.pack(requests);
+    const packed = isPacked(requests) ? requests : this.pack(requests);
     if (packed.model !== this.model) checkPackedFor(this.model, packed.model);
     const { sizes, arrays: given } = packed.inputs;
     const cache = this.#outputs(sizes);
@@ -166,6 +168,8 @@ export class Ranker<S extends SchemaSpec = SchemaSpec> implements Disposable {
    * ERR_DATA naming request and feature, also for events older than those of the cache
    */
   async append(cache: Prefilled, growth: readonly GrowthOf<S>[], signal?: AbortSignal): Promise<Appended> {
+    expectPrefilled(cache);
+    expectList(growth, 'growth', 'Give new events for each request of the cache');
     const { schema, config } = this.model;
     this.#append ??= this.#plan(this.model.append(this.precision));
     if (growth.length !== cache.requests.length)
@@ -187,6 +191,8 @@ export class Ranker<S extends SchemaSpec = SchemaSpec> implements Disposable {
    * @throws LongerError ERR_SHAPE for another number of lists, ERR_DATA naming request and feature
    */
   async score(prefilled: Prefilled, candidates: readonly (CandidatesOf<S> | EncodedCandidates)[] = prefilled.requests, signal?: AbortSignal): Promise<Float32Array> {
+    expectPrefilled(prefilled);
+    expectList(candidates, 'candidates', 'Give a list for each request of the prefill');
     if (candidates.length !== prefilled.requests.length)
       throw new LongerError('ERR_SHAPE', `the cache holds ${prefilled.requests.length} requests, ${candidates.length} candidate lists were given`);
     const { schema } = this.model;
@@ -210,8 +216,8 @@ export class Ranker<S extends SchemaSpec = SchemaSpec> implements Disposable {
    */
   async scoreOnce(requests: readonly (RequestOf<S> | EncodedRequest)[], signal?: AbortSignal): Promise<Float32Array> {
     const { schema, config } = this.model;
-    const batch = packBatch(schema, requests.map((r, i) => encodedRequest(schema, r, i)), historyForm(config));
-    this.#full ??= fullPlan(this.model, this.#state, this.#runtime, this.precision, this.#denseStore);
+    const batch = packBatch(schema, encodedRequests(schema, requests), historyForm(config));
+    this.#full ??= fullPlan(this.model, this.#state, this.#runtime, this.precision, this.denseStore);
     const { sizes, arrays } = this.model.inputs(batch);
     const logits = new Float32Array(batch.candidates * schema.tasks.length);
     await this.#full.run(sizes, arrays, new Map([['logits', logits]]), { signal });
@@ -227,16 +233,15 @@ export class Ranker<S extends SchemaSpec = SchemaSpec> implements Disposable {
    * @throws LongerError ERR_CONFIG for a model that has no attention over events, ERR_DATA naming request and feature
    */
   async explain(requests: readonly (RequestOf<S> | EncodedRequest)[], top: number, signal?: AbortSignal): Promise<Explanation[][]> {
-    const encoded = requests.map((r, i) => encodedRequest(this.model.schema, r, i));
-    this.#explainer ??= new Explainer(this.model, this.#state, this.#runtime, this.precision, this.#denseStore);
+    const encoded = encodedRequests(this.model.schema, requests);
+    this.#explainer ??= new Explainer(this.model, this.#state, this.#runtime, this.precision, this.denseStore);
     const all: Explanation[][] = [];
     for (const r of encoded) all.push((await this.#explainer.explain(r, top, signal)).explanations);
     return all;
   }
 
   #plan(graph: Graph): Plan {
-    const { layout } = this.model;
-    return new Plan(lower(graph, layout, parameterPlaces(graph, layout, this.#denseStore)), this.#state, this.#runtime);
+    return planOf(this.model, graph, this.#state, this.#runtime, this.denseStore);
   }
 
   #outputs(sizes: ModelInputs['sizes']): Pick<Prefilled, 'arrays' | 'dispose' | typeof Symbol.dispose> {
@@ -250,8 +255,8 @@ export class Ranker<S extends SchemaSpec = SchemaSpec> implements Disposable {
    * with other numbers of threads. On the CPU they do; a false `equal` is a bug of this library.
    */
   verifyParity(requests: readonly (RequestOf<S> | EncodedRequest)[]): Promise<ParityReport> {
-    const encoded = requests.map((r, i) => encodedRequest(this.model.schema, r, i));
-    return checkParity(this.model, this.#state, this.#runtime, encoded, this.precision);
+    const encoded = encodedRequests(this.model.schema, requests);
+    return checkParity(this.model, this.#state, this.#runtime, encoded, this.precision, this.denseStore);
   }
 
   dispose(): void {
@@ -268,6 +273,13 @@ export class Ranker<S extends SchemaSpec = SchemaSpec> implements Disposable {
   }
 }
 
+const isPacked = (given: object): given is PackedHistories => isObject(given) && 'inputs' in given;
+
+/** @throws LongerError ERR_DATA */
+function expectPrefilled(cache: Prefilled): void {
+  if (!isObject(cache) || !('arrays' in cache)) throw new LongerError('ERR_DATA', 'expected what prefill or append gives', { place: 'cache', remedy: 'Requests are scored without one by scoreOnce' });
+}
+
 /** Histories are laid out as the settings of one model say; those of another with the same settings and schema serve as well. */
 function checkPackedFor(model: ModelDescription, other: ModelDescription): void {
   const remedy = 'Pack them with this ranker';
@@ -279,6 +291,12 @@ function checkPackedFor(model: ModelDescription, other: ModelDescription): void 
 }
 
 const named = (prefix: string, arrays: ReadonlyMap<string, RunArray>): Map<string, RunArray> => new Map([...arrays].map(([name, a]) => [`${prefix}.${name}`, a]));
+
+/** @throws LongerError ERR_DATA where it is no list, or naming request and feature; ERR_SCHEMA */
+export function encodedRequests(schema: Schema, requests: readonly (object | null)[]): EncodedRequest[] {
+  expectList(requests, 'requests', 'One request is given as [request]');
+  return requests.map((r, i) => encodedRequest(schema, r, i));
+}
 
 /** A request as it is, or encoded; without candidates where it brings none. @throws LongerError ERR_DATA naming request and feature, ERR_SCHEMA for one that another schema has encoded */
 export function encodedRequest(schema: Schema, request: object | null, i: number): EncodedRequest {

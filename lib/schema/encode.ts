@@ -1,7 +1,9 @@
 import { LongerError } from '../errors.ts';
-import { hashedRow } from './hash.ts';
+import { expectNoneNear, isDetached, isObject, requestKeys } from './given.ts';
+import { has64Bits, hashedRow } from './hash.ts';
 import { nearest } from './suggest.ts';
-import { type Field, type RequestOf, type Schema, type SchemaSpec, type SideDescription } from './schema.ts';
+import { expectInOrder, seconds } from './times.ts';
+import { expectSchema, type Field, type RequestOf, type Schema, type SchemaSpec, type SideDescription } from './schema.ts';
 
 /** One side of a request as columns. */
 export interface EncodedSide {
@@ -72,36 +74,31 @@ type Columns = Readonly<Record<string, ArrayLike<unknown>>>;
  * @throws LongerError ERR_DATA naming the place and the feature
  */
 export function encodeRequest<S extends SchemaSpec>(schema: Schema<S>, request: RequestOf<S>, place = 'request', events?: EncodedEvents): EncodedRequest {
+  expectSchema(schema);
   const fail = failAt(place);
-  if (typeof request !== 'object' || request === null || Array.isArray(request)) throw new LongerError('ERR_DATA', `expected a request, got ${show(request)}`, { place });
+  if (!isObject(request)) throw new LongerError('ERR_DATA', `expected a request, got ${show(request)}`, { place });
   const r = request as unknown as Record<string, unknown>;
   const time = schema.time ? seconds(r['time'], 'time', fail) : 0;
   if (typeof r['id'] === 'object' && r['id'] !== null) fail('id', `expected a text or a number, got ${show(r['id'])}`);
-  if (r['labels'] === undefined) expectNoneNear('labels', r, fail);
+  expectNoneNear(['labels', 'historyStart', 'userKey'].filter((key) => r[key] === undefined), r, '', fail, requestKeys);
   // They are in order among themselves.
   if (events && events.eventTime.length > 0 && events.eventTime.at(-1)! > time) expectInOrder(events.eventTime, -Infinity, time, fail);
   return {
     id: r['id'] === undefined || r['id'] === null ? undefined : String(r['id']),
     user: encodeOne(schema, 'user', r, fail), context: encodeOne(schema, 'context', r, fail), ...(events ?? encodeEvents(schema, r, time, fail)),
-    userKey: userKeyOf(r, schema), time,
+    userKey: userKeyOf(r, schema, fail), time,
     ...encodeCandidates(schema, r['candidates'] as RequestOf<S>['candidates'], r['labels'] as RequestOf<S>['labels'], place),
   };
-}
-
-/** What may be left out and is misspelt would not be missed. */
-function expectNoneNear(key: string, r: Record<string, unknown>, fail: Fail): void {
-  const meant = nearest(key, Object.keys(r));
-  if (meant !== undefined) fail(meant, `unknown key; did you mean '${key}'?`);
 }
 
 function encodeOne(schema: Schema, side: 'user' | 'context', r: Record<string, unknown>, fail: Fail): EncodedSide {
   const d = schema.sides[side];
   const value = r[side];
   if (d.fields.length + d.numeric.length === 0) return emptySide;
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) return fail(side, value === undefined || value === null ? 'is missing' : `expected an object, got ${show(value)}`);
-  const row = value as Record<string, unknown>;
+  if (!isObject(value)) return fail(side, value === undefined || value === null ? 'is missing' : `expected an object, got ${show(value)}`);
   const columns: Record<string, ArrayLike<unknown>> = {};
-  for (const features of [d.fields, d.numeric]) for (const { name } of features) columns[name] = [row[name]];
+  for (const name of d.names) columns[name] = [value[name]];
+  expectNoneNear(d.mayLack.filter((name) => value[name] === undefined), value, `${side}.`, fail, d.names);
   return encodeSide(d, columns, 1, side, schema, fail, true);
 }
 
@@ -120,27 +117,6 @@ function encodeEvents(schema: Schema, r: Record<string, unknown>, time: number, 
   return { event, events: history.rows, historyStart: startOf(r['historyStart'], history.rows, fail), eventTime };
 }
 
-/** How an error speaks of the times of events: the place of one, and its value as the caller wrote it. */
-export interface WrittenTimes {
-  readonly at: (i: number) => string;
-  readonly value: (seconds: number, i: number) => unknown;
-  /** The request's, where it is not the number of seconds. */
-  readonly request?: unknown;
-}
-
-/**
- * Holds times of events, oldest first, to their order and their request's time.
- * @param after time of an event that stands in front of the first @param until the request's; Infinity for events without a request
- */
-export function expectInOrder(times: Float64Array, after: number, until: number, fail: Fail, written: Partial<WrittenTimes> = {}): void {
-  const { at = (i) => `history[${i}].time`, value = (t) => t, request = until } = written;
-  times.forEach((t, i) => {
-    const last = i === 0 ? after : times[i - 1]!;
-    if (t < last) fail(at(i), `time goes backwards: ${value(t, i)} after ${i === 0 ? last : value(last, i - 1)}`, 'Histories are given oldest first');
-    if (t > until) fail(at(i), `the event is later than the request (${value(t, i)} > ${request})`, 'A history ends before its request');
-  });
-}
-
 /**
  * A request with more events: newer ones, the request's new time, and where they are given a new user and context. Its candidates go.
  * @param from first of its events that stays, the others having no use any more
@@ -149,7 +125,7 @@ export function expectInOrder(times: Float64Array, after: number, until: number,
 export function encodeGrowth(schema: Schema, request: EncodedRequest, growth: object, from: number, place = 'request'): EncodedRequest {
   const fail = failAt(place);
   const r = growth as Record<string, unknown>;
-  if (typeof growth !== 'object' || growth === null || Array.isArray(growth)) throw new LongerError('ERR_DATA', `expected new events, got ${show(growth)}`, { place });
+  if (!isObject(growth)) throw new LongerError('ERR_DATA', `expected new events, got ${show(growth)}`, { place });
   const time = schema.time ? seconds(r['time'], 'time', fail) : 0;
   if (time < request.time) fail('time', `time goes backwards: ${time} after ${request.time}`);
   const added = encodeEvents(schema, { history: r['history'] }, time, fail, request.eventTime.at(-1));
@@ -195,6 +171,7 @@ function joinSides(a: EncodedSide, numericCount: number, from: number, b: Encode
 export function encodeCandidates<S extends SchemaSpec>(
   schema: Schema<S>, candidates: RequestOf<S>['candidates'], labels?: RequestOf<S>['labels'], place = 'request',
 ): EncodedCandidates {
+  expectSchema(schema);
   const fail = failAt(place);
   const { columns, rows } = columnsOf(candidates, schema.sides.candidate, false, 'candidates', fail);
   return {
@@ -207,6 +184,8 @@ export function encodeCandidates<S extends SchemaSpec>(
 
 /** @throws LongerError ERR_SCHEMA for what another schema has encoded, whose ids and numbers mean something else */
 export function expectEncodedBy(schema: Schema, encoded: EncodedCandidates, place: string): void {
+  if (!(isObject(encoded) && (encoded as Partial<EncodedCandidates>).labels instanceof Float32Array))
+    throw new LongerError('ERR_DATA', `expected what encodeRequest gives, got ${show(encoded)}`, { place, remedy: 'Encode it: encodeRequest(schema, request)' });
   if (encoded.schema !== schema.hash) throw new LongerError('ERR_SCHEMA', 'it was encoded with another schema', { place, remedy: 'Encode it with the schema of the model' });
 }
 
@@ -234,13 +213,6 @@ export function show(value: unknown): string {
   return text.length > 60 ? `${text.slice(0, 57)}...` : text;
 }
 
-/** A date means its own seconds; anything else has to be a finite number. */
-function seconds(value: unknown, at: string, fail: Fail): number {
-  const t = value instanceof Date ? value.getTime() / 1000 : typeof value === 'bigint' ? Number(value) : value;
-  if (typeof t !== 'number' || !Number.isFinite(t)) return fail(at, value === undefined || value === null ? 'the time is missing' : `expected seconds, got ${show(value)}`);
-  return t;
-}
-
 /** Ordinals are 32-bit, as all indices are. */
 function startOf(value: unknown, events: number, fail: Fail): number {
   const n = value === undefined || value === null ? 0 : typeof value === 'bigint' ? Number(value) : value;
@@ -248,8 +220,10 @@ function startOf(value: unknown, events: number, fail: Fail): number {
   return n;
 }
 
-function userKeyOf(r: Record<string, unknown>, schema: Schema): string {
-  if (typeof r['userKey'] === 'string') return r['userKey'];
+function userKeyOf(r: Record<string, unknown>, schema: Schema, fail: Fail): string {
+  const key = r['userKey'];
+  if (typeof key === 'string' || typeof key === 'number' || typeof key === 'bigint') return String(key);
+  if (key !== undefined && key !== null) return fail('userKey', `expected a text or a number, got ${show(key)}`);
   const field = schema.sides.user.fields.find((f) => f.kind === 'id' && !f.boundaries);
   const user = r['user'] as Record<string, unknown> | undefined;
   return field && user ? String(user[field.name]) : String(r['id'] ?? '');
@@ -257,30 +231,28 @@ function userKeyOf(r: Record<string, unknown>, schema: Schema): string {
 
 /** Rows as objects, or an object of columns, both as columns. */
 function columnsOf(value: unknown, side: SideDescription, time: boolean, at: string, fail: Fail): { columns: Columns; rows: number } {
-  const features = [...side.fields, ...side.numeric];
-  const names = [...features.map((f) => f.name), ...(time ? ['time'] : [])];
+  const names = time ? [...side.names, 'time'] : [...side.names];
+  const columns: Record<string, ArrayLike<unknown>> = {};
   if (Array.isArray(value)) {
     const rows = value as Record<string, unknown>[];
-    for (let i = 0; i < rows.length; ++i) {
-      const row: unknown = rows[i];
-      if (typeof row !== 'object' || row === null || Array.isArray(row)) fail(`${at}[${i}]`, `expected an object, got ${show(row)}`);
-    }
-    const columns: Record<string, ArrayLike<unknown>> = {};
+    for (let i = 0; i < rows.length; ++i) if (!isObject(rows[i])) fail(`${at}[${i}]`, `expected an object, got ${show(rows[i])}`);
     for (const name of names) columns[name] = rows.map((row) => row[name]);
+    if (rows.length > 0) expectNoneNear(side.mayLack.filter((name) => rows.every((row) => row[name] === undefined)), rows[0]!, `${at}[0].`, fail, side.names);
     return { columns, rows: rows.length };
   }
-  if (typeof value !== 'object' || value === null) return fail(at, 'expected a list of objects or an object of columns');
-  const optional = new Set(features.filter((f) => f.optional).map((f) => f.name));
-  const columns: Record<string, ArrayLike<unknown>> = {};
+  if (!isObject(value)) return fail(at, `expected a list of objects or an object of columns, got ${show(value)}`);
+  const optional = new Set([...side.fields, ...side.numeric].filter((f) => f.optional).map((f) => f.name));
   let rows = -1;
   for (const name of names) {
-    const column = (value as Readonly<Record<string, unknown>>)[name];
+    const column = value[name];
     if ((column === undefined || column === null) && optional.has(name)) {
+      expectNoneNear([name], value, `${at}.`, fail, side.names);
       columns[name] = [];
       continue;
     }
     if (column === undefined || column === null) return fail(`${at}.${name}`, 'the column is missing');
     if (!isList(column)) return fail(`${at}.${name}`, `expected a list, got ${show(column)}`);
+    if (isDetached(column)) return fail(`${at}.${name}`, 'its memory was transferred to another thread', 'Give a copy');
     if (rows >= 0 && column.length !== rows) return fail(`${at}.${name}`, `the column has ${column.length} rows, the others ${rows}`);
     rows = column.length;
     columns[name] = column;
@@ -363,7 +335,8 @@ function rowOf(f: Field, size: number, value: unknown, where: () => string, fail
     return bucket;
   }
   if (f.hash) {
-    if (typeof value === 'bigint' || typeof value === 'string') return hashedRow(value, size);
+    if (typeof value === 'string' || (typeof value === 'bigint' && has64Bits(value))) return hashedRow(value, size);
+    if (typeof value === 'bigint') return fail(where(), `expected an id of 64 bits, got ${show(value)}`, 'Give longer ids as strings');
     if (typeof value === 'number' && Number.isSafeInteger(value)) return hashedRow(value, size);
     return fail(where(), `expected an id (whole number, bigint or string), got ${show(value)}`, typeof value === 'number' && Number.isInteger(value) ? 'Above 2^53 a number is not exact: give a string or a bigint' : undefined);
   }
@@ -395,5 +368,8 @@ function labelsOf(value: unknown, schema: Schema, rows: number, fail: Fail): Flo
       out[i * tasks + t] = x as number;
     }
   });
+  const names = schema.tasks.map((task) => task.name);
+  const [stray] = Object.keys(labels);
+  if (stray !== undefined && !Object.keys(labels).some((key) => names.includes(key))) fail(`labels.${stray}`, `there is no task '${stray}'`, `Known are ${names.join(', ')}`);
   return out;
 }

@@ -10,33 +10,45 @@ export type { SchemaSpec, TableSpec };
 export const sides = ['user', 'context', 'event', 'candidate'] as const;
 export type Side = (typeof sides)[number];
 
-type ValueOf<F> = F extends IdFeature<infer O>
-  ? O extends true ? Id | null : Id
-  : F extends IdsFeature
-    ? readonly Id[]
-    : F extends NumericFeature<infer O> ? (O extends true ? number | null : number) : never;
-type RowOf<F> = F extends Features ? { readonly [K in keyof F]: ValueOf<F[K]> } : unknown;
-type Column<T> = readonly T[] | (T extends number | bigint | string ? Int32Array | Float64Array | BigInt64Array : never);
-type ColumnsOf<F> = F extends Features ? { readonly [K in keyof F]: Column<ValueOf<F[K]>> } : unknown;
-type TimeOf<S extends SchemaSpec> = S['time'] extends false ? unknown : { readonly time: number };
-type TimesOf<S extends SchemaSpec> = S['time'] extends false ? unknown : { readonly time: readonly number[] | Float64Array };
+/** Numbers of any width, as typed arrays hold them. */
+type NumberView = Int8Array | Uint8Array | Int16Array | Uint16Array | Int32Array | Uint32Array | Float32Array | Float64Array;
+type IdView = NumberView | BigInt64Array | BigUint64Array;
+type ValueOf<F> = F extends IdFeature ? Id : F extends IdsFeature ? readonly Id[] | IdView : F extends NumericFeature ? number : never;
+/** Names of the features that are declared optional; where names are known to no type, any may be. */
+type OptionalOf<F> = string extends keyof F ? keyof F : { [K in keyof F]: F[K] extends { readonly optional?: infer O } ? ([O] extends [true | undefined] ? K : never) : never }[keyof F];
+type RowOf<F> = F extends Features
+  ? { readonly [K in Exclude<keyof F, OptionalOf<F>>]: ValueOf<F[K]> } & { readonly [K in OptionalOf<F>]?: ValueOf<F[K]> | null | undefined }
+  : unknown;
+type ColumnOf<F, Missing = never> = readonly (ValueOf<F> | Missing)[] | (F extends IdFeature ? IdView : F extends NumericFeature ? NumberView : never);
+type ColumnsOf<F> = F extends Features
+  ? { readonly [K in Exclude<keyof F, OptionalOf<F>>]: ColumnOf<F[K]> } & { readonly [K in OptionalOf<F>]?: ColumnOf<F[K], null | undefined> | null | undefined }
+  : unknown;
+type TimeOf<S extends SchemaSpec> = S['time'] extends false ? unknown : { /** Seconds, as since 1970. */ readonly time: number };
+type TimesOf<S extends SchemaSpec> = S['time'] extends false ? unknown : { /** Seconds, as since 1970. */ readonly time: readonly number[] | Float64Array | Int32Array | Uint32Array };
 
+/** A part that the schema has, has not, or (where no type knows the schema) may have. */
+type PartOf<Name extends string, F> = [F] extends [Features] ? { readonly [K in Name]: RowOf<F> } : unknown extends F ? unknown : { readonly [K in Name]?: RowOf<Features> };
+
+/** An event of a history as the schema types it, with its time in seconds where the schema has time. */
 export type EventOf<S extends SchemaSpec> = RowOf<S['event']> & TimeOf<S>;
+/** A candidate as the schema types it. */
 export type CandidateOf<S extends SchemaSpec> = RowOf<S['candidate']>;
 
 /** A request as the schema types it: one user, one context, one time, a history (oldest first), candidates, labels. */
 export type RequestOf<S extends SchemaSpec> = TimeOf<S> & {
-  readonly id?: string;
+  /** Comes back with scores and errors. */
+  readonly id?: string | undefined;
   /** Groups requests of one user for GAUC. Default: the first user id feature. */
-  readonly userKey?: string;
+  readonly userKey?: string | number | bigint | undefined;
   /** Events of the user before the first one of `history`; matters to models that count from the oldest. Default 0. */
-  readonly historyStart?: number;
+  readonly historyStart?: number | undefined;
+  /** Oldest first: a list of events, or an object of columns of one length. */
   readonly history: readonly EventOf<S>[] | (ColumnsOf<S['event']> & TimesOf<S>);
+  /** A list of candidates, or an object of columns of one length. */
   readonly candidates: readonly CandidateOf<S>[] | ColumnsOf<S['candidate']>;
-  /** 0, 1 or null (no label) a candidate. */
-  readonly labels?: { readonly [K in keyof S['labels']]: ArrayLike<number | null> };
-} & (S['user'] extends Features ? { readonly user: RowOf<S['user']> } : unknown) &
-  (S['context'] extends Features ? { readonly context: RowOf<S['context']> } : unknown);
+  /** By task, a list with 0 (false), 1 (true) or null (no label) for each candidate; a task that is left out has no labels. */
+  readonly labels?: { readonly [K in keyof S['labels']]?: ArrayLike<number | boolean | null> | undefined } | undefined;
+} & PartOf<'user', S['user']> & PartOf<'context', S['context']>;
 
 /** A request without its candidates: what a ranker prefills. */
 export type HistoryOf<S extends SchemaSpec> = Omit<RequestOf<S>, 'candidates' | 'labels'>;
@@ -61,8 +73,12 @@ export interface SideDescription {
   readonly fields: readonly Field[];
   readonly numeric: readonly { readonly name: string; readonly mean: number; readonly std: number; readonly optional: boolean }[];
   readonly numericCount: number;
+  /** Of all features, and of those that a row may lack. */
+  readonly names: ReadonlySet<string>;
+  readonly mayLack: readonly string[];
 }
 
+/** What requests look like; `defineSchema` makes one, `JSON.stringify` and `schemaFromJSON` take it to a file and back. */
 export class Schema<S extends SchemaSpec = SchemaSpec> {
   readonly spec: S;
   readonly tables: Readonly<Record<string, TableSpec>>;
@@ -91,6 +107,12 @@ export class Schema<S extends SchemaSpec = SchemaSpec> {
   toJSON(): { version: 1 } & S {
     return { version: 1, ...this.spec };
   }
+}
+
+/** @throws LongerError ERR_SCHEMA for what is no schema, such as its JSON form */
+export function expectSchema(schema: Schema): void {
+  if (typeof (schema as Partial<Schema> | null | undefined)?.sides === 'object') return;
+  throw new LongerError('ERR_SCHEMA', 'expected what defineSchema gives', { place: 'schema', remedy: 'Of a JSON form, schemaFromJSON makes one' });
 }
 
 /** @throws LongerError ERR_SCHEMA naming the feature and what is wrong */
@@ -139,7 +161,11 @@ function describe(side: Side, features: Features, tables: Record<string, TableSp
     }
     fields.push({ name, table, width: spec.width, kind: f.type, pooling: f.type === 'ids' ? f.pooling : 'sum', hash: spec.hash ?? false, optional });
   }
-  return { fields, numeric, numericCount: numeric.length };
+  const all = [...fields, ...numeric];
+  return {
+    fields, numeric, numericCount: numeric.length,
+    names: new Set(all.map((f) => f.name)), mayLack: all.filter((f) => f.optional || ('kind' in f && f.kind === 'ids')).map((f) => f.name),
+  };
 }
 
 /** JSON with sorted keys. */

@@ -17,9 +17,9 @@ export interface RankReply<S extends SchemaSpec = SchemaSpec> {
 }
 
 export interface CallOptions {
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
   /** Milliseconds; sent as the deadline header. */
-  readonly timeout?: number;
+  readonly timeout?: number | undefined;
 }
 
 /** Speaks to `longer serve`, typed by the schema: `new RankClient<typeof schema.spec>(url)`. */
@@ -32,7 +32,10 @@ export class RankClient<S extends SchemaSpec = SchemaSpec> {
     this.#headers = token === undefined ? {} : { authorization: `Bearer ${token}` };
   }
 
-  /** @throws LongerError with the code that the service gave, `place` being the field; ERR_DATA for what JSON cannot carry */
+  /**
+   * @throws LongerError with the code that the service gave, `place` being the field; ERR_UNAVAILABLE where it cannot be reached, ERR_HTTP where another
+   * answers; ERR_DATA for what JSON cannot carry; the signal's reason when it aborts
+   */
   rank(request: RankRequest<S>, options: CallOptions = {}): Promise<RankReply<S>> {
     return this.#send('POST', '/v1/rank', request, options);
   }
@@ -54,14 +57,20 @@ export class RankClient<S extends SchemaSpec = SchemaSpec> {
   }
 
   async #send<T>(method: string, path: string, body: unknown, { signal, timeout }: CallOptions = {}): Promise<T> {
-    const reply = await fetch(this.#url + path, {
+    const url = this.#url + path;
+    const broken = (cause: unknown): never => {
+      if (signal?.aborted) throw cause;
+      const why = (cause as { readonly cause?: { readonly code?: string } }).cause?.code ?? String(cause);
+      throw new LongerError('ERR_UNAVAILABLE', `the service cannot be reached: ${why}`, { place: url, cause });
+    };
+    const reply = await fetch(url, {
       method, signal: signal ?? null,
       headers: { ...this.#headers, ...(body === undefined ? {} : { 'content-type': 'application/json' }), ...(timeout === undefined ? {} : { 'x-deadline-ms': String(timeout) }) },
       ...(body === undefined ? {} : { body: exactJson(body) }),
-    });
-    const text = await reply.text();
+    }).catch(broken);
+    const text = await reply.text().catch(broken);
     if (reply.ok) return JSON.parse(text) as T;
-    const { error } = parsed(text, reply.status);
+    const { error } = parsed(text, `status ${reply.status} of ${method} ${url}`);
     const { code, message, field } = error;
     throw new LongerError(code as LongerErrorCode, withoutPlace(message, field), field === undefined ? {} : { place: field });
   }
@@ -73,10 +82,10 @@ function withoutPlace(message: string, field: string | undefined): string {
   return at < 0 ? message : message.slice(at + field!.length + 2);
 }
 
-function parsed(text: string, status: number): { error: { code: string; message: string; field?: string } } {
+function parsed(text: string, otherwise: string): { error: { code: string; message: string; field?: string } } {
   try {
     const reply = JSON.parse(text) as Partial<ErrorReply>;
-    if (reply.error) return { error: reply.error };
+    if (typeof reply.error === 'object') return { error: reply.error };
   } catch { /* someone between answered */ }
-  return { error: { code: 'ERR_HTTP', message: `status ${status}` } };
+  return { error: { code: 'ERR_HTTP', message: otherwise } };
 }

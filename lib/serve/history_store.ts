@@ -1,5 +1,6 @@
+import { expectOptions } from '../schema/given.ts';
 import type { Schema } from '../schema/schema.ts';
-import { checkLimit, checkOrder, eventCheck, type StoredEvent } from './stored_events.ts';
+import { checkLimit, checkOrder, checkUser, eventCheck, type StoredEvent } from './stored_events.ts';
 
 export interface StoredHistory {
   readonly events: readonly StoredEvent[];
@@ -9,7 +10,7 @@ export interface StoredHistory {
 
 /** Histories by user, oldest event first. Every call may fail with ERR_UNAVAILABLE where the store is another process. */
 export interface HistoryStore {
-  /** No events for a user that is not known. */
+  /** No events for a user that is not known. @throws LongerError ERR_DATA for a user that is no text */
   read(user: string): Promise<StoredHistory>;
   /** @returns events that the user has now. @throws LongerError ERR_DATA for events that do not fit the schema or lie before the last one */
   append(user: string, events: readonly StoredEvent[]): Promise<number>;
@@ -40,6 +41,7 @@ export class MemoryHistoryStore implements HistoryStore {
 
   /** @throws LongerError ERR_CONFIG for a limit that is no whole number of at least 1 */
   constructor(schema: Schema, limits: Partial<HistoryLimits> = {}) {
+    expectOptions(limits, ['maxEvents', 'maxUsers'], 'MemoryHistoryStore');
     this.#check = eventCheck(schema);
     this.#time = schema.time;
     this.#limits = { maxEvents: 10_000, maxUsers: 100_000, ...limits };
@@ -51,6 +53,7 @@ export class MemoryHistoryStore implements HistoryStore {
   }
 
   async read(user: string): Promise<StoredHistory> {
+    checkUser(user, 'user');
     return this.#users.get(user) ?? nothing;
   }
 
@@ -70,6 +73,7 @@ export class MemoryHistoryStore implements HistoryStore {
   }
 
   #write(user: string, events: readonly StoredEvent[], dropped: number): number {
+    checkUser(user, 'user');
     const { maxEvents, maxUsers } = this.#limits;
     const kept = events.slice(-maxEvents);
     this.#users.delete(user);

@@ -8,7 +8,7 @@ export { RankService } from './rank_service.ts';
 export type { RankResult } from './ranking.ts';
 export type { Warmth } from './store_warmth.ts';
 export type { ShadowStats } from './shadow.ts';
-export { RankClient, type RankReply } from './client.ts';
+export { type CallOptions, RankClient, type RankReply } from './client.ts';
 export type { ErrorReply } from './http_errors.ts';
 export { rankPlugin, type RankPluginOptions } from './http_plugin.ts';
 export { type HttpOptions, rankServer } from './http_server.ts';

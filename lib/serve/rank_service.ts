@@ -4,13 +4,14 @@ import type { PagedCache } from '../rank/paged_cache.ts';
 import { PagedRanker } from '../rank/paged_ranker.ts';
 import { Ranker } from '../rank/ranker.ts';
 import { encodeRequest, show } from '../schema/encode.ts';
+import { expectOptions } from '../schema/given.ts';
 import type { Schema, SchemaSpec } from '../schema/schema.ts';
 import { closed, tooMany } from './call.ts';
 import { CallQueue } from './call_queue.ts';
 import { checkExplain } from './explained.ts';
 import { EncodedHistories } from './encoded_histories.ts';
 import type { HistoryStore, StoredHistory } from './history_store.ts';
-import type { OpenParts, RankCall, RankRequest, RankServiceParts, RankServiceStats } from './rank_call.ts';
+import { checkRankRequest, type OpenParts, type RankCall, type RankRequest, type RankServiceParts, type RankServiceStats } from './rank_call.ts';
 import { checkRankServiceOptions, rankServiceDefaults, type RankServiceOptions } from './rank_options.ts';
 import { ranked, type RankResult, wantedTasks } from './ranking.ts';
 import { RankedUsers } from './ranked_users.ts';
@@ -55,9 +56,14 @@ export class RankService implements AsyncDisposable {
 
   /**
    * Serves the model of a directory; all models that it loads share one runtime.
+   * @param parts a function that makes the history store once the schema is known, the threads and device of the runtime, and the precision of every model
    * @throws LongerError ERR_CHECKPOINT, ERR_CONFIG
    */
-  static async open(directory: string, options: Partial<RankServiceOptions> = {}, { threads, device, precision, histories, ...parts }: OpenParts = {}): Promise<RankService> {
+  static async open(directory: string, options: Partial<RankServiceOptions> = {}, parts: OpenParts = {}): Promise<RankService> {
+    expectOptions(parts, ['threads', 'device', 'precision', 'histories'], 'RankService.open');
+    const { threads, device, precision, histories } = parts;
+    if (histories !== undefined && typeof histories !== 'function')
+      throw new LongerError('ERR_CONFIG', 'expected a function, as the schema is known once the model is open', { place: 'RankService.open: histories', remedy: '(schema) => new MemoryHistoryStore(schema) is one' });
     const runtime = new Runtime({ threads, device });
     let store: HistoryStore | undefined;
     const owned = {
@@ -70,7 +76,7 @@ export class RankService implements AsyncDisposable {
       const open = (d: string): Promise<Ranker> => Ranker.open(d, { runtime, ...(precision === undefined ? {} : { precision }) });
       const ranker = await open(directory);
       store = await histories?.(ranker.model.schema);
-      const service = new RankService(ranker, directory, options, { ...parts, ...(store ? { histories: store } : {}), open, owned });
+      const service = new RankService(ranker, directory, options, { ...(store ? { histories: store } : {}), open, owned });
       await service.#plainBelow(service.#model);
       return service;
     } catch (error) {
@@ -106,6 +112,8 @@ export class RankService implements AsyncDisposable {
    * score that is no number, ERR_DISPOSED after `close`; the signal's reason when it aborts
    */
   async rank<S extends SchemaSpec = SchemaSpec>(request: RankRequest<S>, { signal, timeout = this.options.timeout }: RankCall = {}): Promise<RankResult> {
+    checkRankRequest(request);
+    if (!(typeof timeout === 'number' && timeout > 0)) throw new LongerError('ERR_DATA', `expected milliseconds above 0, got ${show(timeout)}`, { place: 'timeout' });
     const until = performance.now() + timeout;
     signal?.throwIfAborted();
     if (this.#queue.closed) throw closed();

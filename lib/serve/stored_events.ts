@@ -1,6 +1,7 @@
 import { LongerError } from '../errors.ts';
-import { type EncodedEvents, encodeGrowth, encodeRequest } from '../schema/encode.ts';
-import { Schema } from '../schema/schema.ts';
+import { type EncodedEvents, encodeGrowth, encodeRequest, show } from '../schema/encode.ts';
+import { expectSchema, Schema } from '../schema/schema.ts';
+import { lastTime } from '../schema/times.ts';
 
 /** An event as the schema types it, with its time where the schema has time. */
 export type StoredEvent = Readonly<Record<string, unknown>>;
@@ -12,9 +13,10 @@ export type StoredEvent = Readonly<Record<string, unknown>>;
 export type EventEncoder = (events: readonly StoredEvent[], historyStart?: number, past?: { readonly events: EncodedEvents; readonly dropped: number }) => EncodedEvents;
 
 export function eventEncoder(schema: Schema): EventEncoder {
+  expectSchema(schema);
   const { tables, event, labels, time } = schema.spec;
   const alone = new Schema({ ...(tables ? { tables } : {}), event, candidate: {}, labels, time });
-  const request = { time: Number.MAX_VALUE, candidates: [] };
+  const request = { time: lastTime, candidates: [] };
   const none = encodeRequest(alone, { ...request, history: [] } as never);
   return (events, historyStart = 0, past) => {
     const all = past ? encodeGrowth(alone, { ...none, ...past.events }, { ...request, history: events }, past.dropped) : encodeRequest(alone, { ...request, history: events, historyStart } as never);
@@ -30,6 +32,11 @@ export function checkOrder(last: StoredEvent | undefined, first: StoredEvent | u
   });
 }
 
+/** @throws LongerError ERR_DATA: 5 and '5' would be two users */
+export function checkUser(user: unknown, place: string): void {
+  if (typeof user !== 'string') throw new LongerError('ERR_DATA', `expected a text, got ${show(user)}`, { place, remedy: 'Users are named by strings: String(id)' });
+}
+
 /** @throws LongerError ERR_CONFIG naming the limit of a store */
 export function checkLimit(place: string, value: number): void {
   if (!Number.isSafeInteger(value) || value < 1) throw new LongerError('ERR_CONFIG', `expected a whole number of at least 1, got ${value}`, { place });
@@ -41,6 +48,15 @@ export function checkLimit(place: string, value: number): void {
  */
 export function eventCheck(schema: Schema): (events: readonly StoredEvent[]) => readonly StoredEvent[] {
   const encode = eventEncoder(schema);
+  const { fields, numeric } = schema.sides.event;
+  const names = [...fields, ...numeric].map((f) => f.name);
+  /** A copy: the caller's objects may change. */
+  const kept = (event: StoredEvent): StoredEvent => {
+    const copy: Record<string, unknown> = { ...event };
+    for (const name of names) if (typeof event[name] === 'object' && event[name] !== null) copy[name] = [...(event[name] as Iterable<unknown>)];
+    if (schema.time && event['time'] instanceof Date) copy['time'] = event['time'].getTime() / 1000;
+    return copy;
+  };
   return (events) => {
     if (!Array.isArray(events)) throw new LongerError('ERR_DATA', 'expected a list of events', { place: 'events' });
     try {
@@ -48,12 +64,9 @@ export function eventCheck(schema: Schema): (events: readonly StoredEvent[]) => 
     } catch (error) {
       throw error instanceof LongerError ? ofEvents(error) : error;
     }
-    const given: readonly StoredEvent[] = events;
-    return schema.time ? given.map(withSeconds) : given;
+    return (events as readonly StoredEvent[]).map(kept);
   };
 }
-
-const withSeconds = (event: StoredEvent): StoredEvent => (event['time'] instanceof Date ? { ...event, time: event['time'].getTime() / 1000 } : event);
 
 /** The caller gave `events`, which stood for a request's history while they were checked. */
 function ofEvents({ code, reason, place = '', remedy }: LongerError): LongerError {

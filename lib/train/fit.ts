@@ -16,12 +16,20 @@ export interface Position {
 }
 
 export interface FitHooks {
+  /** Behind every step; the position is where a run goes on that saves now. The next step waits for the promise. */
   readonly onStep?: (report: StepReport, position: Position) => void | Promise<void>;
+  /** Behind the last step of an epoch, counted from 0: the place for evaluations. */
   readonly onEpoch?: (epoch: number) => void | Promise<void>;
-  readonly signal?: AbortSignal;
+  /** Ends the run; the trainer is as the last step that was finished left it. */
+  readonly signal?: AbortSignal | undefined;
 }
 
-/** Trains over the epochs of the trainer's options, from a position on. Batches depend on seed, epoch and source alone. */
+/**
+ * Trains over the epochs of the trainer's options, from a position on. Batches depend on seed, epoch and source alone, so a run that goes on from a checkpoint
+ * (`trainer.restore`, and the position of the last `onStep` that was saved with it) gives the bits of one that was never interrupted.
+ * Set `trainer.totalSteps`, which `countSteps` counts, before: without, a cosine schedule stays at its peak.
+ * @throws LongerError what `Trainer.train` and the source throw; the reason of `hooks.signal` where it aborts
+ */
 export async function fit(trainer: Trainer, source: Source, from: Position = { epoch: 0, batch: 0 }, hooks: FitHooks = {}): Promise<void> {
   const { epochs, batch, shuffleWindow, seed } = trainer.options;
   const schema = trainer.model.schema;
@@ -48,7 +56,7 @@ async function* inGroups(made: AsyncIterable<Batch>, size: number): AsyncGenerat
   if (group.length > 0) yield group;
 }
 
-/** Steps that the epochs hold in all, from the sizes of the requests: what the schedule needs to know. */
+/** Steps that the epochs hold in all, from the sizes of the requests: what the schedule needs to know (`trainer.totalSteps`). */
 export async function countSteps(trainer: Trainer, source: Source): Promise<number> {
   const { epochs, batch, accumulate } = trainer.options;
   const fill = new BatchFill(batch, trainer.model.config.maxHistory);

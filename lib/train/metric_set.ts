@@ -1,4 +1,5 @@
 import { LongerError } from '../errors.ts';
+import { expectOptions } from '../schema/given.ts';
 import { areaUnderCurve, binaryEntropy, crossEntropy, rankingAtK, sortedOrder } from './metrics.ts';
 
 /** A metric's name: one of six, or `hr@k` / `ndcg@k` for the cut-offs asked for. */
@@ -55,7 +56,14 @@ export class MetricSet {
   /** A user's `rankingColumns`, one after another for each cut-off. */
   readonly #ranking: Float64Array[] = [];
 
+  /** @throws LongerError ERR_CONFIG naming the option */
   constructor(options: MetricOptions = {}) {
+    expectOptions(options, ['ks', 'replicates', 'seed'], 'MetricSet');
+    const whole = (place: string, n: number, least: number): void => {
+      if (!Number.isSafeInteger(n) || n < least) throw new LongerError('ERR_CONFIG', `expected a whole number of at least ${least}, got ${n}`, { place: `MetricSet: ${place}` });
+    };
+    options.ks?.forEach((k, i) => { whole(`ks[${i}]`, k, 1); });
+    whole('replicates', options.replicates ?? 100, 0);
     this.ks = [...(options.ks ?? [1, 5, 10])];
     this.replicates = options.replicates ?? 100;
     this.seed = options.seed ?? 1;

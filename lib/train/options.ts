@@ -6,6 +6,7 @@ import type { ParameterGroup } from './groups.ts';
 
 /** Learning rate over the run: linear warm-up, then constant or a half cosine down to `floor` of the rate. */
 export interface Schedule {
+  /** Steps. */
   readonly warmup: number;
   readonly kind: 'constant' | 'cosine';
   readonly floor: number;
@@ -16,9 +17,13 @@ export interface GradScalerOptions {
   readonly growthInterval: number;
 }
 
+/** Settings of a training run; `trainDefaults` has every default, to be laid under what differs. */
 export interface TrainOptions {
+  /** Passes over the data, for `fit`; a part of one is done whole. */
   readonly epochs: number;
+  /** When a batch is full. */
   readonly batch: BatchLimits;
+  /** Optimizer of everything but embedding tables. */
   readonly dense: DenseOptimizer & {
     readonly learningRate: number;
     readonly weightDecay: number;
@@ -28,10 +33,13 @@ export interface TrainOptions {
      */
     readonly fanInBase: number;
   };
+  /** Optimizer of embedding tables: touches the rows that a batch used. */
   readonly sparse: SparseOptimizer & { readonly learningRate: number };
   /** Rates of parameters by name, scope or pattern; the first group that matches counts. */
   readonly groups: readonly ParameterGroup[];
+  /** Largest global norm of the gradients; 0: not clipped. */
   readonly clip: { readonly dense: number; readonly sparse: number };
+  /** Of the learning rates; its decay needs `trainer.totalSteps`. */
   readonly schedule: Schedule;
   /** Of the sparse learning rate; null: the same as the dense one's. */
   readonly sparseSchedule: Schedule | null;
@@ -48,6 +56,7 @@ export interface TrainOptions {
    */
   readonly gradScaler: GradScalerOptions;
   readonly recompute: RecomputePolicy;
+  /** Of first values, order and dropout. */
   readonly seed: number;
   /** Requests among which the order is shuffled. */
   readonly shuffleWindow: number;

@@ -19,12 +19,17 @@ import { withPolicyThatFits } from './out_of_memory.ts';
 import { checkTrainOptions } from './shape.ts';
 import { averageDecay, gradientStep, initialiseStep, lossScaleStore, passingStores, rateInputs, type StepOptions, type TableGradient, trainStep, type TrainStep, updateStep } from './step.ts';
 
+/** What one step did. */
 export interface StepReport {
   /** 1 for the first step. */
   readonly step: number;
+  /** Mean over labelled candidates of the cross entropy in nats, tasks summed by their weights; before the update. */
   readonly loss: number;
+  /** The same of each task, unweighted. */
   readonly perTask: Float32Array;
+  /** Global norms of the gradients before clipping. */
   readonly norm: { readonly dense: number; readonly sparse: number };
+  /** Of dense parameters, by the schedule. */
   readonly learningRate: number;
   /** Microseconds on the native thread. */
   readonly elapsed: number;
@@ -66,7 +71,9 @@ export class Trainer implements Disposable {
   #evaluation: Plan | undefined;
   #step = 0;
   #skipped = 0;
-  /** Steps of the whole run, for the schedule; 0 while unknown. */
+  /** The step under way: the next one begins behind it. */
+  #last: Promise<unknown> = Promise.resolve();
+  /** Steps of the whole run, for the schedule (`countSteps`); 0 while unknown: then the rate does not decay. */
   totalSteps = 0;
 
   /**
@@ -116,14 +123,21 @@ export class Trainer implements Disposable {
   }
 
   /**
-   * One synchronous update of dense and sparse parameters.
+   * One synchronous update of dense and sparse parameters. Steps that are asked for together are done one after another, in the order of the calls.
    * @param batch one batch, or up to `accumulate` micro-batches that count as one batch: dense gradients are summed, sparse
    *   ones joined, the loss is the mean over all their labelled candidates
-   * @throws LongerError ERR_NUMERIC with the step, the first operation that gave a NaN or Inf, and the feature where it came in; ERR_MEMORY with the
+   * @param signal leaves the step out, unless its updates have begun: then it is finished, and its report is given
+   * @throws LongerError ERR_DATA for what `packBatch` did not make; ERR_NUMERIC with the step, the first operation that gave a NaN or Inf, and the feature where it came in; ERR_MEMORY with the
    *   largest values and the recompute policy that would fit
    */
-  async train(batch: Batch | readonly Batch[], signal?: AbortSignal): Promise<StepReport> {
-    const batches: readonly Batch[] = Array.isArray(batch) ? (batch as readonly Batch[]) : [batch as Batch];
+  train(batch: Batch | readonly Batch[], signal?: AbortSignal): Promise<StepReport> {
+    const step = this.#last.then(() => this.#train(Array.isArray(batch) ? (batch as readonly Batch[]) : [batch as Batch], signal));
+    this.#last = step.catch(() => undefined);
+    return step;
+  }
+
+  async #train(batches: readonly Batch[], signal: AbortSignal | undefined): Promise<StepReport> {
+    for (const batch of batches) expectBatch(batch);
     if (batches.length < 1 || batches.length > this.options.accumulate)
       throw new LongerError('ERR_CONFIG', `a step takes 1 to ${this.options.accumulate} batches, got ${batches.length}`, { place: 'train.accumulate' });
     const { dense, sparse, schedule, sparseSchedule, ema, accumulate } = this.options;
@@ -230,8 +244,10 @@ export class Trainer implements Disposable {
     return new Map(names.map((name) => [name, new Float32Array(name === 'per_task' ? this.model.schema.tasks.length : 1)]));
   }
 
-  /** Logits [candidates * tasks] of a batch by the full forward pass. */
+  /** Logits f32 [candidates, tasks] of a batch by the full forward pass; `sigmoid` makes them probabilities. */
   async predict(batch: Batch, signal?: AbortSignal): Promise<Float32Array> {
+    expectBatch(batch);
+    await this.#last;
     this.#evaluation ??= fullPlan(this.model, this.state, this.runtime, this.options.precision, this.denseStore);
     const { sizes, arrays } = this.model.inputs(batch);
     const logits = new Float32Array(batch.candidates * this.model.schema.tasks.length);
@@ -260,8 +276,15 @@ export class Trainer implements Disposable {
     return checkParity(this.model, this.state, this.runtime, requests, this.options.precision, this.denseStore);
   }
 
-  /** Saves what ranks, optimizer state and position; `position` comes back on resume. */
-  async save(directory: string, position: JsonObject, keep = 3): Promise<string> {
+  /**
+   * Saves what ranks, optimizer state and position, in a directory `step-…` of its own, atomically, behind the steps that were asked for before.
+   * @param position comes back on resume, as `progress` of the checkpoint: plain JSON
+   * @param keep newest checkpoints of the directory to keep
+   * @returns the step's directory
+   * @throws LongerError ERR_CHECKPOINT where it cannot be written
+   */
+  async save(directory: string, position: JsonObject = {}, keep = 3): Promise<string> {
+    await this.#last;
     const optimizer = new Map<string, Tensor>();
     for (const { name, dtype, size } of this.compiled.stores) {
       if (passingStores.includes(name)) continue;
@@ -316,6 +339,12 @@ export class Trainer implements Disposable {
   #dense(store: string): Float32Array {
     return this.state.read(store, 0, new Float32Array(this.model.layout.denseSize));
   }
+}
+
+/** @throws LongerError ERR_DATA for what packBatch did not make */
+function expectBatch(batch: Batch): void {
+  if ((batch as Partial<Batch> | null | undefined)?.columns instanceof Map) return;
+  throw new LongerError('ERR_DATA', 'expected a batch', { place: 'batch', remedy: 'packBatch(schema, encodedRequests, historyForm(config)) makes one' });
 }
 
 interface Inputs {

@@ -12,7 +12,7 @@ using simt::OpCase;
 
 namespace {
 
-constexpr DType f32 = DType::f32, bf16 = DType::bf16;
+constexpr DType f32 = DType::f32, bf16 = DType::bf16, f16 = DType::f16;
 constexpr bool kWatched = SIMT_TIER[0] == 't';
 
 int64_t tiles(int64_t size, int64_t each) { return (size + each - 1) / each; }
@@ -30,6 +30,7 @@ void choice() {
   for (const int64_t rows : {int64_t{0}, int64_t{1}, int64_t{64}, int64_t{262144}, int64_t{1} << 30})
     simt::expect(takes(hopper, bf16, rows, 256, 256, 256), "the kernel depends on the rows: " + std::to_string(rows));
   simt::expect(takes(hopper, bf16, 5, 32, 32, 32) && takes(hopper, bf16, 5, 1032, 4096, 1032), "widths of 32 and more are not taken");
+  simt::expect(takes(hopper, f16, 128, 256, 256, 256), "f16 is not taken");
   simt::expect(!takes(hopper, f32, 128, 256, 256, 256), "f32 is taken");
   simt::expect(!takes(hopper, bf16, 128, 256, 252, 256) && !takes(hopper, bf16, 128, 260, 256, 256) && !takes(hopper, bf16, 128, 256, 256, 257), "rows that are no multiple of 16 bytes are taken");
   simt::expect(!takes(hopper, bf16, 128, 24, 256, 24) && !takes(hopper, bf16, 128, 256, 24, 256), "narrow ones are taken");
@@ -39,7 +40,7 @@ void choice() {
     simt::expect(cuda::wgmma_columns(columns) == width, "tiles for " + std::to_string(columns) + " columns are " + std::to_string(cuda::wgmma_columns(columns)) + " wide");
 }
 
-// Values of w that bf16 holds: an f32 one is rounded as it is multiplied.
+// Values of w that bf16 (and, save the smallest, f16) holds: an f32 one is rounded as it is multiplied.
 void add_weight(OpCase& c, Dice& d, DType type, int64_t rows, int64_t columns) {
   std::vector<double> held = d.numbers(rows * columns, -1, 1);
   for (double& e : held) e = simt::rounded(e, bf16);
@@ -47,9 +48,9 @@ void add_weight(OpCase& c, Dice& d, DType type, int64_t rows, int64_t columns) {
 }
 void maybe(OpCase& c, Dice& d, int64_t rows, int64_t columns) { d.coin() ? c.in(d.type(), {rows, columns}, -1, 1) : c.in_absent(); }
 
-OpCase linear(Dice& d, int64_t rows, int64_t depth, int64_t columns) {
+OpCase linear(Dice& d, DType operands, int64_t rows, int64_t depth, int64_t columns) {
   OpCase c("linear", reference::linear, 1);
-  c.in(bf16, {rows, depth}, -1, 1);
+  c.in(operands, {rows, depth}, -1, 1);
   add_weight(c, d, d.type(), depth, columns);
   d.coin() ? c.in(f32, {columns}, -1, 1) : c.in_absent();
   maybe(c, d, rows, columns);
@@ -59,18 +60,18 @@ OpCase linear(Dice& d, int64_t rows, int64_t depth, int64_t columns) {
   return c;
 }
 
-OpCase linear_dx(Dice& d, int64_t rows, int64_t depth, int64_t columns) {
+OpCase linear_dx(Dice& d, DType operands, int64_t rows, int64_t depth, int64_t columns) {
   OpCase c("linear_dx", reference::linear_dx, 1);
-  c.in(bf16, {rows, depth}, -1, 1);
+  c.in(operands, {rows, depth}, -1, 1);
   add_weight(c, d, d.type(), columns, depth);
   maybe(c, d, rows, columns), maybe(c, d, rows, columns);
   c.out(d.type(), {rows, columns}).attributes({static_cast<double>(d.whole(0, 5))});
   return c;
 }
 
-OpCase linear_dw(Dice& d, int64_t rows, int64_t ins, int64_t outs) {
+OpCase linear_dw(Dice& d, DType operands, int64_t rows, int64_t ins, int64_t outs) {
   OpCase c("linear_dw", reference::linear_dw, 1);
-  c.in(bf16, {rows, ins}, -1, 1).in(bf16, {rows, outs}, -1, 1).out(f32, {ins, outs});
+  c.in(operands, {rows, ins}, -1, 1).in(operands, {rows, outs}, -1, 1).out(f32, {ins, outs});
   d.coin() ? c.out(f32, {outs}) : c.out_absent();
   return c;
 }
@@ -98,9 +99,11 @@ void edges(Device& device) {
   for (const Size& s : sizes) {
     simt::options().seed = static_cast<uint64_t>(++seed);
     const int64_t width = cuda::wgmma_columns(s.columns);
-    right(device, linear(d, s.rows, s.depth, s.columns), tile_flops(s.rows, s.columns, width, s.depth));
-    right(device, linear_dx(d, s.rows, s.depth, s.columns), tile_flops(s.rows, s.columns, width, s.depth));
-    right(device, linear_dw(d, s.rows, s.depth, s.columns), tile_flops(s.depth, s.columns, 128, s.rows));
+    for (const DType operands : {bf16, f16}) {
+      right(device, linear(d, operands, s.rows, s.depth, s.columns), tile_flops(s.rows, s.columns, width, s.depth));
+      right(device, linear_dx(d, operands, s.rows, s.depth, s.columns), tile_flops(s.rows, s.columns, width, s.depth));
+      right(device, linear_dw(d, operands, s.rows, s.depth, s.columns), tile_flops(s.depth, s.columns, 128, s.rows));
+    }
   }
 }
 

@@ -43,12 +43,22 @@ const void* as_multiplied(const Tensor& w, DType type, void* workspace, const Qu
   return workspace;
 }
 
+// run(T{}) with the type of both operands
+template <class Run>
+void with_operands(DType type, Run&& run) {
+  if (type == DType::bf16) run(Bf16{});
+  else run(Half{});
+}
+
 template <bool kTransposeB, class Finish>
-void multiply(const char* name, const wgmma::Matrix& a, const wgmma::Matrix& b, const Finish& finish, const Queue& queue) {
-  const int columns = wgmma_columns(b.rows);
-  if (columns == 256) wgmma::gemm<Bf16, false, kTransposeB, 256>(queue.stream, name, a, b, a.depth, finish);
-  else if (columns == 128) wgmma::gemm<Bf16, false, kTransposeB, 128>(queue.stream, name, a, b, a.depth, finish);
-  else wgmma::gemm<Bf16, false, kTransposeB, 64>(queue.stream, name, a, b, a.depth, finish);
+void multiply(const char* name, DType type, const wgmma::Matrix& a, const wgmma::Matrix& b, const Finish& finish, const Queue& queue) {
+  with_operands(type, [&](auto t) {
+    using T = decltype(t);
+    const int columns = wgmma_columns(b.rows);
+    if (columns == 256) wgmma::gemm<T, false, kTransposeB, 256>(queue.stream, name, a, b, a.depth, finish);
+    else if (columns == 128) wgmma::gemm<T, false, kTransposeB, 128>(queue.stream, name, a, b, a.depth, finish);
+    else wgmma::gemm<T, false, kTransposeB, 64>(queue.stream, name, a, b, a.depth, finish);
+  });
 }
 
 }  // namespace
@@ -64,20 +74,22 @@ int64_t linear_dx_workspace(const Call& call) {
 
 bool linear_by_wgmma(const LinearArgs& a, const Forward& finish, void* workspace, const Queue& queue) {
   if (!takes(a, current_gpu()) || !aligned({a.x.data, a.w.data, a.bias.data, a.residual.data, a.pre.data, a.y.data})) return false;
-  if (a.rows) multiply<true>("linear", {a.x.data, a.rows, a.inner}, {as_multiplied(a.w, a.x.dtype, workspace, queue), a.cols, a.inner}, finish, queue);
+  if (a.rows) multiply<true>("linear", a.x.dtype, {a.x.data, a.rows, a.inner}, {as_multiplied(a.w, a.x.dtype, workspace, queue), a.cols, a.inner}, finish, queue);
   return true;
 }
 
 bool linear_dx_by_wgmma(const LinearDxArgs& a, const Backward& finish, void* workspace, const Queue& queue) {
   if (!takes(a, current_gpu()) || !aligned({a.dy.data, a.w.data, a.pre.data, a.add.data, a.dx.data})) return false;
-  if (a.rows) multiply<false>("linear_dx", {a.dy.data, a.rows, a.inner}, {as_multiplied(a.w, a.dy.dtype, workspace, queue), a.cols, a.inner}, finish, queue);
+  if (a.rows) multiply<false>("linear_dx", a.dy.dtype, {a.dy.data, a.rows, a.inner}, {as_multiplied(a.w, a.dy.dtype, workspace, queue), a.cols, a.inner}, finish, queue);
   return true;
 }
 
 // In tiles of 128 columns: with the chunks of rows, some 128 of them for a GPU of 132 processors.
 bool linear_dw_by_wgmma(const LinearDwArgs& a, const Partial& finish, int64_t chunk, const Queue& queue) {
   if (!takes(a, current_gpu()) || !aligned({a.x.data, a.dy.data, finish.to})) return false;
-  wgmma::gemm<Bf16, true, true, 128>(queue.stream, "linear_dw", {a.x.data, a.ins, a.rows}, {a.dy.data, a.outs, a.rows}, chunk, finish);
+  with_operands(a.x.dtype, [&](auto t) {
+    wgmma::gemm<decltype(t), true, true, 128>(queue.stream, "linear_dw", {a.x.data, a.ins, a.rows}, {a.dy.data, a.outs, a.rows}, chunk, finish);
+  });
   return true;
 }
 

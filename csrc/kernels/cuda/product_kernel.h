@@ -19,7 +19,7 @@ struct ProductOf {
 // By shapes, types and the GPU, and never by the number of rows of activations: a row has the same bits alone and among others.
 inline ProductKernel product_kernel(const ProductOf& p, const Gpu& gpu) {
   constexpr int64_t kLeast = 32, kMost = std::numeric_limits<int32_t>::max() - 256;  // coordinates of TMA are 32 bits
-  bool fits = gpu.wgmma && p.a == DType::bf16 && p.narrowest >= kLeast && p.rows <= kMost && p.columns <= kMost && p.depth <= kMost;
+  bool fits = gpu.wgmma && (p.a == DType::bf16 || p.a == DType::f16) && p.narrowest >= kLeast && p.rows <= kMost && p.columns <= kMost && p.depth <= kMost;
   for (const int64_t pitch : p.pitches) fits = fits && pitch % 8 == 0;  // 16 bytes, which TMA and the packs of a result need
   return fits ? ProductKernel::wgmma : ProductKernel::mma;
 }
