@@ -20,7 +20,6 @@ import type { Holding } from '../lib/rank/holding.ts';
 import { PagedCache } from '../lib/rank/paged_cache.ts';
 import { PagedRanker } from '../lib/rank/paged_ranker.ts';
 import { Ranker } from '../lib/rank/ranker.ts';
-import { RankService } from '../lib/serve/rank_service.ts';
 import { trainDefaults, type TrainOptions } from '../lib/train/options.ts';
 import { Trainer } from '../lib/train/trainer.ts';
 import { longerIn } from './command.ts';
@@ -174,19 +173,6 @@ await t.test('pages on the device are grown, copied on write, shared and left, w
     for (const outcome of ['miss', 'partial', 'hit']) t.ok(outcomes.includes(outcome), `${name}: ${outcome} among ${outcomes.join()}`);
     t.ok(pages.cache.stats().evictions > 0, `${name}: some left`);
   }
-});
-
-await t.test('what has no kernel is refused by name: explanations, and keys and values in int8', async (t) => {
-  const model = new ModelDescription(richSchema, tiny);
-  using state = new State(model.layout.stores(), device);
-  model.initialise(state, 4);
-  using ranker = new Ranker(model, state, device);
-  await t.rejects(ranker.explain(encoded, 2), { code: 'ERR_DEVICE', message: /attention_probabilities/ });
-  t.throws(() => new PagedRanker(ranker, { bytes: 40_000, cachePrecision: 'int8' }), { code: 'ERR_DEVICE', message: /write_quantised_rows/ });
-  await using service = new RankService(new Ranker(model, state, device), 'a', { timeout: 600_000, cacheBytes: 40_000 });
-  const r = { user: { user_id: 'u', age: 3, likes: [4] }, context: { hour: 1 }, time: 2000, history: [], candidates: [{ item: 3, price: 1 }] };
-  await t.rejects(service.rank({ ...r, explain: 2 }), { code: 'ERR_DATA', place: 'explain', message: /on the CPU/ });
-  t.equal((await service.rank({ ...r, reuse: false })).index.length, 1);
 });
 
 await t.test('appending goes on from a cache on the device', async (t) => {

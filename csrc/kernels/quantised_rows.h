@@ -7,11 +7,12 @@
 #include <cstdint>
 #include <cstring>
 
+#include "kernels/host_device.h"
 #include "runtime/tensor.h"
 
 namespace longer {
 
-inline int64_t quantised_words(int64_t width, int64_t heads) { return heads + width / 4; }
+LONGER_BOTH inline int64_t quantised_words(int64_t width, int64_t heads) { return heads + width / 4; }
 
 struct QuantisedRows {
   int32_t* words = nullptr;
@@ -19,14 +20,14 @@ struct QuantisedRows {
 
   QuantisedRows(const Tensor& t, int64_t width_, int64_t heads_) : words(t.i32()), width(width_), heads(heads_) {}
 
-  int32_t* row(int64_t r) const { return words + r * quantised_words(width, heads); }
-  int8_t* numbers(int64_t r, int64_t head) const { return reinterpret_cast<int8_t*>(row(r) + heads) + head * (width / heads); }
-  float scale(int64_t r, int64_t head) const {
+  LONGER_BOTH int32_t* row(int64_t r) const { return words + r * quantised_words(width, heads); }
+  LONGER_BOTH int8_t* numbers(int64_t r, int64_t head) const { return reinterpret_cast<int8_t*>(row(r) + heads) + head * (width / heads); }
+  LONGER_BOTH float scale(int64_t r, int64_t head) const {
     float s;
     std::memcpy(&s, row(r) + head, 4);
     return s;
   }
-  void set_scale(int64_t r, int64_t head, float s) const { std::memcpy(row(r) + head, &s, 4); }
+  LONGER_BOTH void set_scale(int64_t r, int64_t head, float s) const { std::memcpy(row(r) + head, &s, 4); }
 };
 
 constexpr float kLeastQuantised = 1e-30f;

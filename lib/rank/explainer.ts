@@ -6,6 +6,7 @@ import { explanationGraph, explanationRefusal } from '../model/explanation.ts';
 import type { ModelInputs } from '../model/layout.ts';
 import { type ModelDescription, planOf } from '../model/model.ts';
 import { Rollout } from '../model/rollout.ts';
+import { arrayTypes, widened } from '../native/dtype.ts';
 import type { Plan, State } from '../native/plan.ts';
 import type { Runtime } from '../native/runtime.ts';
 import type { Precision } from '../graph/passes/precision.ts';
@@ -30,7 +31,7 @@ export class Explainer implements Disposable {
   readonly #graph: Graph;
   readonly #plan: Plan;
 
-  /** @throws LongerError ERR_CONFIG for a model that has no attention over events, ERR_DEVICE on a device */
+  /** @throws LongerError ERR_CONFIG for a model that has no attention over events */
   constructor(model: ModelDescription, state: State, runtime: Runtime, policy: Precision, denseStore: string) {
     const refusal = explanationRefusal(model.config);
     if (refusal !== null) throw new LongerError('ERR_CONFIG', `the scores cannot be explained by events: ${refusal}`, { place: 'explain' });
@@ -48,10 +49,10 @@ export class Explainer implements Disposable {
     const { schema, config } = this.#model;
     const batch = packBatch(schema, [request], historyForm(config));
     const inputs = this.#model.inputs(batch);
-    const arrays = new Map([...this.#graph.outputs].map(([name, v]) => [name, new (v.dtype === 'bf16' ? Uint16Array : Float32Array)(elementsOf(v, inputs.sizes))]));
+    const arrays = new Map([...this.#graph.outputs].map(([name, v]) => [name, new arrayTypes[v.dtype](elementsOf(v, inputs.sizes))]));
     await this.#plan.run(inputs.sizes, inputs.arrays, arrays, { signal });
     const first = firstKept(schema, historyForm(config), request) - request.historyStart;
-    const seen = (name: string): Float32Array => widened(arrays.get(name)!);
+    const seen = (name: string): Float32Array => widened(arrays.get(name)!, this.#graph.outputs.get(name)!.dtype);
     const massOf = config.kind === 'longer' ? rolledOut(config, inputs, seen, batch.events) : weights(seen('weights'), batch.events);
     const explanations: Explanation[] = [];
     let until = performance.now() + turn;
@@ -90,12 +91,4 @@ const weights = (all: Float32Array, events: number): MassOf => (candidate) => ({
 function largest(mass: Float64Array, first: number, top: number): { events: Int32Array; mass: Float32Array } {
   const order = Array.from(mass, (_, e) => e).sort((a, b) => Math.abs(mass[b]!) - Math.abs(mass[a]!) || b - a).slice(0, top);
   return { events: Int32Array.from(order, (e) => first + e), mass: Float32Array.from(order, (e) => mass[e]!) };
-}
-
-/** Numbers of either type as f32. */
-function widened(a: Float32Array | Uint16Array): Float32Array {
-  if (a instanceof Float32Array) return a;
-  const wide = new Uint32Array(a.length);
-  for (let i = 0; i < a.length; ++i) wide[i] = a[i]! * 65536;
-  return new Float32Array(wide.buffer);
 }

@@ -230,7 +230,7 @@ export class Ranker<S extends SchemaSpec = SchemaSpec> implements Disposable {
    * @param requests with their candidates
    * @param top events of each candidate
    * @returns by request, an explanation for each of its candidates
-   * @throws LongerError ERR_CONFIG for a model that has no attention over events, ERR_DATA naming request and feature, ERR_DEVICE on a device
+   * @throws LongerError ERR_CONFIG for a model that has no attention over events, ERR_DATA naming request and feature
    */
   async explain(requests: readonly (RequestOf<S> | EncodedRequest)[], top: number, signal?: AbortSignal): Promise<Explanation[][]> {
     const encoded = encodedRequests(this.model.schema, requests);

@@ -11,11 +11,10 @@ export interface WantedExplanations {
   readonly candidates: (logits: Float32Array) => Int32Array;
 }
 
-/** @throws LongerError ERR_DATA, `explain`: for what is no number of events, a model that weighs no events, one on a device, more candidates than may be explained */
-export function checkExplain({ model, runtime }: Ranker, events: unknown, candidates: number, most: number): void {
+/** @throws LongerError ERR_DATA, `explain`: for what is no number of events, a model that weighs no events, more candidates than may be explained */
+export function checkExplain({ model }: Ranker, events: unknown, candidates: number, most: number): void {
   const place = 'explain';
   if (typeof events !== 'number' || !Number.isSafeInteger(events) || events < 1) throw new LongerError('ERR_DATA', `expected a whole number of events of at least 1, got ${show(events)}`, { place });
-  if (runtime.device !== 'cpu') throw new LongerError('ERR_DATA', 'scores are explained on the CPU only', { place });
   const refusal = explanationRefusal(model.config);
   if (refusal !== null) throw new LongerError('ERR_DATA', `the scores cannot be explained by events: ${refusal}`, { place });
   if (candidates > most) throw new LongerError('ERR_DATA', `${candidates} candidates are more than the ${most} that are explained`, { place, remedy: 'Ask for the best alone (topK)' });

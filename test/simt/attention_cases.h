@@ -4,6 +4,7 @@
 
 #include "kernels/attention_kernels.h"
 #include "kernels/inner_transformer.h"
+#include "kernels/quantised_rows.h"
 #include "simt/dice.h"
 #include "simt/op_case.h"
 
@@ -15,6 +16,8 @@ struct Heads {
   int64_t heads, head_width;
   int64_t width() const { return heads * head_width; }
   double scale() const { return 1 / std::sqrt(static_cast<double>(head_width)); }
+  // With rows that in int8 are whole words; heads of odd widths share some.
+  Heads quantisable() const { return width() % 4 ? Heads{type, 4, head_width} : *this; }
 };
 
 inline Heads any_heads(Dice& d) {
@@ -35,6 +38,22 @@ inline std::vector<int32_t> any_limits(Dice& d, const std::vector<int32_t>& rows
       limits.push_back(kind == 0 ? most - count + i + 1 : kind == 1 ? most : static_cast<int32_t>(d.whole(-2, most + 3)));
   }
   return limits;
+}
+
+inline int64_t longest(const std::vector<int32_t>& offsets) {
+  int64_t most = 0;
+  for (size_t s = 0; s + 1 < offsets.size(); ++s) most = std::max<int64_t>(most, offsets[s + 1] - offsets[s]);
+  return most;
+}
+
+// Any bytes, and scales with which every number in int8 is one of bf16 and of f16: an error is the kernel's alone.
+inline std::vector<double> any_quantised_rows(Dice& d, int64_t rows, const Heads& h) {
+  std::vector<double> words;
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t g = 0; g < h.heads; ++g) words.push_back(static_cast<double>(__float_as_uint(d.whole(0, 9) ? d.one_of({0.0078125f, 0.015625f}) : 0.f)));
+    for (int64_t w = 0; w < h.width() / 4; ++w) words.push_back(static_cast<double>(d.whole(INT32_MIN, INT32_MAX)));
+  }
+  return words;
 }
 
 // The reference's own o and lse go into the gradient, so that only its own error is seen.
@@ -110,36 +129,61 @@ struct Pages {
       spans.push_back(static_cast<double>(d.whole(0, listed * page_rows - first)));
     }
   }
-  OpCase& add_pools(OpCase& c, longer::DType type, int64_t width) const {
-    for (int i = 0; i < 2; ++i) c.in(type, {pool_pages[i] * page_rows, width}, -2, 2);
+  OpCase& add_pools(OpCase& c, Dice& d, const Heads& h, bool quantised) const {
+    for (const int64_t pages : pool_pages) {
+      const int64_t rows = pages * page_rows;
+      if (quantised) c.in(longer::DType::i32, {rows, longer::quantised_words(h.width(), h.heads)}, any_quantised_rows(d, rows, h));
+      else c.in(h.type, {rows, h.width()}, -2, 2);
+    }
     return c.in(tables[0]).in(tables[1]);
   }
   OpCase& add_spans(OpCase& c) const { return c.in(longer::DType::i32, {static_cast<int64_t>(spans.size()) / 2, 2}, spans); }
 };
 
 inline void paged_attention_case(OpCase& c, Dice& d) {
-  const Heads h = any_heads(d);
+  const bool quantised = d.coin();
+  const Heads h = quantised ? any_heads(d).quantisable() : any_heads(d);
   const int64_t segments = d.whole(0, 4);
   const std::vector<int32_t> rows = d.offsets(segments);
   const Pages pages(d, segments);
   std::vector<int32_t> limits = d.whole_list(rows.back(), -2, 200);
-  pages.add_pools(c.in(h.type, {rows.back(), h.width()}, -2, 2), h.type, h.width()).in(rows);
+  pages.add_pools(c.in(h.type, {rows.back(), h.width()}, -2, 2), d, h, quantised).in(rows);
   pages.add_spans(c).in(limits).out(h.type, {rows.back(), h.width()});
   d.coin() ? c.out(longer::DType::f32, {rows.back(), h.heads}) : c.out_absent();
   c.attributes({static_cast<double>(h.heads), h.scale(), static_cast<double>(pages.page_rows)});
 }
 
 inline void paged_candidate_attention_case(OpCase& c, Dice& d) {
-  const Heads h = any_heads(d);
+  const bool quantised = d.coin();
+  const Heads h = quantised ? any_heads(d).quantisable() : any_heads(d);
   const int64_t requests = d.whole(0, 3), m = d.one_of<int64_t>({1, 2, 3, 8, 17});
   const std::vector<int32_t> candidates = d.offsets(requests, 150 / m + 1);
   const int64_t rows = candidates.back() * m;
   const Pages pages(d, requests);
   for (int i = 0; i < 3; ++i) c.in(h.type, {rows, h.width()}, -2, 2);
-  pages.add_pools(c, h.type, h.width()).in(candidates);
+  pages.add_pools(c, d, h, quantised).in(candidates);
   pages.add_spans(c).out(h.type, {rows, h.width()});
   d.coin() ? c.out(longer::DType::f32, {rows, h.heads}) : c.out_absent();
   c.attributes({static_cast<double>(h.heads), h.scale(), static_cast<double>(m), static_cast<double>(pages.page_rows)});
+}
+
+// Rows, keys, and more columns than any row sees keys.
+inline void probabilities_case(OpCase& c, Dice& d) {
+  const Heads h = any_heads(d);
+  const int64_t requests = d.whole(0, 4);
+  const std::vector<int32_t> rows = d.offsets(requests), keys = d.offsets(requests);
+  c.in(h.type, {rows.back(), h.width()}, -3, 3).in(h.type, {keys.back(), h.width()}, -3, 3).in(rows).in(keys).in(any_limits(d, rows, keys));
+  c.out(longer::DType::f32, {rows.back(), longest(keys) + d.whole(0, 5)}).attributes({static_cast<double>(h.heads), h.scale()});
+}
+
+inline void candidate_probabilities_case(OpCase& c, Dice& d) {
+  const Heads h = any_heads(d);
+  const int64_t requests = d.whole(0, 3), m = d.one_of<int64_t>({1, 2, 3, 8, 17, 70});
+  const std::vector<int32_t> candidates = d.offsets(requests, 150 / m + 1), keys = d.offsets(requests);
+  const int64_t rows = candidates.back() * m;
+  for (int i = 0; i < 2; ++i) c.in(h.type, {rows, h.width()}, -2, 2);
+  c.in(h.type, {keys.back(), h.width()}, -2, 2).in(candidates).in(keys);
+  c.out(longer::DType::f32, {rows, longest(keys) + m + d.whole(0, 5)}).attributes({static_cast<double>(h.heads), h.scale(), static_cast<double>(m)});
 }
 
 // Groups of one event, of a few, and of more than a request has.

@@ -13,7 +13,7 @@ struct Mutant {
     void (*run)(const longer::Call& call, longer::Stream stream);
     int64_t (*workspace)(const longer::Call& call);
   };
-  Op forward, backward;  // candidate_attention or inner_transformer and its gradient; or linear and nothing
+  Op forward, backward;  // candidate_attention or inner_transformer and its gradient; linear and nothing; or what the planted test says
 };
 
 inline std::map<std::string, Mutant>& mutants() {

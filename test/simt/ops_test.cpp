@@ -8,6 +8,7 @@
 #include "kernels/embedding_kernels.h"
 #include "simt/attention_cases.h"
 #include "simt/op_case.h"
+#include "simt/pages_cases.h"
 #include "simt/rows_cases.h"
 #include "simt/subject.h"
 #include "simt/training_cases.h"
@@ -161,6 +162,7 @@ const std::map<std::string, Maker>& makers() {
       {"gather_rows", {reference::gather_rows, [](OpCase& c, Dice& d) { simt::gather(c, d, false); }}},
       {"gather_rows_dx", {reference::gather_rows_dx, [](OpCase& c, Dice& d) { simt::gather(c, d, true); }}},
       {"write_rows", {reference::write_rows, simt::write_rows}},
+      {"write_quantised_rows", {reference::write_quantised_rows, simt::write_quantised_rows}},
       {"merge", {reference::merge, [](OpCase& c, Dice& d) { simt::merge(c, d, false); }}},
       {"merge_dx", {reference::merge_dx, [](OpCase& c, Dice& d) { simt::merge(c, d, true); }}},
       {"segment_pool", {reference::segment_pool, [](OpCase& c, Dice& d) { simt::pool(c, d, false); }}},
@@ -181,6 +183,8 @@ const std::map<std::string, Maker>& makers() {
       {"inner_transformer_dx", {reference::inner_transformer_dx, [](OpCase& c, Dice& d) { simt::inner_transformer_case(c, d, true); }, 8, 3e-6}},
       {"paged_attention", {reference::paged_attention, simt::paged_attention_case, 3, 3e-6}},
       {"paged_candidate_attention", {reference::paged_candidate_attention, simt::paged_candidate_attention_case, 3, 3e-6}},
+      {"attention_probabilities", {reference::attention_probabilities, simt::probabilities_case, 0, 3e-6}},
+      {"candidate_attention_probabilities", {reference::candidate_attention_probabilities, simt::candidate_probabilities_case, 0, 3e-6}},
       {"embed", {reference::embed, embed}},
       {"sparse_grad", {reference::sparse_grad, sparse_grad}},
       {"time_bucket", {reference::time_bucket, time_bucket}},
@@ -249,36 +253,6 @@ void candidate_alone(Device& device, DType type, int64_t m) {
     same = same && std::equal(one.second.begin(), one.second.end(), all.second.begin() + i * m * 2);
   }
   simt::expect(same, "a candidate of " + std::to_string(m) + " rows depends on the others");
-}
-
-// Where keys lie does not matter: the bits of attention over keys in order are those over the same keys in pages.
-void pages_alike(Device& device, DType type, int64_t page_rows) {
-  constexpr int64_t kRows = 70, kKeys = 150, kFirst = 7, kWidth = 64, kPages = 200;
-  Dice dice(3);
-  const int64_t listed = (kFirst + kKeys + page_rows - 1) / page_rows;
-  const std::vector<double> q = dice.numbers(kRows * kWidth, -2, 2);
-  std::vector<double> keys[2], pools[2];
-  std::vector<int32_t> tables[2], limits = dice.whole_list(kRows, 0, kKeys);
-  for (int i = 0; i < 2; ++i) {
-    keys[i] = dice.numbers(kKeys * kWidth, -2, 2);
-    pools[i] = dice.numbers(kPages * page_rows * kWidth, -2, 2);
-    for (int64_t p = 0; p < listed; ++p) tables[i].push_back(static_cast<int32_t>((p * 37 + i) % kPages));
-    for (int64_t k = 0; k < kKeys; ++k) {
-      const int64_t at = kFirst + k, row = tables[i][at / page_rows] * page_rows + at % page_rows;
-      std::copy_n(keys[i].begin() + k * kWidth, kWidth, pools[i].begin() + row * kWidth);
-    }
-  }
-  OpCase plain("attention", reference::attention, 1), paged("paged_attention", reference::paged_attention, 1);
-  for (OpCase* c : {&plain, &paged}) {
-    const bool in_pages = c == &paged;
-    c->in(type, {kRows, kWidth}, q);
-    for (int i = 0; i < 2; ++i) c->in(type, {in_pages ? kPages * page_rows : kKeys, kWidth}, in_pages ? pools[i] : keys[i]);
-    if (in_pages) c->in(tables[0]).in(tables[1]).in({0, kRows}).in(DType::i32, {1, 2}, {kFirst, kKeys}).in(limits);
-    else c->in({0, kRows}).in({0, kKeys}).in(limits);
-    c->out(type, {kRows, kWidth}).out(f32, {kRows, 2}).attributes(in_pages ? std::vector<double>{2, 0.25, static_cast<double>(page_rows)} : std::vector<double>{2, 0.25});
-    c->run_device(device);
-  }
-  simt::expect(plain.result(0) == paged.result(0) && plain.result(1) == paged.result(1), "pages of " + std::to_string(page_rows) + " rows change the bits of attention");
 }
 
 // Attention multiplies the tiles that are seen and no others, and its tiles have no bank conflicts.
@@ -361,6 +335,10 @@ void faults(Device& device) {
   told(OpCase("embed", reference::embed, 1).in(f32, {5, 8}, -1, 1).in({5}).in_absent().out(f32, {1, 8}).attributes({1, 0, 0}), "an id past its table");
   told(OpCase("write_rows", reference::write_rows, 1).in({2, 3}).in(f32, {2, 8}, -1, 1).in_place(f32, {3, 8}, -1, 1), "a place past the rows");
   told(OpCase("write_rows", reference::write_rows, 1).in({-1}).in(bf16, {1, 8}, -1, 1).in_place(f32, {3, 8}, -1, 1), "a place before the rows");
+  told(OpCase("write_quantised_rows", reference::write_quantised_rows, 1).in({3, 2}).in(f16, {2, 8}, -1, 1).in_place(DType::i32, {3, 4}, -9, 9).attributes({2}), "a place past the rows in int8");
+  told(OpCase("write_quantised_rows", reference::write_quantised_rows, 1).in({-1}).in(f32, {1, 8}, -1, 1).in_place(DType::i32, {3, 4}, -9, 9).attributes({2}), "a place before the rows in int8");
+  told(OpCase("attention_probabilities", reference::attention_probabilities, 1).in(f32, {2, 8}, -1, 1).in(f32, {5, 8}, -1, 1).in({0, 2}).in({0, 5}).in({5, 5})
+           .out(f32, {2, 4}).attributes({1, 1}), "a row that sees more keys than there are columns");
   told(paged_case({0, 2}, {0, 20}), "a page past its pool");
   told(paged_case({-1, 1}, {0, 20}), "a page before its pool");
   told(paged_case({0, 1}, {10, 23}), "a span past its table");
@@ -414,6 +392,7 @@ int main(int count, char** arguments) {
     if (!watched && (only.empty() || only == (backward ? "inner_transformer_dx" : "inner_transformer"))) many_tiles(*device, backward);
   if (!watched && (only.empty() || only == "paged_attention"))
     for (const DType type : {f32, bf16, f16})
-      for (const int64_t page_rows : {1, 48, 64}) pages_alike(*device, type, page_rows);
+      for (const int64_t page_rows : {1, 48, 64}) simt::pages_alike(*device, type, page_rows);
+  if (!watched && (only.empty() || only == "paged_attention")) simt::int8_alike(*device);
   return simt::report("ops_test " SIMT_TIER);
 }

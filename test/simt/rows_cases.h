@@ -41,12 +41,18 @@ inline void gather(OpCase& c, Dice& d, bool backward) {
   if (!backward) c.out(d.type(), {rows, width});
 }
 
-inline void write_rows(OpCase& c, Dice& d) {
-  const int64_t width = d.width();
+// Of 701 rows, no one twice.
+inline std::vector<int32_t> any_places(Dice& d) {
   std::vector<int32_t> places = d.whole_list(d.one_of<int64_t>({0, 1, 40, 500}), 0, 700);
   std::sort(places.begin(), places.end());
   places.erase(std::unique(places.begin(), places.end()), places.end());
   if (d.coin()) std::reverse(places.begin(), places.end());
+  return places;
+}
+
+inline void write_rows(OpCase& c, Dice& d) {
+  const int64_t width = d.width();
+  const std::vector<int32_t> places = any_places(d);
   c.in(places).in(d.type(), {static_cast<int64_t>(places.size()), width}, -1, 1).in_place(d.type(), {701, width}, -1, 1);
 }
 

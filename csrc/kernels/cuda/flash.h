@@ -19,7 +19,7 @@ struct FlashTensors {
   Tensor d_o, dq, dk, dv, down_k, down_v;  // backward only
   Tensor q_offsets, k_offsets, limits;     // q_offsets count units
   // Where keys lie in pages, of k and of v: forward only. k_offsets then are pairs, the first key, counted through the tables, and how many.
-  Tensor k_tables, v_tables;
+  Tensor k_tables, v_tables;               // pools of i32 hold rows in int8 (kernels/quantised_rows.h)
   int64_t page_rows = 0;
   int64_t unit = 1;                        // rows of q: the m of a candidate, or 1
   int64_t group = 0;                       // of events, where sight is group

@@ -1,5 +1,5 @@
 // The forward pass of flash.h: an online softmax, in base 2, over tiles of keys.
-#include "kernels/cuda/flash.cuh"
+#include "kernels/cuda/quantised_tile.cuh"
 
 namespace longer::cuda {
 
@@ -14,6 +14,9 @@ struct ForwardShared {
   } stage[2];
   FlashBands bands;
 };
+
+template <class T, int D, class Place>
+using QuantisedNext = std::conditional_t<std::is_same_v<Place, InQuantisedPages>, QuantisedStage<T, kForwardKeys<T, D>, D>, int>;
 
 // A thread's two rows, g and g + 8 of its warp's.
 template <int D>
@@ -68,6 +71,7 @@ template <class T, int D, class Place>
 __global__ void __launch_bounds__(kTileThreads, 2) flash_forward_kernel(FlashInput in, Place place, FlashResults out, TileList list) {
   using Shared = ForwardShared<T, D>;
   constexpr int kKeys = Shared::kKeys;
+  constexpr bool kQuantised = std::is_same_v<Place, InQuantisedPages>;
   Shared& shared = shared_memory<Shared>();
   const TileItem item = list.items[blockIdx.x];
   if (item.request < 0) return;
@@ -87,15 +91,27 @@ __global__ void __launch_bounds__(kTileThreads, 2) flash_forward_kernel(FlashInp
     Band mine[2];
     __syncthreads();  // all are done with the last part's bands and stages
     const Band all = shared.bands.set(in, keys, row0, mine);
+    const auto row_at = [&](int key) { return key < all.end ? keys.at(key) : -1; };
+    [[maybe_unused]] QuantisedNext<T, D, Place> next;
     const auto load = [&](int key, int stage) {
-      const auto key_of = [&](int i) { return key + i < all.end ? keys.at(key + i) : -1; };
       if (key < all.end) {
-        shared.stage[stage].k.load(in.matrix(keys.k), column, last_column, [&](int i) { return part == 0 ? place.k_row(key_of(i)) : key_of(i); });
-        shared.stage[stage].v.load(in.matrix(keys.v), column, last_column, [&](int i) { return part == 0 ? place.v_row(key_of(i)) : key_of(i); });
+        if (kQuantised && part == 0) {
+          if constexpr (kQuantised) next.begin(in, keys, head, [&](int i) { return place.k_row(row_at(key + i)); }, [&](int i) { return place.v_row(row_at(key + i)); });
+        } else {
+          shared.stage[stage].k.load(in.matrix(keys.k), column, last_column, [&](int i) { return part == 0 ? place.k_row(row_at(key + i)) : row_at(key + i); });
+          shared.stage[stage].v.load(in.matrix(keys.v), column, last_column, [&](int i) { return part == 0 ? place.v_row(row_at(key + i)) : row_at(key + i); });
+        }
       }
       ptx::copy_async_commit();
     };
+    // What a load has left to do when the products are done.
+    const auto finish = [&](int key, int stage) {
+      if constexpr (kQuantised)
+        if (part == 0 && key < all.end)
+          next.finish(shared.stage[stage], in, keys, head, [&](int i) { return place.k_row(row_at(key + i)); }, [&](int i) { return place.v_row(row_at(key + i)); });
+    };
     load(all.first, 0);
+    finish(all.first, 0);
     for (int key = all.first, s = 0; key < all.end; key += kKeys, s ^= 1) {
       ptx::copy_async_wait<0>();
       __syncthreads();  // stage s is there, and the other is done with
@@ -119,6 +135,7 @@ __global__ void __launch_bounds__(kTileThreads, 2) flash_forward_kernel(FlashInp
       }
       x.template weigh<kKeys>(p, key, mine, in.scale_log2);
       multiply_weights<T, D, kKeys>(x.o, p, shared.stage[s].v);
+      finish(key + kKeys, s ^ 1);
     }
   }
   ptx::copy_async_wait<0>();
@@ -173,7 +190,9 @@ void flash_forward(const char* name, const FlashTensors& t, void* workspace, con
     };
     if (t.page_rows == 0) return run(InOrder{});
     const auto table = [&](const Tensor& pages, const Tensor& pool) { return InPages::Table{vector_of<int32_t>(name, pages), pool.dim[0] / t.page_rows}; };
-    run(InPages{table(t.k_tables, t.k), table(t.v_tables, t.v), in.k_offsets, t.k_tables.dim[0], narrow(name, t.page_rows), queue.fault, queue.code});
+    const InPages pages{table(t.k_tables, t.k), table(t.v_tables, t.v), in.k_offsets, t.k_tables.dim[0], narrow(name, t.page_rows), queue.fault, queue.code};
+    if (t.k.dtype == DType::i32) run(InQuantisedPages{pages});
+    else run(pages);
   });
 }
 

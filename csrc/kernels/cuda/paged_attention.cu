@@ -1,8 +1,6 @@
 // paged_attention (kernels/paged_attention.h) and paged_candidate_attention (kernels/paged_candidate_attention.h) by flash.h.
 #include "kernels/paged_attention.h"
 
-#include <stdexcept>
-
 #include "kernels/cuda/flash.h"
 #include "kernels/paged_candidate_attention.h"
 
@@ -12,7 +10,6 @@ namespace {
 
 template <class Args>
 FlashTensors common(const Args& a) {
-  if (a.keys.quantised()) throw std::runtime_error("keys in int8 are read on the CPU only");
   FlashTensors t;
   t.q = a.q, t.o = a.o, t.lse = a.lse;
   t.k = a.keys.k, t.v = a.keys.v;

@@ -31,10 +31,14 @@ struct RowTeam {
   __device__ __forceinline__ void packs(int width, Visit&& visit) const {
     for (int c = lane * kPack; c < width; c += size * kPack) visit(c, min(kPack, width - c));
   }
-  // Every thread of the team must call it; every thread gets the sum.
+  __device__ __forceinline__ unsigned mask() const { return size == 32 ? 0xffffffffu : ((1u << size) - 1) << (threadIdx.x % 32 & ~(size - 1)); }
+  // Every thread of the team must call these; every thread gets the sum, or the largest.
   __device__ __forceinline__ float sum(float x) const {
-    const unsigned mask = (size == 32 ? 0xffffffffu : ((1u << size) - 1) << (threadIdx.x % 32 & ~(size - 1)));
-    for (int by = size / 2; by > 0; by /= 2) x += __shfl_xor_sync(mask, x, by, size);
+    for (int by = size / 2; by > 0; by /= 2) x += __shfl_xor_sync(mask(), x, by, size);
+    return x;
+  }
+  __device__ __forceinline__ uint32_t most(uint32_t x) const {
+    for (int by = size / 2; by > 0; by /= 2) x = max(x, __shfl_xor_sync(mask(), x, by, size));
     return x;
   }
 };
