@@ -1,7 +1,7 @@
 import { Graph, type Value } from '../graph/graph.ts';
 import { attentionProbabilities, candidateAttentionProbabilities } from '../graph/ops/attention_probabilities.ts';
 import { inferenceGraph } from '../graph/passes/inference.ts';
-import { cpuTarget } from '../graph/passes/inner_transformer.ts';
+import type { Target } from '../graph/passes/inner_transformer.ts';
 import type { Precision } from '../graph/passes/precision.ts';
 import { baselineCandidateSide, baselineUserSide } from './baselines/baselines.ts';
 import { groupCount, type LongerConfig, type ModelConfig, queryCount } from './config.ts';
@@ -24,7 +24,7 @@ export function mostKeys(config: LongerConfig, layer: number): number {
  * `candidates.<layer>` f32 [rows of candidates, mostKeys + m], the probabilities averaged over heads (layer 0 is the cross layer); of DIN
  * `weights` [pairs, 1]. The logits are the same bits as without.
  */
-export function explanationGraph(model: ModelDescription, policy: Precision): Graph {
+export function explanationGraph(model: ModelDescription, policy: Precision, target: Target): Graph {
   const { schema, config } = model;
   const graph = new Graph();
   let logits: Value;
@@ -40,5 +40,5 @@ export function explanationGraph(model: ModelDescription, policy: Precision): Gr
     logits = baselineCandidateSide(graph, schema, config, baselineUserSide(graph, schema, config), (weights) => { graph.output('weights', weights); });
   }
   graph.output('logits', logits);
-  return inferenceGraph(graph, policy, cpuTarget, [logits]);
+  return inferenceGraph(graph, policy, target, [logits]);
 }

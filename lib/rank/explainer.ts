@@ -36,7 +36,7 @@ export class Explainer implements Disposable {
     const refusal = explanationRefusal(model.config);
     if (refusal !== null) throw new LongerError('ERR_CONFIG', `the scores cannot be explained by events: ${refusal}`, { place: 'explain' });
     this.#model = model;
-    this.#graph = explanationGraph(model, policy);
+    this.#graph = explanationGraph(model, policy, runtime);
     this.#plan = planOf(model, this.#graph, state, runtime, denseStore);
   }
 
