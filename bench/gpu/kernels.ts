@@ -23,12 +23,13 @@ const rows: readonly KernelRow[] = [
   { figure: 'attention-p', name: 'attention forward, 250 keys, 108 rows, 4 heads of 64', cases: ['attention-p'], roof: atLeast(0.8), peer: { sdpa: atLeast(1.3) } },
   { figure: 'attention-p-backward', name: 'attention backward, the same', cases: ['attention-p-backward'], roof: atLeast(0.8), peer: { sdpa: atLeast(1.3) } },
   { figure: 'linear', name: 'linear, bias and GELU, 262,144 rows', cases: ['linear-256', 'linear-512', 'linear-1024'], peer: { eager: atLeast(1) } },
-  { figure: 'inner', name: 'InnerTransformer block forward, 2,048,000 tokens of 32, K=8', cases: ['inner-forward'], peer: { compile: atLeast(5) } },
+  { figure: 'inner', name: 'InnerTransformer block, 2,048,000 tokens of 32, K=8', cases: ['inner-forward', 'inner-backward'], peer: { compile: atLeast(5) } },
   { figure: 'embedding', name: 'embedding backward and row-wise Adagrad', cases: ['embedding-backward'], roof: atLeast(0.6) },
   {
     figure: 'attention-4096', name: 'causal attention of length 4096', cases: ['attention-4096-64', 'attention-4096-128'], peer: { sdpa: atLeast(1) },
     published: { name: 'FlashAttention-3 published TFLOP/s', tflops: [395, 600], share: atLeast(0.6) },
   },
+  { figure: 'inner-parts', name: 'InnerTransformer block forward, operation by operation', cases: ['inner-parts'], other: { name: 'as one, us', of: () => 'inner-forward' } },
   {
     figure: 'linear-mma', name: 'linear by mma.sync, the same', cases: ['linear-256-mma', 'linear-512-mma', 'linear-1024-mma'],
     other: { name: 'as this GPU does it, us', of: (config) => config.replace('-mma', '') },

@@ -64,7 +64,7 @@ def linear(rows, inner, columns):
     return {"eager": run, "compile": torch.compile(run), "cublas": lambda: F.linear(x, w, b)}  # the last without GELU
 
 
-def inner_forward(tokens):
+def inner_block(tokens, backward):
     d, group, heads = 32, 8, 4
     x = rand(tokens, d)
     gamma, beta = rand(d), rand(d)
@@ -77,7 +77,16 @@ def inner_forward(tokens):
         y = x + F.linear((p @ v).transpose(1, 2).reshape(-1, d), out)
         return y + F.linear(F.gelu(F.linear(F.layer_norm(y, (d,), gamma, beta), up)), down)
 
-    return {"eager": run, "compile": torch.compile(run)}
+    if not backward:
+        return {"eager": run, "compile": torch.compile(run)}
+    leaves = [t.requires_grad_() for t in (x, gamma, beta, qkv, out, up, down)]
+    d_y = rand(tokens, d)
+
+    def gradient_of(forward):
+        y = forward()
+        return lambda: torch.autograd.grad(y, leaves, d_y, retain_graph=True)
+
+    return {"eager": gradient_of(run), "compile": gradient_of(torch.compile(run))}
 
 
 def embedding_backward(uses, rows):
@@ -107,8 +116,8 @@ def case(name, tiny):
     if name.startswith("linear-"):
         width = int(name.rsplit("-", 1)[1])
         return linear(*((40, 16, 16) if tiny else (262144, width, width)))
-    if name == "inner-forward":
-        return inner_forward(24 if tiny else 2048000)
+    if name in ("inner-forward", "inner-backward"):
+        return inner_block(24 if tiny else 2048000, name.endswith("backward"))
     if name == "embedding-backward":
         return embedding_backward(*((50, 20) if tiny else (2048000, 1000000)))
     raise ValueError(f"no case {name}")

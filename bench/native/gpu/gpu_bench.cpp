@@ -174,8 +174,33 @@ Measured linear_by_mma(int64_t rows, int64_t inner, int64_t columns, bool tiny) 
   return linear(rows, inner, columns, tiny);
 }
 
-// One block of the InnerTransformer, forward, operation by operation: `tokens` of width 32 in groups of 8.
-Measured inner_forward(int64_t tokens, bool tiny) {
+// One block of the InnerTransformer, one operation: `tokens` of width 32 in groups of 8, histories of 2,000. FLOPs of the backward pass without what it computes again.
+Measured inner_block(int64_t tokens, bool backward, bool tiny) {
+  constexpr int64_t d = 32, group = 8, heads = 4, history = 2000;
+  std::vector<int32_t> offsets{0};
+  while (offsets.back() < tokens) offsets.push_back(static_cast<int32_t>(std::min(tokens, offsets.back() + history)));
+  const Array x = Array::random(bf16, {tokens, d}), at = Array::whole(offsets);
+  std::vector<Array> parameters, gradients;
+  const auto add = [&](std::vector<int64_t> shape) { parameters.push_back(Array::random(f32, shape)), gradients.push_back(Array(f32, shape)); };
+  const auto vectors = [&](int count, int64_t n) { for (int i = 0; i < count; ++i) add({n}); };
+  vectors(2, d);                                          // norm 1
+  for (int i = 0; i < 4; ++i) add({d, d}), vectors(1, d);  // q, k, v, out
+  vectors(2, d);                                          // norm 2
+  add({d, 4 * d}), vectors(1, 4 * d);
+  add({4 * d, d}), vectors(1, d);
+  const std::vector<double> attributes{heads, 1 / std::sqrt(8.0), group, 0, 1e-5, 0};
+  const auto with = [](std::vector<Array> first, const std::vector<Array>& rest) { return first.insert(first.end(), rest.begin(), rest.end()), first; };
+  const double t = static_cast<double>(tokens), flops = t * (2.0 * d * d * 12 + 4.0 * d * group), matrix = 2 * t * d;
+  if (!backward) {
+    Queued run("inner_transformer", with({x, at}, parameters), {Array(bf16, {tokens, d})}, attributes);
+    return measure(flops, 2 * matrix, tiny, [&] { run(); });
+  }
+  Queued run("inner_transformer_dx", with({x, Array::random(bf16, {tokens, d}), at}, parameters), with({Array(bf16, {tokens, d})}, gradients), attributes);
+  return measure(2 * flops, 3 * matrix, tiny, [&] { run(); });
+}
+
+// The same forward, operation by operation, as it runs in f32 and at other widths.
+Measured inner_parts(int64_t tokens, bool tiny) {
   constexpr int64_t d = 32, group = 8, heads = 4;
   const auto w = [](int64_t in, int64_t out) { return Array::random(bf16, {in, out}); };
   const auto b = [](int64_t n) { return Array::zeros(f32, {n}); };
@@ -226,7 +251,9 @@ const std::map<std::string, std::function<Measured(bool)>>& cases() {
       {"linear-256-mma", [](bool t) { return t ? linear_by_mma(40, 64, 64, t) : linear_by_mma(262144, 256, 256, t); }},
       {"linear-512-mma", [](bool t) { return t ? linear_by_mma(40, 64, 128, t) : linear_by_mma(262144, 512, 512, t); }},
       {"linear-1024-mma", [](bool t) { return t ? linear_by_mma(40, 64, 256, t) : linear_by_mma(262144, 1024, 1024, t); }},
-      {"inner-forward", [](bool t) { return inner_forward(t ? 24 : 2048000, t); }},
+      {"inner-forward", [](bool t) { return inner_block(t ? 24 : 2048000, false, t); }},
+      {"inner-backward", [](bool t) { return inner_block(t ? 24 : 2048000, true, t); }},
+      {"inner-parts", [](bool t) { return inner_parts(t ? 24 : 2048000, t); }},
       {"embedding-backward", [](bool t) { return t ? embedding_backward(50, 20, t) : embedding_backward(2048000, 1000000, t); }},
   };
   return all;
