@@ -61,7 +61,7 @@ async function* preset(p: BenchPreset, threads: number, seconds: number, weights
     await using peer = new Peer(process.execPath, ['--import', 'tsx', join(folder, 'onnx_peer.ts')]);
     const ids = (count: number): number[] => [...packBatch(benchSchema, request(p, count), { maxHistory: p.model.maxHistory }).columns.get('candidate.item')!];
     const one = request(p, 1);
-    const batch = peerBatch(benchBatch([p.model.maxHistory]), p.model.timeGap.buckets);
+    const batch = peerBatch(benchBatch(p, [p.model.maxHistory]), p.model.timeGap.buckets);
     const user = { item: batch.item[0]!, action: batch.action[0]!, bucket: batch.bucket[0]!, segment: batch.segment, region: batch.region, hour: batch.hour };
     await peer.ask({ cmd: 'open', threads, weights, config: peerConfig(p.model, benchSchema), user });
     const base = { bench: 'onnx', config: p.name, threads } as const;

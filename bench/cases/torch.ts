@@ -46,7 +46,7 @@ async function fastestSpan(peer: Peer, batch: PeerBatch): Promise<number> {
 async function* preset(p: BenchPreset, t: number, seconds: number, weights: string): AsyncIterable<BenchRecord> {
   const lengths = { equal: Array.from({ length: p.requests }, () => p.model.maxHistory), ragged: raggedLengths(p.requests, p.model.maxHistory) };
   const kinds = ['equal', 'ragged'] as const;
-  const batches = { equal: benchBatch(lengths.equal), ragged: benchBatch(lengths.ragged) };
+  const batches = { equal: benchBatch(p, lengths.equal), ragged: benchBatch(p, lengths.ragged) };
   const sessions = precisions.map((precision) => ({ precision, s: new TrainSession(p, { threads: t, precision }) }));
   try {
     const { trainer } = sessions[0]!.s;
@@ -114,7 +114,7 @@ export const torchMemoryBench: Bench = {
   name: 'torch-memory',
   about: 'memory of a training step beside PyTorch, plain and with checkpoints',
   run: ({ presets }) => withPeer('torch-memory', presets, [1], async function* (p, t, weights) {
-    const batch = benchBatch(Array.from({ length: p.requests }, () => p.model.maxHistory));
+    const batch = benchBatch(p, Array.from({ length: p.requests }, () => p.model.maxHistory));
     for (const [policy, checkpoint] of [['none', false], ['block', true]] as const) {
       using ours = new TrainSession(p, { threads: t, recompute: policy });
       const { trainer } = ours;

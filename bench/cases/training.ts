@@ -28,7 +28,7 @@ export const trainingBench: Bench = {
   async *run({ presets, threads, seconds }) {
     for (const name of presets) {
       const p = benchPreset(name);
-      const batch = benchBatch(equal(p.requests, p.model.maxHistory));
+      const batch = benchBatch(p, equal(p.requests, p.model.maxHistory));
       const model = 3e-9 * p.requests * formulaFlops(p.model, p.model.maxHistory, 1);
       const contestants = threads.flatMap((t) => precisions.map((precision) => ({ t, precision, s: session(name, t, precision) })));
       const peak = new Map<number, number[]>();
@@ -77,8 +77,8 @@ export const raggedBench: Bench = {
     const full = equal(p.requests, p.model.maxHistory);
     const flops = (list: readonly number[]): number => list.reduce((sum, n) => sum + formulaFlops(p.model, n, 1), 0);
     const r = await race([
-      { name: 'ragged', run: step(s, benchBatch(lengths)) }, { name: 'equal', run: step(s, benchBatch(same)) },
-      { name: 'one', run: step(s, benchBatch(full, 1)) }, { name: 'sixteen', run: step(s, benchBatch(full, 16)) },
+      { name: 'ragged', run: step(s, benchBatch(p, lengths)) }, { name: 'equal', run: step(s, benchBatch(p, same)) },
+      { name: 'one', run: step(s, benchBatch(p, full, 1)) }, { name: 'sixteen', run: step(s, benchBatch(p, full, 16)) },
     ], 1.5 * seconds);
     const base = { config: `P batch ${p.requests}`, threads: 1, precision: 'fp32' as const };
     yield { bench: 'ragged', ...base, name: 'time per event, uniform 1..L', value: (1e9 * r.seconds.get('ragged')!) / events, unit: 'ns', against: { name: `equal length ${mean}`, value: (1e9 * r.seconds.get('equal')!) / events },
@@ -93,7 +93,7 @@ export const recomputeBench: Bench = {
   about: 'recompute policies: arena and time of a step',
   async *run({ seconds }) {
     const p = benchPreset('P');
-    const batch = benchBatch(equal(p.requests, p.model.maxHistory));
+    const batch = benchBatch(p, equal(p.requests, p.model.maxHistory));
     for (const precision of precisions) {
       const plain = session('P', 1, precision);
       const whole = plain.promised(batch);

@@ -18,10 +18,10 @@ const collected = (): number => {
 using session = new TrainSession(preset, { threads: 1, recompute: policy });
 const longest = preset.model.maxHistory;
 const batches = ragged > 0
-  ? Array.from({ length: 20 }, (_, i) => benchBatch(raggedLengths(ragged, longest, i + 1), 1, i + 1))
-  : [benchBatch(Array.from({ length: preset.requests }, () => longest))];
+  ? Array.from({ length: 20 }, (_, i) => benchBatch(preset, raggedLengths(ragged, longest, i + 1), 1, i + 1))
+  : [benchBatch(preset, Array.from({ length: preset.requests }, () => longest))];
 // Optimizer state is zero pages until it is first written: a step of one event touches the dense part of it.
-await session.trainer.train(benchBatch([1]));
+await session.trainer.train(benchBatch(preset, [1]));
 const before = collected();
 let early = before;
 for (let i = 1; i <= steps; ++i) {

@@ -18,7 +18,7 @@ function sized(name: string, requests: number, tiny: boolean): BenchPreset {
   const p = benchPreset(name);
   return tiny ? { ...p, requests: 2, model: { ...p.model, maxHistory: 24, width: 8, heads: 2, merge: 4, queries: { kind: 'recent', k: 4 }, selfLayers: 1 } } : { ...p, requests };
 }
-const batchOf = (p: BenchPreset): Batch => benchBatch(Array.from({ length: p.requests }, () => p.model.maxHistory));
+const batchOf = (p: BenchPreset): Batch => benchBatch(p, Array.from({ length: p.requests }, () => p.model.maxHistory));
 
 async function stepOf(p: BenchPreset, batch: Batch, { device, tiny }: GpuContext, precision: Precision, more: Pick<Partial<TrainOptions>, 'recompute'> = {}): Promise<{ step: number; arena: number }> {
   using session = new TrainSession(p, { device, precision, ...more });

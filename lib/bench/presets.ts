@@ -1,7 +1,7 @@
 import { LongerError } from '../errors.ts';
 import { packBatch, type Batch } from '../data/batch.ts';
 import { Random } from '../data/random.ts';
-import { type LongerConfig, longerDefaults, queryCount } from '../model/config.ts';
+import { historyForm, type LongerConfig, longerDefaults, queryCount } from '../model/config.ts';
 import { anchorCount, candidateRowCount } from '../model/visibility.ts';
 import { encodeRequest, type EncodedRequest } from '../schema/encode.ts';
 import { id } from '../schema/features.ts';
@@ -72,8 +72,8 @@ export function benchRequests(lengths: readonly number[], candidates = 1, seed =
   return lengths.map((n, i) => encodeRequest(benchSchema, benchRequest(seed * 10_000 + i, n, candidates)));
 }
 
-export function benchBatch(lengths: readonly number[], candidates = 1, seed = 1): Batch {
-  return packBatch(benchSchema, benchRequests(lengths, candidates, seed), { maxHistory: Math.max(...lengths) });
+export function benchBatch({ model }: Pick<BenchPreset, 'model'>, lengths: readonly number[], candidates = 1, seed = 1): Batch {
+  return packBatch(benchSchema, benchRequests(lengths, candidates, seed), historyForm(model));
 }
 
 /** Lengths drawn evenly from 1..longest. */

@@ -31,7 +31,7 @@ async function measure(p: BenchPreset, { threads = availableParallelism(), devic
   let arena: number;
   {
     using session = new TrainSession(p, { threads, device });
-    const batch = benchBatch(lengths);
+    const batch = benchBatch(p, lengths);
     arena = session.promised(batch);
     step = await time(async () => { await session.trainer.train(batch); }, seconds);
   }
