@@ -38,7 +38,7 @@ function apart(found, want) {
 
 let failed = 0;
 const model = new ModelDescription(benchSchema, { ...benchPresets[preset].model, ...small });
-const batch = benchBatch(device === 'emulated' ? [24, 5] : lengths, 2);
+const batch = benchBatch({ model: model.config }, device === 'emulated' ? [24, 5] : lengths, 2);
 const exact = await stepOf(model, batch, 'fp32', cpu, 'reference');
 const near = { bf16: await stepOf(model, batch, 'bf16', cpu), fp32: await stepOf(model, batch, 'fp32', cpu) };
 const checks = [ // precision, the CPU's beside it, how many times that error logits and gradients may be off, and how much more
