@@ -46,9 +46,9 @@ interface Options {
 const list = (text: string | undefined): string[] | undefined => text?.split(',').map((s) => s.trim());
 
 function addReadAs(text: string, before: Readonly<Record<string, ReadAs>> = {}): Readonly<Record<string, ReadAs>> {
-  const at = text.lastIndexOf('=', text.includes('=ids:') ? text.indexOf('=ids:') : Infinity);
-  const [column, as] = [text.slice(0, Math.max(0, at)), text.slice(at + 1)];
-  if (column === '' || !isReadAs(as)) throw new InvalidArgumentError(`expected a column and ${readAsForms}, as author_id=id`);
+  const at = [...text].findIndex((c, i) => i > 0 && c === '=' && isReadAs(text.slice(i + 1)));
+  if (at < 0) throw new InvalidArgumentError(`expected a column and ${readAsForms}, as author_id=id`);
+  const [column, as] = [text.slice(0, at), text.slice(at + 1) as ReadAs];
   if (Object.hasOwn(before, column)) throw new InvalidArgumentError(`${column} is named twice`);
   return { ...before, [column]: as };
 }

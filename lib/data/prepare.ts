@@ -18,6 +18,7 @@ import * as sql from './prepare_sql.ts';
 import type { Feature } from '../schema/features.ts';
 import { schemaFromJSON, type TableSpec } from '../schema/schema.ts';
 import { nearest } from '../schema/suggest.ts';
+import { lastTime } from '../schema/times.ts';
 
 export type { EventRule, LabelRule, PrepareOptions, PrepareStats, ReadAs } from './prepare_options.ts';
 
@@ -80,9 +81,6 @@ export async function prepare(options: PrepareOptions, pieces: Pieces = {}, name
   }
 }
 
-/** Later ones are taken for numbers of another unit. */
-const latestTime = 1e11;
-
 /** Plural of what a row is about. */
 type TableName = 'users' | 'items' | 'events';
 
@@ -100,7 +98,7 @@ class Preparation {
   readonly #leftOut: string[] = [];
   /** Types of the columns of the log and the side tables, in their files. */
   readonly #types = new Map<TableName, ReadonlyMap<string, string>>();
-  /** How columns are read, by `table.column`: as asked, and in the end all. */
+  /** How columns are to be read, and are, by `table.column`. */
   #asked: ReadonlyMap<string, ReadAs> = new Map();
   readonly #readAs: Record<string, ReadAs> = {};
   /** Names of the vocabulary tables. */
@@ -233,7 +231,7 @@ class Preparation {
     if (!clock && this.#options.split.kind === 'time')
       throw new LongerError('ERR_DATA', `no row has a time in the column ${JSON.stringify(columns.time)}, so it cannot be split by time`, { place: events, remedy: `Split by leave-last-fraction or leave-last-n (${this.#named('split')})` });
     const [late] = clock ? await rows(this.#db, `SELECT max(t) AS last FROM raw WHERE isfinite(t)`) : [];
-    if (late !== undefined && (late['last'] as number) > latestTime)
+    if (late !== undefined && (late['last'] as number) > lastTime)
       throw new LongerError('ERR_DATA', `the last time, ${String(late['last'])} s, lies past the year 5000`, { place: events, remedy: `Say what its numbers count, as milliseconds (${this.#named('timeUnit')} ms)` });
     const list = faults(this.#options, clock, this.#labels, history);
     const badRows = await countBadRows(this.#db, this.#options, list, this.#named);

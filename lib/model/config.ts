@@ -1,6 +1,4 @@
 import type { HistoryForm } from '../data/batch.ts';
-import { LongerError } from '../errors.ts';
-import { modelShape } from './shape.ts';
 
 /** Which merged tokens of the history ask in the hybrid attention (spec 4.1); k counts merged tokens. */
 export type QuerySelection =
@@ -148,28 +146,4 @@ export function queryCount(config: LongerConfig): number {
     default:
       return Math.min(groups, config.queries.k);
   }
-}
-
-/** @throws LongerError ERR_CONFIG that names the setting, for a value that no model can be built from. */
-export function checkConfig(config: ModelConfig): void {
-  modelShape.check(config, 'model', 'ERR_CONFIG');
-  if (config.kind !== 'longer') return;
-  const fail = (place: string, message: string): never => {
-    throw new LongerError('ERR_CONFIG', message, { place: `model.${place}` });
-  };
-  if ((config.width * config.merge) % config.heads !== 0)
-    fail('heads', `the width after merging, ${config.width * config.merge}, is not divisible by ${config.heads} heads`);
-  if (config.alignment === 'oldest' && config.maxHistory > 0 && groupCount(config) === 0)
-    fail('maxHistory', `groups counted from the oldest event are kept whole, and ${config.maxHistory} events hold none of ${config.merge}`);
-  if (config.head.kind === 'flatten' && queryCount(config) === 0) fail('head.kind', `no history row asks, so there is nothing to flatten`);
-  if (config.window === 'banded') checkBands(config, fail);
-  if (config.width % config.inner.heads !== 0) fail('inner.heads', `the event width ${config.width} is not divisible by ${config.inner.heads} heads`);
-}
-
-/** A banded row's keys are counted from the oldest event, and nothing that it sees may depend on the history's length. */
-function checkBands(config: LongerConfig, fail: (place: string, message: string) => never): void {
-  if (config.alignment !== 'oldest') fail('window', `bands are counted from the oldest event: 'banded' needs alignment 'oldest'`);
-  if (config.visibility !== 'paper') fail('window', `user-side globals see the whole history: 'banded' needs visibility 'paper'`);
-  if (config.queries.kind !== 'recent' && config.queries.kind !== 'all') fail('window', `'banded' needs queries 'recent' or 'all', got '${config.queries.kind}'`);
-  if (queryCount(config) < 2) fail('window', `two bands ask: 'banded' needs queries for 2 groups at least, got ${queryCount(config)}`);
 }

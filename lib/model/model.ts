@@ -13,7 +13,8 @@ import type { Runtime } from '../native/runtime.ts';
 import { expectSchema, type Schema } from '../schema/schema.ts';
 import { baselineCacheRows, baselineCandidateSide, baselineUserSide } from './baselines/baselines.ts';
 import { appendRefusal, appendRemedy } from './append.ts';
-import { checkConfig, historyForm, type LongerConfig, longerDefaults, type ModelConfig } from './config.ts';
+import { historyForm, type LongerConfig, longerDefaults, type ModelConfig } from './config.ts';
+import { checkConfig } from './shape.ts';
 import { type Cache } from './head.ts';
 import { initialValues } from './init.ts';
 import { indexInput } from './layers.ts';
@@ -220,7 +221,7 @@ export function planOf({ layout }: ModelDescription, graph: Graph, state: State,
 }
 
 /** Dense parameters in another store of the same layout (a moving average of them). */
-export function parameterPlaces(graph: Graph, layout: ParameterLayout, denseStore: string): Map<Value, Placement> {
+function parameterPlaces(graph: Graph, layout: ParameterLayout, denseStore: string): Map<Value, Placement> {
   return new Map([...graph.parameters].flatMap(([name, value]) => (value.parameter!.sparse ? [] : [[value, { store: denseStore, offset: layout.place(name).offset }] as const])));
 }
 

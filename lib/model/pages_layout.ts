@@ -3,7 +3,7 @@ import type { NumericArray } from '../native/types.ts';
 import type { EncodedRequest } from '../schema/encode.ts';
 import type { Schema } from '../schema/schema.ts';
 import { holding, type Reuse } from './append.ts';
-import { historyForm, type LongerConfig, type ModelConfig } from './config.ts';
+import { groupCount, historyForm, type LongerConfig, type ModelConfig, queryCount } from './config.ts';
 import { layoutHistory, type ModelInputs, rowArrays } from './layout.ts';
 import { isKeyOrValue } from './longer.ts';
 import type { PagedEntry } from './pages.ts';
@@ -48,6 +48,13 @@ export function cacheRows(config: ModelConfig, window: Window): CacheRows {
     keys: { first: window.first, count: anchors + window.count },
     asking: { first: config.window === 'banded' ? (asks[0] ?? 0) : 0, count: anchors + asks.length + learnable },
   };
+}
+
+/** Most pages of a history, wherever in its first page its window begins. */
+export function mostPages(config: ModelConfig, paged: readonly PagedEntry[]): number {
+  const keys = config.kind === 'longer' ? anchorCount(config) + groupCount(config) : config.maxHistory;
+  const asking = config.kind === 'longer' ? anchorCount(config) + queryCount(config) : 0;
+  return paged.reduce((n, e) => n + Math.ceil(((e.ofKeys ? keys : asking) + e.pageRows - 1) / e.pageRows), 0);
 }
 
 /** Rows of the pool that rows `from` to `to` (ordinals) of a chain are. */

@@ -1,13 +1,12 @@
 import { packBatch } from '../data/batch.ts';
-import { lower } from '../graph/lower.ts';
 import { sizeOf } from '../graph/dim.ts';
 import type { Precision } from '../graph/passes/precision.ts';
 import { DeviceMemory } from '../native/device_array.ts';
-import { Plan, type RunArray, type State } from '../native/plan.ts';
+import type { Plan, RunArray, State } from '../native/plan.ts';
 import { Runtime } from '../native/runtime.ts';
 import type { EncodedRequest } from '../schema/encode.ts';
 import { historyForm } from './config.ts';
-import { fullPlan, type ModelDescription, parameterPlaces } from './model.ts';
+import { fullPlan, type ModelDescription, planOf } from './model.ts';
 
 /** One equality that ought to hold to the last bit. */
 export interface ParityCheck {
@@ -67,8 +66,8 @@ export async function checkParity(
 
 async function cachedLogits(model: ModelDescription, state: State, runtime: Runtime, requests: readonly EncodedRequest[], precision: Precision, denseStore: string): Promise<Float32Array> {
   const [prefillGraph, scoreGraph] = [model.prefill(precision, runtime), model.score(precision)];
-  using prefill = new Plan(lower(prefillGraph, model.layout, parameterPlaces(prefillGraph, model.layout, denseStore)), state, runtime);
-  using score = new Plan(lower(scoreGraph, model.layout, parameterPlaces(scoreGraph, model.layout, denseStore)), state, runtime);
+  using prefill = planOf(model, prefillGraph, state, runtime, denseStore);
+  using score = planOf(model, scoreGraph, state, runtime, denseStore);
   const batch = packBatch(model.schema, requests, historyForm(model.config));
   const { sizes, arrays } = model.inputs(batch);
   const { memory, arrays: cache } = DeviceMemory.arrays(runtime, new Map(model.cacheIn(precision).map((e) => [`cache.${e.name}`, { dtype: e.dtype, length: sizeOf(e.rows, sizes) * e.width }])));

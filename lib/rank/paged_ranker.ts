@@ -3,12 +3,12 @@ import { LongerError } from '../errors.ts';
 import { sizeOf } from '../graph/dim.ts';
 import type { Graph } from '../graph/graph.ts';
 import { appendRefusal } from '../model/append.ts';
-import { groupCount, historyForm, type LongerConfig, queryCount } from '../model/config.ts';
+import { historyForm, type LongerConfig } from '../model/config.ts';
 import { layoutBeside, layoutCandidates, layoutHistory, type ModelInputs } from '../model/layout.ts';
 import { planOf } from '../model/model.ts';
 import { type CachePrecision, defaultPageBytes, keepsRows, PagedGraphs } from '../model/pages.ts';
-import { type CacheRows, type Chain, type Held, heldRows, layoutGrowth, layoutKeys, layoutRows, pagesOf, reuseOf, rowsOf } from '../model/pages_layout.ts';
-import { anchorCount, segmentsOf } from '../model/visibility.ts';
+import { type CacheRows, type Chain, type Held, heldRows, layoutGrowth, layoutKeys, layoutRows, mostPages, pagesOf, reuseOf, rowsOf } from '../model/pages_layout.ts';
+import { segmentsOf } from '../model/visibility.ts';
 import { arrayTypes } from '../native/dtype.ts';
 import type { Plan, RunArray } from '../native/plan.ts';
 import type { DTypeName, NumericArray } from '../native/types.ts';
@@ -81,7 +81,7 @@ export class PagedRanker<S extends SchemaSpec = SchemaSpec> implements Disposabl
     this.ranker = ranker;
     this.#graphs = new PagedGraphs(model, precision, cache?.pool.pageBytes ?? defaultPageBytes(model, precision, cachePrecision), cachePrecision, runtime);
     this.#quantised = cachePrecision === 'int8';
-    const least = this.#fullHistory() * this.#graphs.pageBytes;
+    const least = mostPages(model.config, this.#graphs.paged) * this.#graphs.pageBytes;
     const budget = cache ? cache.pool.pages * cache.pool.pageBytes : bytes;
     if (budget < least) throw new LongerError('ERR_CONFIG', `the pages of a full history take up to ${least} bytes, got ${budget}`, { place: 'bytes', remedy: 'Give the cache a larger budget' });
     if (cache && cache.pool.memory.device !== runtime.device)
@@ -384,15 +384,6 @@ export class PagedRanker<S extends SchemaSpec = SchemaSpec> implements Disposabl
 
   #pagesOf(rows: CacheRows): number {
     return this.#graphs.paged.reduce((n, e) => n + pagesOf(rowsOf(rows, e), e.pageRows), 0);
-  }
-
-  /** Most pages of a history, wherever in its first page its window begins. */
-  #fullHistory(): number {
-    const { config, paged } = this.#graphs;
-    const count = config.kind === 'longer' ? groupCount(config) : config.maxHistory;
-    const anchors = config.kind === 'longer' ? anchorCount(config) : 0;
-    const asking = config.kind === 'longer' ? queryCount(config) : 0;
-    return paged.reduce((n, e) => n + Math.ceil((anchors + (e.ofKeys ? count : asking) + e.pageRows - 1) / e.pageRows), 0);
   }
 
   #joined(items: readonly CacheItem[], { name, width, dtype }: { readonly name: string; readonly width: number; readonly dtype: DTypeName }): NumericArray {

@@ -1,4 +1,5 @@
 import { LongerError } from '../errors.ts';
+import { type Fail, failAt, show } from './fail.ts';
 import { expectNoneNear, isDetached, isObject, requestKeys } from './given.ts';
 import { has64Bits, hashedRow } from './hash.ts';
 import { nearest } from './suggest.ts';
@@ -189,13 +190,6 @@ export function expectEncodedBy(schema: Schema, encoded: EncodedCandidates, plac
   if (encoded.schema !== schema.hash) throw new LongerError('ERR_SCHEMA', 'it was encoded with another schema', { place, remedy: 'Encode it with the schema of the model' });
 }
 
-export type Fail = (at: string, message: string, remedy?: string) => never;
-
-/** Errors at a part of `place`. */
-export const failAt = (place: string): Fail => (at, message, remedy) => {
-  throw new LongerError('ERR_DATA', message, { place: `${place}: ${at}`, ...(remedy === undefined ? {} : { remedy }) });
-};
-
 const emptySide: EncodedSide = { ids: new Map(), offsets: new Map(), numeric: new Float32Array(0) };
 
 /** Rows of which nothing is known: ids are missing, lists empty, numbers at their means. */
@@ -204,14 +198,6 @@ export const unknownSide = ({ fields, numericCount }: SideDescription, rows = 1)
   offsets: new Map(fields.filter(({ kind }) => kind !== 'id').map(({ name }) => [name, new Int32Array(rows + 1)])),
   numeric: new Float32Array(rows * numericCount),
 });
-
-/** For messages: short, and a text in quotes. Whatever the value is, what it holds is not called. */
-export function show(value: unknown): string {
-  if (Array.isArray(value)) return 'a list';
-  if (typeof value === 'object' && value !== null) return `a ${(Object.getPrototypeOf(value) as { readonly constructor?: { readonly name: string } } | null)?.constructor?.name ?? 'value'}`;
-  const text = typeof value === 'string' ? JSON.stringify(value.slice(0, 60)) : String(value);
-  return text.length > 60 ? `${text.slice(0, 57)}...` : text;
-}
 
 /** Ordinals are 32-bit, as all indices are. */
 function startOf(value: unknown, events: number, fail: Fail): number {

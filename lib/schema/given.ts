@@ -1,5 +1,5 @@
 import { LongerError } from '../errors.ts';
-import { type Fail, show } from './encode.ts';
+import { type Fail, show } from './fail.ts';
 import { nearest } from './suggest.ts';
 
 /** What callers give, looked at before it is known to be anything. */

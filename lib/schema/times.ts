@@ -1,4 +1,4 @@
-import { type Fail, show } from './encode.ts';
+import { type Fail, show } from './fail.ts';
 
 /** Seconds of the year 5000, the last that are taken: what lies past them counts something smaller, as Date.now() does. */
 export const lastTime = Date.UTC(5000, 0) / 1000;

@@ -2,7 +2,8 @@ import { LongerError } from '../errors.ts';
 import { explanationRefusal } from '../model/explanation.ts';
 import type { Explanation } from '../rank/explainer.ts';
 import type { Ranker } from '../rank/ranker.ts';
-import { type EncodedRequest, show } from '../schema/encode.ts';
+import type { EncodedRequest } from '../schema/encode.ts';
+import { show } from '../schema/fail.ts';
 import { pickCandidates } from './slices.ts';
 
 /** Which candidates are explained once all have their scores, and by how many events. */

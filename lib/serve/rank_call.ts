@@ -4,7 +4,7 @@ import type { DeviceName } from '../native/device.ts';
 import type { PagedCacheStats } from '../rank/paged_cache.ts';
 import type { Ranker } from '../rank/ranker.ts';
 import type { RequestOf, Schema, SchemaSpec } from '../schema/schema.ts';
-import { show } from '../schema/encode.ts';
+import { show } from '../schema/fail.ts';
 import { isObject, requestKeys } from '../schema/given.ts';
 import { nearest } from '../schema/suggest.ts';
 import type { HistoryStore } from './history_store.ts';

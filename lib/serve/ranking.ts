@@ -1,6 +1,6 @@
 import { LongerError } from '../errors.ts';
 import type { Explanation } from '../rank/explainer.ts';
-import { show } from '../schema/encode.ts';
+import { show } from '../schema/fail.ts';
 import type { Schema } from '../schema/schema.ts';
 
 export interface RankResult {

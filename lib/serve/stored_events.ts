@@ -1,5 +1,6 @@
 import { LongerError } from '../errors.ts';
-import { type EncodedEvents, encodeGrowth, encodeRequest, show } from '../schema/encode.ts';
+import { type EncodedEvents, encodeGrowth, encodeRequest } from '../schema/encode.ts';
+import { show } from '../schema/fail.ts';
 import { expectSchema, Schema } from '../schema/schema.ts';
 import { lastTime } from '../schema/times.ts';
 

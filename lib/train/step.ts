@@ -12,7 +12,7 @@ import { orderByDepth } from '../graph/passes/order.ts';
 import { modeOf, type Precision, precision } from '../graph/passes/precision.ts';
 import { prune } from '../graph/passes/prune.ts';
 import { recompute, type RecomputePolicy } from '../graph/passes/recompute.ts';
-import { defaultTiling, tileTemporaries, type Tiling } from '../graph/passes/tile.ts';
+import { defaultTiling, noTiling, tileTemporaries, type Tiling } from '../graph/passes/tile.ts';
 import type { ModelDescription } from '../model/model.ts';
 import type { State } from '../native/plan.ts';
 import type { GraphSpec, StoreSpec } from '../native/types.ts';
@@ -39,7 +39,7 @@ export interface StepOptions {
   readonly sizes?: Symbols;
   /** What the step is to run on; the CPU where it is left out. */
   readonly target?: Target;
-  /** What runs tile by tile; the default suits a core's cache. */
+  /** What runs tile by tile; the default suits a core's cache, and is nothing where the target is a device. */
   readonly tiling?: Tiling;
 }
 
@@ -144,7 +144,8 @@ function finished(model: ModelDescription, { graph, logits, placed }: Pick<Retur
   const pinned = new Set(placed.keys());
   const scale = graph.outputs.get('loss_scale');
   const typed = precision(fuse(prune(graph, pinned), pinned), options.precision, [...pinned, logits, ...(scale ? [scale] : [])]);
-  const { measure, tiling = defaultTiling } = options;
+  // A device works on all rows at once, so nothing of a tile would stay near and be computed again for it.
+  const { measure, target = cpuTarget, tiling = target.backend === 'cpu' ? defaultTiling : noTiling } = options;
   const spec = (g: Graph): GraphSpec => lower(g, model.layout, placed, tiling);
   const whole = recompute(typed, options.recompute, {
     always: tileTemporaries(typed, tiling),

@@ -2,7 +2,6 @@ import type { Batch } from '../data/batch.ts';
 import { joined } from '../data/joined.ts';
 import { LongerError } from '../errors.ts';
 import { checkPrecision } from '../graph/passes/precision.ts';
-import { defaultTiling, noTiling } from '../graph/passes/tile.ts';
 import { type Checkpoint, type JsonObject, saveCheckpoint } from '../model/checkpoint.ts';
 import { fullPlan, type ModelDescription } from '../model/model.ts';
 import { checkParity, type ParityReport } from '../model/parity.ts';
@@ -86,8 +85,7 @@ export class Trainer implements Disposable {
     this.model = model;
     this.options = options;
     this.runtime = runtime;
-    // A device works on all rows at once, so nothing of a tile would stay near and be computed again for it.
-    const step = { ...options, ...budgetMeasure(model, options, runtime), tiling: runtime.backend === 'cpu' ? defaultTiling : noTiling, target: runtime };
+    const step = { ...options, ...budgetMeasure(model, options, runtime), target: runtime };
     this.#stepOptions = step;
     this.compiled = trainStep(model, step);
     this.#scaled = this.compiled.graph.outputs.has('loss_scale') ? ['loss_scale'] : [];

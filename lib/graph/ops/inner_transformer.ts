@@ -62,4 +62,3 @@ export function innerTransformerOperands(x: Value, eventOffsets: Value, p: Block
     attrs: [o.heads, o.scale, o.groupSize, o.norm, o.eps, o.outer ? 1 : 0],
   };
 }
-
